@@ -1,0 +1,73 @@
+"""Leaky integrate-and-fire neurons, binary or graded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.fixed_point import clip, round_shift
+
+CURRENT_LIMIT = (1 << 17) - 1
+"""Largest input current: 2**17 - 1, so that the aligned current stays inside 24 bits."""
+MEMBRANE_LIMIT = (1 << 23) - 1
+"""The membrane potential saturates at 24 bits signed, as in Lava's LIF."""
+ALIGNMENT_BITS = 6
+"""Input currents and thresholds are aligned to the membrane potential by 2**6, as in Lava's LIF."""
+
+
+@kernel
+def lif(
+    driving: np.ndarray,
+    multiplier: np.ndarray,
+    shift: np.ndarray,
+    offset: np.ndarray,
+    voltage_decay: int,
+    threshold: int,
+    bias: int,
+    levels: int,
+    soft_reset: int,
+    membrane: np.ndarray,
+    spikes: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """One time step of a vector of LIF neurons.
+
+    Equation, per neuron::
+
+        a = clip(round_shift(driving * multiplier, shift) + offset, +-(2**17 - 1))
+        v = trunc(v * (4096 - voltage_decay) / 4096) + a * 2**6 + bias       (trunc: towards zero)
+        v = clip(v, +-(2**23 - 1))
+        s = number of j in 1..levels with v > j * threshold * 2**6           (strict)
+        v = 0 if s > 0 (hard reset), or v - s * threshold * 2**6 (soft reset)
+
+    With ``levels`` 1 and hard reset this is exactly Lava's fixed-point LIF (lava-nc 0.10.0,
+    ``proc/lif/models.py``) with ``du = 4095``, ``dv = voltage_decay``, ``vth = threshold``,
+    ``bias_mant = bias``, ``bias_exp = 0`` and input ``a``. SpikingJelly fires at equality; ``bias``
+    of one least significant bit folds that difference in (docs/arithmetic.md).
+
+    Shapes: all vectors [n]; int32 (``counts``: int64 [2], adds neurons with non-zero current and
+    saturations). ``membrane`` is read and written, 24 bits. ``spikes`` is written, 0..levels.
+    """
+    keep = 4096 - voltage_decay
+    aligned = threshold << ALIGNMENT_BITS
+    active = 0
+    saturated = 0
+    for i in range(driving.size):
+        wide = round_shift(np.int64(driving[i]) * multiplier[i], shift[i]) + offset[i]
+        current = clip(wide, -CURRENT_LIMIT, CURRENT_LIMIT)
+        saturated += current != wide
+        active += current != 0
+        v = np.int64(membrane[i])
+        decayed = -((-v * keep) >> 12) if v < 0 else (v * keep) >> 12
+        wide = decayed + (current << ALIGNMENT_BITS) + bias
+        v = clip(wide, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
+        saturated += v != wide
+        fired = 0
+        for j in range(1, levels + 1):
+            fired += v > j * aligned
+        if fired > 0:
+            v = v - fired * aligned if soft_reset else 0
+        membrane[i] = v
+        spikes[i] = fired
+    counts[0] += active
+    counts[1] += saturated

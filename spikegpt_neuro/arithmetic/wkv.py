@@ -1,0 +1,108 @@
+"""The SRWKV recurrence (linear attention with exponential decay) in integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.fixed_point import (
+    bit_length,
+    clip,
+    exp2,
+    reciprocal,
+    round_shift,
+)
+from spikegpt_neuro.arithmetic.tables import EXPONENT_BITS
+
+EXPONENT_LIMIT = (1 << 23) - 1
+"""Exponents are 24 bits signed with 16 fraction bits: +-128 powers of two."""
+EMPTY_EXPONENT = -EXPONENT_LIMIT
+"""Exponent of an empty state (upstream: -1e38)."""
+VALUE_LIMIT = (1 << 11) - 1
+"""Values are 12 bits signed."""
+WEIGHT_ONE_BITS = 16
+"""A token of weight one adds 2**16 to the denominator."""
+DENOMINATOR_CAP = 1 << 20
+"""From here numerator and denominator are halved and the shared exponent rises by one."""
+RESULT_BITS = 4
+"""Fraction bits the result carries below one unit of value."""
+
+
+@kernel
+def wkv(
+    key: np.ndarray,
+    value: np.ndarray,
+    key_multiplier: np.ndarray,
+    key_shift: np.ndarray,
+    value_multiplier: np.ndarray,
+    value_shift: np.ndarray,
+    decay: np.ndarray,
+    first: np.ndarray,
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    exponent: np.ndarray,
+    result: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """One token of the weighted average, per channel.
+
+    In real numbers (RWKV-4; SpikeGPT section 3, ``src/model.py``), with base-2 exponents::
+
+        result = (sum_i 2**(k_i - (t-1-i) d) v_i + 2**(k_t + u) v_t) / (same without v)
+
+    kept as ``numerator / denominator * 2**exponent`` with one shared exponent per channel::
+
+        p = max(exponent, k + u);  e1 = exp2(exponent - p);  e2 = exp2(k + u - p)
+        result = (e1 * numerator + e2 * v) / (e1 * denominator + e2)
+        p = max(exponent + decay, k);  e1 = exp2(exponent + decay - p);  e2 = exp2(k - p)
+        numerator = e1 * numerator + e2 * v;  denominator = e1 * denominator + e2;  exponent = p
+
+    and, when ``denominator`` reaches 2**20, numerator and denominator are halved and ``exponent``
+    raised by one power of two, so no context length overflows. Division is multiplication by a
+    16-bit reciprocal (``fixed_point.reciprocal``).
+
+    Integers: ``key`` and ``value`` are synaptic accumulators; ``k`` = rescaled key, 24 bits with 16
+    fraction bits, in powers of two; ``v`` = rescaled value, 12 bits; ``decay`` <= 0 and ``first``
+    (u) like ``k``; ``numerator`` 32 bits, ``denominator`` 21 bits with 16 fraction bits,
+    ``exponent`` 24 bits; ``result`` 16 bits with 4 fraction bits below ``v``. Shapes [n], int32;
+    ``counts`` int64 [2]: adds channels whose value is not zero, and saturations.
+    """
+    active = 0
+    saturated = 0
+    for i in range(key.size):
+        wide = round_shift(np.int64(key[i]) * key_multiplier[i], key_shift[i])
+        k = clip(wide, -EXPONENT_LIMIT, EXPONENT_LIMIT)
+        saturated += k != wide
+        wide = round_shift(np.int64(value[i]) * value_multiplier[i], value_shift[i])
+        v = clip(wide, -VALUE_LIMIT, VALUE_LIMIT)
+        saturated += v != wide
+        active += v != 0
+        num = np.int64(numerator[i])
+        den = np.int64(denominator[i])
+        stored = np.int64(exponent[i])
+
+        boosted = clip(k + first[i], -EXPONENT_LIMIT, EXPONENT_LIMIT)
+        top = max(stored, boosted)
+        past = exp2(stored - top)
+        present = exp2(boosted - top)
+        total = past * num + ((present * v) << WEIGHT_ONE_BITS)
+        weight = past * den + (present << WEIGHT_ONE_BITS)
+        scale = bit_length(weight) - 16
+        mantissa = weight >> scale
+        result[i] = round_shift((total >> scale) * reciprocal(mantissa), 31 - RESULT_BITS)
+
+        decayed = max(stored + decay[i], EMPTY_EXPONENT)
+        top = max(decayed, k)
+        past = exp2(decayed - top)
+        present = exp2(k - top)
+        num = round_shift(past * num + ((present * v) << WEIGHT_ONE_BITS), 15)
+        den = round_shift(past * den + (present << WEIGHT_ONE_BITS), 15)
+        if den >= DENOMINATOR_CAP:
+            num = round_shift(num, 1)
+            den = round_shift(den, 1)
+            top = min(top + (1 << EXPONENT_BITS), EXPONENT_LIMIT)
+        numerator[i] = num
+        denominator[i] = den
+        exponent[i] = top
+    counts[0] += active
+    counts[1] += saturated

@@ -1,0 +1,70 @@
+"""The exceptions this package raises for its users, and the exit codes they become.
+
+One small tree, so that a caller can catch one kind of failure:
+
+    SpikeGPTNeuroError          base; exit code 1
+    ├── InputError              the user's input is wrong; exit code 2
+    ├── CheckFailed             a check ran and did not hold (verify, design rules); exit code 1
+    ├── RunFailed               a run broke off (a process model raised, a process died); exit code 1
+    └── Unavailable             something is missing on this machine; exit code 3
+
+Every message says what was found, where, what is allowed and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SpikeGPTNeuroError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(SpikeGPTNeuroError):
+    """The user's input (a file, a text, an option) cannot be used.
+
+    ``problems`` lists everything one check found, so that the user mends all of it at once.
+    """
+
+    exit_code = 2
+
+    def __init__(self, summary: str, problems: Sequence[str] = (), advice: str = "") -> None:
+        self.summary = summary
+        self.problems = tuple(problems)
+        self.advice = advice
+        lines = [summary, *(f"  - {problem}" for problem in self.problems)]
+        if advice:
+            lines.append(advice)
+        super().__init__("\n".join(lines))
+
+
+class CheckFailed(SpikeGPTNeuroError):
+    """A check the user asked for ran to its end and did not hold."""
+
+    exit_code = 1
+
+
+class RunFailed(SpikeGPTNeuroError):
+    """A backend's run broke off: a process model raised, a process died, a shape was wrong."""
+
+    exit_code = 1
+
+
+class Unavailable(SpikeGPTNeuroError):
+    """Something this command needs is missing on this machine.
+
+    ``probed`` says what was looked for, ``advice`` what the user can do.
+    """
+
+    exit_code = 3
+
+    def __init__(self, summary: str, probed: Sequence[str] = (), advice: str = "") -> None:
+        self.summary = summary
+        self.probed = tuple(probed)
+        self.advice = advice
+        lines = [summary, *(f"  probed: {line}" for line in self.probed)]
+        if advice:
+            lines.append(advice)
+        super().__init__("\n".join(lines))

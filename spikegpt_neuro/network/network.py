@@ -1,0 +1,124 @@
+"""The integer network: one value that feeds every backend, the mapper, the counters, the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network.layers import (
+    BinaryEmbedding,
+    Dense,
+    Layer,
+    RealEmbedding,
+)
+
+TOKEN = "token"
+"""Name of the network's input: one token id a step."""
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What the network is and where it came from; all of it is stored in the file.
+
+    ``layout``: ``upstream`` or ``spike-driven``. ``quantisation`` and ``source`` hold settings and
+    hashes as plain JSON values.
+    """
+
+    layout: str
+    n_layer: int
+    n_embd: int
+    vocabulary_size: int
+    source: Mapping[str, Any] = field(default_factory=dict)
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Layers in execution order. ``vocabulary`` is the text of a vocabulary, or empty."""
+
+    info: NetworkInfo
+    layers: tuple[Layer, ...]
+    vocabulary: str = ""
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise InputError(
+                f"This is not a valid network ({len(problems)} problems):", problems,
+                "Export it again from its checkpoint.",
+            )  # fmt: skip
+
+    def _problems(self) -> Iterator[str]:
+        known: dict[str, Layer] = {}
+        for layer in self.layers:
+            if layer.name in known:
+                yield f"{layer.name}: two layers have this name"
+            yield from layer.problems()
+            sizes = []
+            for source in layer.inputs:
+                if source == TOKEN:
+                    continue
+                if source not in known:
+                    yield f"{layer.name}: reads {source!r}, which no earlier layer provides"
+                    continue
+                sizes.append(known[source].output.size)
+            expected = layer.weight.shape[1] if isinstance(layer, Dense) else layer.output.size
+            for size in sizes:
+                if size != expected:
+                    yield f"{layer.name}: reads {size} values, must be {expected}"
+            known[layer.name] = layer
+        if not self.layers:
+            yield "the network has no layers"
+            return
+        first, last = self.layers[0], self.layers[-1]
+        if not isinstance(first, BinaryEmbedding | RealEmbedding) or first.inputs != (TOKEN,):
+            yield f"{first.name}: the first layer must be an embedding of the token"
+        elif first.table.shape[0] != self.info.vocabulary_size:
+            yield (
+                f"{first.name}/table: {first.table.shape[0]} rows, "
+                f"the vocabulary has {self.info.vocabulary_size}"
+            )
+        if last.kind != "readout" or last.output.size != self.info.vocabulary_size:
+            yield f"{last.name}: the last layer must be a readout of the whole vocabulary"
+
+    @cached_property
+    def by_name(self) -> dict[str, Layer]:
+        """Layers by name."""
+        return {layer.name: layer for layer in self.layers}
+
+    def __getitem__(self, name: str) -> Layer:
+        return self.by_name[name]
+
+    @cached_property
+    def graph(self) -> nx.DiGraph:
+        """Directed graph of layer names; nodes carry ``layer``, edges run from source to reader."""
+        graph = nx.DiGraph()
+        for layer in self.layers:
+            graph.add_node(layer.name, layer=layer)
+            for source in layer.inputs:
+                if source != TOKEN:
+                    graph.add_edge(source, layer.name)
+        return graph
+
+    @cached_property
+    def stages(self) -> dict[str, tuple[Layer, ...]]:
+        """Layers by stage (``embedding``, each SRWKV, each SRFFN, ``head``), in order."""
+        stages: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            stages.setdefault(layer.stage, []).append(layer)
+        return {name: tuple(layers) for name, layers in stages.items()}
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+        return self.layers[-1].output.scale
+
+    @property
+    def spiking_layers(self) -> tuple[str, ...]:
+        """Names of the LIF layers, in order."""
+        return tuple(layer.name for layer in self.layers if layer.kind == "lif")
