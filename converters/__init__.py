@@ -1,0 +1,1 @@
+"""From checkpoints to the integer network: reading, calibration, quantisation, export."""

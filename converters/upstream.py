@@ -1,0 +1,183 @@
+"""Quantise the released SpikeGPT layout: residual LIFs, every projection on graded operands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from spikegpt_neuro.arithmetic.lif import CURRENT_LIMIT
+from spikegpt_neuro.converters.layout import (
+    GRADED_STREAM,
+    LOGIT_BITS,
+    STREAM_BITS,
+    Builder,
+    FloatArray,
+    QuantisationSettings,
+    Tensors,
+)
+from spikegpt_neuro.converters.scales import mantissa_and_shift
+from spikegpt_neuro.network.layers import (
+    BinaryEmbedding,
+    Layer,
+    Port,
+    Readout,
+    RealEmbedding,
+    Requantise,
+    SquaredRelu,
+)
+from spikegpt_neuro.network.network import TOKEN
+
+SQUARE_SHIFT = 14
+"""Right shift after squaring: the squared ReLU's root then has 11 bits for 8-bit results."""
+
+
+def embedding_layers(
+    weight: FloatArray, norm: tuple[FloatArray, FloatArray], *, binary: bool
+) -> list[Layer]:
+    """Embedding and ``ln0``. ``weight`` [vocabulary, n] float32.
+
+    Bits are the sign of the float32 weight before any quantisation; 0 and -0 count as 1.
+    """
+    size = weight.shape[1]
+    build = Builder("embedding", QuantisationSettings(), {})
+    if binary:
+        first: Layer = BinaryEmbedding(
+            "embedding.table", (TOKEN,), Port(size, "binary", 1, False, 1.0),
+            table=np.packbits(weight >= 0, axis=1),
+        )  # fmt: skip
+        input_scale, input_shift = 2.0**-STREAM_BITS, STREAM_BITS
+    else:
+        input_scale, input_shift = max(float(np.abs(weight).max()), 1e-30) / 32767, 0
+        first = RealEmbedding(
+            "embedding.table", (TOKEN,), Port(size, "graded", 16, True, input_scale),
+            table=np.rint(weight / np.float32(input_scale)).astype(np.int16),
+        )  # fmt: skip
+    build.add(first)
+    build.layer_norm(
+        "norm", first.name, *norm, input_scale=input_scale, input_shift=input_shift
+    )
+    return build.layers
+
+
+def srwkv_layers(
+    path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
+    ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float,
+) -> list[Layer]:  # fmt: skip
+    """One SRWKV with its LIF. ``norm``/``mixer``: key prefixes (``blocks.0.ln1``, ``blocks.0.att``).
+
+    ``divisor`` divides the output weights (upstream's run-time rescaling, 1 without).
+    """
+    build = Builder(path, settings, ranges)
+    size = tensors(f"{norm}.weight").size
+    normed = build.layer_norm(
+        "norm", stream, tensors(f"{norm}.weight"), tensors(f"{norm}.bias"),
+        input_scale=2.0**-STREAM_BITS,
+    )  # fmt: skip
+    previous = build.delay("previous", normed, Port(size, **GRADED_STREAM))  # type: ignore[arg-type]
+    projections = {}
+    for part, mix in (("key", "k"), ("value", "v"), ("receptance", "r")):
+        projection = build.projection(tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
+        shifted = build.token_shift(
+            f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
+        )
+        build.dense(part, shifted, projection)
+        projections[part] = projection
+    wkv, wkv_scale = build.wkv(
+        "wkv", build.name("key"), build.name("value"), projections["key"], projections["value"],
+        tensors(f"{mixer}.time_decay"), tensors(f"{mixer}.time_first"),
+    )  # fmt: skip
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    output = build.projection(tensors(f"{mixer}.output.weight") / np.float32(divisor), "product")
+    operand = build.product("product", gate, wkv, wkv_scale, output.port(wkv_size(build, wkv)))
+    accumulated = build.dense("output", operand, output)
+    bits = build.current_bits("output")
+    spikes = build.upstream_lif("lif", accumulated, output.scale * 2.0**bits, size, bits)
+    build.residual("residual", stream, spikes, 1.0, size)
+    return build.layers
+
+
+def wkv_size(build: Builder, name: str) -> int:
+    """Channels of the layer ``name``."""
+    return next(layer.output.size for layer in build.layers if layer.name == name)
+
+
+def srffn_layers(
+    path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
+    ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float, halve: bool,
+) -> list[Layer]:  # fmt: skip
+    """One SRFFN with its LIF; ``halve`` halves the stream after it (run-time rescaling)."""
+    build = Builder(path, settings, ranges)
+    size = tensors(f"{norm}.weight").size
+    normed = build.layer_norm(
+        "norm", stream, tensors(f"{norm}.weight"), tensors(f"{norm}.bias"),
+        input_scale=2.0**-STREAM_BITS,
+    )  # fmt: skip
+    previous = build.delay("previous", normed, Port(size, **GRADED_STREAM))  # type: ignore[arg-type]
+    projections = {}
+    for part, mix in (("key", "k"), ("receptance", "r")):
+        projection = build.projection(tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
+        shifted = build.token_shift(
+            f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
+        )
+        build.dense(part, shifted, projection)
+        projections[part] = projection
+    value = build.projection(
+        tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False
+    )
+    root_scale = math.sqrt(value.operand_scale / 2**SQUARE_SHIFT)
+    multiplier, shift = mantissa_and_shift(projections["key"].scale / root_scale)
+    square = build.add(
+        SquaredRelu(
+            build.name("square"), (build.name("key"),), value.port(multiplier.size),
+            multiplier=multiplier, shift=shift, square_shift=SQUARE_SHIFT,
+        )
+    )  # fmt: skip
+    accumulated = build.dense("value", square, value)
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    bits = build.current_bits("product")
+    current = build.product(
+        "product", gate, accumulated, value.scale,
+        Port(size, "graded", CURRENT_LIMIT.bit_length() + 1, True, 2.0**-bits),
+    )  # fmt: skip
+    spikes = build.upstream_lif("lif", current, 1.0, size, bits)
+    added = build.residual("residual", stream, spikes, 1.0, size)
+    if halve:
+        multiplier, shift = mantissa_and_shift(np.full(size, 0.5))
+        build.add(
+            Requantise(
+                build.name("rescale"), (added,), Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
+                multiplier=multiplier, shift=shift,
+            )
+        )  # fmt: skip
+    return build.layers
+
+
+def head_layers(
+    stream: str, norm: tuple[FloatArray, FloatArray], weight: FloatArray,
+    ranges: Mapping[str, float], settings: QuantisationSettings,
+) -> list[Layer]:  # fmt: skip
+    """Final norm, head projection and readout."""
+    build = Builder("head", settings, ranges)
+    normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
+    projection = build.projection(weight, "norm")
+    multiplier, shift = mantissa_and_shift(
+        np.full(weight.shape[1], 2.0**-STREAM_BITS / projection.operand_scale)
+    )
+    operand = build.add(
+        Requantise(
+            build.name("requantise"), (normed,), projection.port(weight.shape[1]),
+            multiplier=multiplier, shift=shift,
+        )
+    )  # fmt: skip
+    accumulated = build.dense("projection", operand, projection)
+    multiplier, shift = mantissa_and_shift(projection.scale * 2**LOGIT_BITS)
+    build.add(
+        Readout(
+            build.name("readout"), (accumulated,),
+            Port(weight.shape[0], "graded", 32, True, 2.0**-LOGIT_BITS),
+            multiplier=multiplier, shift=shift,
+        )
+    )  # fmt: skip
+    return build.layers

@@ -1,0 +1,99 @@
+"""What every backend offers: availability, and sessions that step, score, reset and count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import Network
+
+Int32Array = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What a backend found on this machine. ``advice`` says what to do about ``missing``."""
+
+    ok: bool
+    probed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    advice: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """A network in execution with its own state. A context manager; ``close`` frees everything."""
+
+    def step(self, token: int) -> Int32Array:
+        """Advance by one token (fall-through); logits int32 [vocabulary]."""
+
+    def score(self, tokens: Sequence[int]) -> Int32Array:
+        """Advance by known tokens (pipelined where the backend can); logits int32 [T, vocabulary]."""
+
+    def reset(self) -> None:
+        """Start again as if no token had been seen. Counters go on."""
+
+    @property
+    def counters(self) -> Counters:
+        """Events since the session was opened."""
+
+    def trace(self, name: str) -> Int32Array:
+        """Values of a traced layer in the last ``step`` or ``score``: int32 [T, size]."""
+
+    def close(self) -> None:
+        """End the session; a second call does nothing."""
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    """A way to execute networks; registered in the entry-point group ``spikegpt_neuro.backends``."""
+
+    name: str
+
+    def available(self) -> Availability:
+        """Probe this machine without raising."""
+
+    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
+        """Start a session; ``trace`` names layers whose values are kept.
+
+        Raises ``Unavailable`` where the machine lacks something.
+        """
+
+
+def check_tokens(tokens: Iterable[int], vocabulary_size: int) -> npt.NDArray[np.int64]:
+    """Tokens as int64 [T]; ``InputError`` names the first token outside the vocabulary."""
+    array = np.atleast_1d(np.asarray(list(tokens), dtype=np.int64))
+    wrong = np.flatnonzero((array < 0) | (array >= vocabulary_size))
+    if wrong.size:
+        raise InputError(
+            f"token {array[wrong[0]]} at position {wrong[0]} is outside the vocabulary "
+            f"(0..{vocabulary_size - 1}); {wrong.size} tokens are.",
+        )
+    return array
+
+
+def check_traces(trace: Iterable[str], network: Network) -> tuple[str, ...]:
+    """Trace names in network order; ``InputError`` lists unknown ones."""
+    wanted = set(trace)
+    unknown = sorted(wanted - set(network.by_name))
+    if unknown:
+        raise InputError(
+            "cannot trace layers the network does not have:", unknown,
+            "`spikegpt-neuro inspect` lists the layers.",
+        )  # fmt: skip
+    return tuple(layer.name for layer in network.layers if layer.name in wanted)

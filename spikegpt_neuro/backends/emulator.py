@@ -1,0 +1,114 @@
+"""The emulator: the whole network as one program, in this process. The fast exact backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import Availability, check_tokens, check_traces
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.backends.counting import named_counters
+from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import Network
+
+Int32Array = npt.NDArray[np.int32]
+
+BLOCK = 32
+"""Tokens scored per pass through the weights (benchmarks/): more gains nothing in cache."""
+
+
+class EmulatorSession:
+    """One state of a network; weights stay memory mapped and are shared between sessions."""
+
+    def __init__(
+        self, network: Network, *, trace: Iterable[str] = (), event_driven: bool = True
+    ) -> None:
+        self._network = network
+        self._traced = check_traces(trace, network)
+        self._program = Program(network.layers, keep=self._traced, event_driven=event_driven)
+        self._traces: dict[str, list[Int32Array]] = {}
+        self._logits = network.layers[-1].name
+
+    def _run(self, tokens: npt.NDArray[np.int64]) -> Int32Array:
+        self._program.run(tokens)
+        for name in self._traced:
+            self._traces[name].append(self._program.value(name).copy())
+        return self._program.value(self._logits)
+
+    def step(self, token: int) -> Int32Array:
+        """See ``Session.step``."""
+        tokens = check_tokens([token], self._network.info.vocabulary_size)
+        self._traces = {name: [] for name in self._traced}
+        return self._run(tokens)[0].copy()
+
+    def score(self, tokens: Sequence[int]) -> Int32Array:
+        """See ``Session.score``; runs blocks of tokens through each weight matrix."""
+        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        self._traces = {name: [] for name in self._traced}
+        logits = np.empty((checked.size, self._network.info.vocabulary_size), np.int32)
+        for begin in range(0, checked.size, BLOCK):
+            logits[begin : begin + BLOCK] = self._run(checked[begin : begin + BLOCK])
+        return logits
+
+    def trace(self, name: str) -> Int32Array:
+        """See ``Session.trace``."""
+        if not self._traces.get(name):
+            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
+        return np.concatenate(self._traces[name])
+
+    def reset(self) -> None:
+        """See ``Session.reset``."""
+        self._program.reset()
+
+    @property
+    def counters(self) -> Counters:
+        """See ``Session.counters``."""
+        return named_counters(
+            self._network, self._program.raw_counts(), self._program.tokens_seen
+        )
+
+    @property
+    def state(self) -> Int32Array:
+        """A copy of the whole recurrent state: every delay, membrane potential and WKV sum."""
+        return self._program.state.copy()
+
+    @state.setter
+    def state(self, state: Int32Array) -> None:
+        if state.shape != self._program.state.shape or state.dtype != np.int32:
+            raise InputError(
+                f"this state has {state.dtype} {state.shape}; the network needs int32 "
+                f"{self._program.state.shape}. It was saved from another network."
+            )
+        self._program.state[:] = state
+
+    def close(self) -> None:
+        """See ``Session.close``: nothing outlives the session but the network value."""
+
+    def __enter__(self) -> EmulatorSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Emulator:
+    """The backend of that name."""
+
+    name = "emulator"
+
+    def available(self) -> Availability:
+        """Always there: numba and numpy are dependencies of the package."""
+        return Availability(ok=True, probed=("numba",))
+
+    def open(self, network: Network, *, trace: Iterable[str] = ()) -> EmulatorSession:
+        """See ``Backend.open``."""
+        return EmulatorSession(network, trace=trace)

@@ -1,0 +1,197 @@
+"""Compile layers into a program: instructions, arenas, and where each layer's values are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
+from spikegpt_neuro.backends.execution import Column, Count, Opcode, execute
+from spikegpt_neuro.network.layers import BinaryEmbedding, Dense, Layer, RealEmbedding, Wkv
+
+Int32Array = npt.NDArray[np.int32]
+
+EVENT_DENSITY = 0.25
+"""Up to this share of active operands the event-driven walk beats the dense one (benchmarks/)."""
+
+
+class _Arena:
+    """First-fit allocation of spans in one vector, so that dead values' room is used again."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._free: list[tuple[int, int]] = []
+
+    def take(self, size: int) -> int:
+        """Offset of a free span of ``size``."""
+        for i, (offset, room) in enumerate(self._free):
+            if room >= size:
+                self._free[i] = (offset + size, room - size)
+                return offset
+        offset = self.size
+        self.size += size
+        return offset
+
+    def give(self, offset: int, size: int) -> None:
+        """Free a span, joining it with its neighbours."""
+        spans = sorted([*(span for span in self._free if span[1]), (offset, size)])
+        joined = spans[:1]
+        for start, room in spans[1:]:
+            last_start, last_room = joined[-1]
+            if last_start + last_room == start:
+                joined[-1] = (last_start, last_room + room)
+            else:
+                joined.append((start, room))
+        self._free = joined
+
+
+class Program:
+    """Layers of one network, or of one stage of it, ready to execute.
+
+    ``inputs``: names of values the layers read from outside, with their offsets in the values
+    arena. ``keep``: names whose values stay readable after a step (outputs and traces).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        sizes: dict[str, int] | None = None,
+        keep: Iterable[str] = (),
+        event_driven: bool = True,
+    ) -> None:
+        """``sizes`` gives the sizes of external inputs; ``keep`` defaults to the last layer.
+
+        ``event_driven`` False uses the dense walk everywhere (same integers).
+        """
+        self.layers = tuple(layers)
+        self._held: list[Any] = []  # arrays whose addresses the instructions hold
+        kept = set(keep) | {self.layers[-1].name}
+        self._place_values(sizes or {}, kept)
+        self._instructions = np.zeros((len(self.layers), Column.WIDTH), np.int64)
+        parameters: list[Int32Array] = []
+        initial: list[Int32Array] = []
+        self._lengths = [0, 0]
+        for row, layer in zip(self._instructions, self.layers, strict=True):
+            self._encode(row, layer, parameters, initial, event_driven)
+        self._parameters = np.concatenate([np.zeros(1, np.int32), *parameters])
+        self._initial_state = np.concatenate([np.zeros(1, np.int32), *initial])
+        self._instructions[:, [Column.PARAMETERS, Column.STATE]] += 1
+        self.state = self._initial_state.copy()
+        self._widest = max(
+            [1, *(layer.weight.shape[1] for layer in self.layers if isinstance(layer, Dense))]
+        )
+        self.counts = np.zeros((len(self.layers), Count.WIDTH), np.int64)
+        self.tokens_seen = 0
+        self._allocate(1)
+
+    def _place_values(self, sizes: dict[str, int], kept: set[str]) -> None:
+        last_reader = {s: i for i, layer in enumerate(self.layers) for s in layer.inputs}
+        arena = _Arena()
+        self.offsets: dict[str, int] = {}
+        self.sizes = dict(sizes)
+        self.inputs = tuple(sizes)
+        for name, size in sizes.items():
+            self.offsets[name] = arena.take(size)
+        for i, layer in enumerate(self.layers):
+            self.sizes[layer.name] = layer.output.size
+            self.offsets[layer.name] = arena.take(layer.output.size)
+            for source in set(layer.inputs):
+                if source in self.offsets and last_reader[source] == i and source not in kept:
+                    arena.give(self.offsets[source], self.sizes[source])
+        self._values_size = arena.size
+
+    def _encode(
+        self,
+        row: npt.NDArray[np.int64],
+        layer: Layer,
+        parameters: list[Int32Array],
+        initial: list[Int32Array],
+        event_driven: bool,
+    ) -> None:
+        row[Column.OPCODE] = Opcode[layer.kind.upper()]
+        row[Column.SIZE] = layer.output.size
+        row[Column.RESULT] = self.offsets[layer.name]
+        read = [self.offsets[name] for name in layer.inputs if name in self.offsets]
+        row[Column.FIRST : Column.FIRST + len(read)] = read
+        row[Column.LOW], row[Column.HIGH] = layer.output.low, layer.output.high
+        row[Column.PARAMETERS], row[Column.STATE] = self._lengths
+        for name, spec in layer.array_specs().items():
+            if spec.dtype == "int32":
+                values = np.ascontiguousarray(getattr(layer, name), np.int32)
+                parameters.append(values)
+                self._lengths[0] += values.size
+        scalars = [getattr(layer, name) for name in layer.scalar_ranges()]
+        row[Column.SCALARS : Column.SCALARS + len(scalars)] = scalars
+        if layer.state_words:
+            state = np.zeros(layer.state_words, np.int32)
+            if isinstance(layer, Wkv):
+                state[-layer.output.size :] = EMPTY_EXPONENT
+            initial.append(state)
+            self._lengths[1] += state.size
+        if isinstance(layer, BinaryEmbedding | RealEmbedding):
+            row[Column.INPUT_SIZE] = layer.table.shape[1]
+            row[Column.ADDRESS] = self._address(layer.table)
+        elif isinstance(layer, Dense):
+            row[Column.INPUT_SIZE] = layer.weight.shape[1]
+            row[Column.ADDRESS] = self._address(layer.weight)
+            row[Column.EVENT_LIMIT] = -1
+            if event_driven and self._is_sparse(layer):
+                row[Column.ADDRESS_BY_INPUT] = self._address(np.ascontiguousarray(layer.weight.T))
+                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * layer.weight.shape[1])
+
+    def _is_sparse(self, layer: Dense) -> bool:
+        """True where operands can be mostly zero: behind a LIF or a ReLU, not behind a mix."""
+        kinds = {other.name: other for other in self.layers}
+        source = kinds.get(layer.inputs[0])
+        while source is not None and source.kind in ("token_shift", "delay"):
+            if source.kind == "token_shift" and not source.is_hard:  # type: ignore[attr-defined]
+                return False
+            source = kinds.get(source.inputs[0])
+        return source is not None and source.kind in ("lif", "squared_relu")
+
+    def _address(self, values: npt.NDArray[Any]) -> int:
+        values = np.ascontiguousarray(values)
+        self._held.append(values)
+        return int(values.ctypes.data)
+
+    def _allocate(self, tokens: int) -> None:
+        self.values = np.zeros((tokens, self._values_size), np.int32)
+        self._scratch = np.zeros(tokens * self._widest, np.int16)
+
+    def run(self, tokens: npt.NDArray[np.int64]) -> None:
+        """Advance by a block of tokens; results stay in ``values`` until the next call.
+
+        External inputs must be in place: call ``reserve`` with the block's length, fill
+        ``value(name)`` for each of ``inputs``, then ``run``.
+        """
+        self.reserve(tokens.size)
+        execute(
+            self._instructions, self._parameters, self.state, tokens, self.values, self._scratch,
+            self.counts,
+        )  # fmt: skip
+        self.tokens_seen += tokens.size
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for a block of ``tokens``."""
+        if self.values.shape[0] != tokens:
+            self._allocate(tokens)
+
+    def value(self, name: str) -> Int32Array:
+        """View [block, size] of an input or kept layer's values of the last block."""
+        offset = self.offsets[name]
+        return self.values[:, offset : offset + self.sizes[name]]
+
+    def reset(self) -> None:
+        """Return every state to its start. Counts go on."""
+        self.state[:] = self._initial_state
+
+    def raw_counts(self) -> dict[str, dict[Count, int]]:
+        """Raw counts by layer name."""
+        return {
+            layer.name: {column: int(row[column]) for column in Count if column != Count.WIDTH}
+            for layer, row in zip(self.layers, self.counts, strict=True)
+        }

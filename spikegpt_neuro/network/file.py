@@ -1,0 +1,287 @@
+"""``model.net``: the integer network as an extended NetX HDF5 file (docs/file-format.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.network.layers import LAYER_KINDS, Dense, Layer, Port
+from spikegpt_neuro.network.network import Network, NetworkInfo
+
+FORMAT = "spikegpt-neuro"
+FORMAT_VERSION = 1
+TOOL_VERSION = "0.1.0"
+LAYERS_GROUP = "spikegpt/layers"
+VOCABULARY_DATASET = "spikegpt/vocabulary"
+ALIGNMENT = 64
+"""Large datasets start at multiples of 64 bytes, so that they can be memory mapped."""
+TIME_STEP = "one token a step; every layer of a token in the same step (fall-through)"
+RESET_RULE = "LIF: see each layer's soft_reset; states start at zero, WKV exponents at -(2**23 - 1)"
+
+_ROOT_ATTRIBUTES = {
+    "format", "format_version", "tool_version", "layout", "n_layer", "n_embd", "vocabulary_size",
+    "time_step", "reset_rule", "source", "quantisation",
+}  # fmt: skip
+_LAYER_ATTRIBUTES = {"kind", "index", "inputs", "output", "scalars"}
+_STOCK_DATASETS = ("type", "shape", "inFeatures", "outFeatures")
+_PORT_KEYS = {"size", "payload", "bits", "signed", "scale"}
+
+
+class NetworkWriter:
+    """Writes layers one at a time, so that a large model never has to be in memory whole."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._count = 0
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer; ``InputError`` if its values break its schema."""
+        problems = list(layer.problems())
+        if problems:
+            raise InputError(f"layer {layer.name} cannot be written:", problems)
+        group = self._file.create_group(f"{LAYERS_GROUP}/{layer.name.replace('.', '/')}")
+        output = layer.output
+        group.attrs["kind"] = layer.kind
+        group.attrs["index"] = self._count
+        group.attrs["inputs"] = json.dumps(list(layer.inputs))
+        group.attrs["output"] = json.dumps({key: getattr(output, key) for key in sorted(_PORT_KEYS)})
+        group.attrs["scalars"] = json.dumps({n: getattr(layer, n) for n in layer.scalar_ranges()})
+        for name in layer.array_specs():
+            group.create_dataset(name, data=getattr(layer, name))
+        if isinstance(layer, Dense):
+            outputs, inputs = layer.weight.shape
+            group.create_dataset("type", data=np.array([b"dense"], "S10"))
+            group.create_dataset("shape", data=np.array([outputs], np.int64))
+            group.create_dataset("inFeatures", data=np.int64(inputs))
+            group.create_dataset("outFeatures", data=np.int64(outputs))
+        self._count += 1
+
+    def finish(self, info: NetworkInfo, vocabulary: str) -> None:
+        """Write what belongs to the whole network."""
+        attributes = self._file.attrs
+        attributes["format"] = FORMAT
+        attributes["format_version"] = FORMAT_VERSION
+        attributes["tool_version"] = TOOL_VERSION
+        attributes["time_step"] = TIME_STEP
+        attributes["reset_rule"] = RESET_RULE
+        for name in ("layout", "n_layer", "n_embd", "vocabulary_size"):
+            attributes[name] = getattr(info, name)
+        for name in ("source", "quantisation"):
+            attributes[name] = json.dumps(dict(getattr(info, name)), sort_keys=True)
+        text = np.frombuffer(vocabulary.encode("utf-8"), np.uint8)
+        self._file.create_dataset(VOCABULARY_DATASET, data=text)
+
+
+@contextmanager
+def network_writer(path: Path) -> Iterator[NetworkWriter]:
+    """Open ``path`` for writing layer by layer; it is replaced only if everything succeeded.
+
+    The finished file is read back and checked before it takes the old one's place.
+    """
+    with replaced_file(Path(path)) as stream:
+        with h5py.File(
+            stream, "w", libver="latest",
+            alignment_threshold=1024, alignment_interval=ALIGNMENT,
+        ) as file:  # fmt: skip
+            yield NetworkWriter(file)
+        stream.flush()
+        _read_stream(Path(path), stream)
+
+
+def write_network(network: Network, path: Path) -> None:
+    """Write a whole network to ``path`` atomically."""
+    with network_writer(path) as writer:
+        for layer in network.layers:
+            writer.add(layer)
+        writer.finish(network.info, network.vocabulary)
+
+
+def read_network(path: Path) -> Network:
+    """Read ``path`` strictly; weights and embedding tables are memory mapped, not loaded.
+
+    Raises ``InputError`` listing every problem: unknown groups, keys, kinds or versions, links,
+    wrong shapes, dtypes and ranges, arrays beyond the file's end. Nothing in a file is executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file.", advice="Write one with `spikegpt-neuro export`.")
+    with path.open("rb") as stream:
+        return _read_stream(path, stream)
+
+
+def _read_stream(path: Path, stream: BinaryIO) -> Network:
+    try:
+        with h5py.File(stream, "r") as file:
+            return _Reader(path, file, stream).network()
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read as a network: {error}.",
+            advice="Expected HDF5 written by `spikegpt-neuro export`; the file may be truncated.",
+        ) from error
+
+
+class _Reader:
+    """Reads one open file and collects every problem on the way."""
+
+    def __init__(self, path: Path, file: h5py.File, stream: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self._bytes = stream.seek(0, 2)
+        self._map = np.memmap(stream, np.uint8, mode="r")
+        self._problems: list[str] = []
+        self._layers: dict[int, Layer] = {}
+
+    def network(self) -> Network:
+        attributes = dict(self._file.attrs)
+        if attributes.get("format") != FORMAT:
+            raise InputError(
+                f"{self._path} is HDF5, but not a {FORMAT} network (its attribute `format` is "
+                f"{attributes.get('format')!r}).",
+                advice="A stock NetX file holds /layer instead of /spikegpt; give the file that "
+                "`spikegpt-neuro export` wrote.",
+            )
+        if attributes.get("format_version") != FORMAT_VERSION:
+            raise InputError(
+                f"{self._path} has format version {attributes.get('format_version')}; this release "
+                f"reads version {FORMAT_VERSION}.",
+                advice="Export the checkpoint again with this release.",
+            )
+        self._compare_names("/", set(attributes), _ROOT_ATTRIBUTES, "attribute")
+        self._compare_names("/", set(self._file), {"spikegpt"}, "group")
+        top = self._file["spikegpt"]
+        self._compare_names("/spikegpt", set(top), {"layers", "vocabulary"}, "member")
+        self._stop_if_wrong()
+        self._walk(top["layers"], "")
+        vocabulary = self._array("vocabulary", top["vocabulary"], "uint8", 1)
+        self._stop_if_wrong()
+        layers = tuple(self._layers[index] for index in sorted(self._layers))
+        if sorted(self._layers) != list(range(len(layers))):
+            self._problems.append("the layers' indices are not 0, 1, 2, ...")
+        self._stop_if_wrong()
+        info = NetworkInfo(
+            layout=str(attributes["layout"]), n_layer=int(attributes["n_layer"]),
+            n_embd=int(attributes["n_embd"]), vocabulary_size=int(attributes["vocabulary_size"]),
+            source=json.loads(attributes["source"]),
+            quantisation=json.loads(attributes["quantisation"]),
+        )  # fmt: skip
+        assert vocabulary is not None
+        return Network(info, layers, bytes(vocabulary).decode("utf-8"))
+
+    def _stop_if_wrong(self) -> None:
+        if self._problems:
+            raise InputError(
+                f"{self._path} is not a valid network ({len(self._problems)} problems):",
+                self._problems, "Export it again from its checkpoint.",
+            )  # fmt: skip
+
+    def _compare_names(self, where: str, found: set[str], allowed: set[str], what: str) -> None:
+        self._problems += [f"{where}: unknown {what} {name!r}" for name in sorted(found - allowed)]
+        self._problems += [f"{where}: {what} {name!r} missing" for name in sorted(allowed - found)]
+
+    def _walk(self, group: h5py.Group, path: str) -> None:
+        """Read ``group`` as a layer, or descend into it."""
+        if "kind" in group.attrs:
+            self._read_layer(group, path)
+            return
+        if not len(group):
+            self._problems.append(f"{path or 'layers'}: empty group")
+        for name in group:
+            inner = f"{path}.{name}" if path else name
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                self._problems.append(f"{inner}: is a link; all content must be in this file")
+            elif not isinstance(group[name], h5py.Group):
+                self._problems.append(f"{inner}: dataset outside a layer")
+            elif inner.count(".") > 8:
+                self._problems.append(f"{inner}: nested too deeply")
+            else:
+                self._walk(group[name], inner)
+
+    def _read_layer(self, group: h5py.Group, name: str) -> None:
+        before = len(self._problems)
+        attributes = dict(group.attrs)
+        self._compare_names(name, set(attributes), _LAYER_ATTRIBUTES, "attribute")
+        kind = LAYER_KINDS.get(str(attributes["kind"]))
+        if kind is None:
+            self._problems.append(
+                f"{name}: unknown kind {attributes['kind']!r}; known: {', '.join(LAYER_KINDS)}"
+            )
+        if len(self._problems) > before or kind is None:
+            return
+        specs = kind.array_specs()
+        expected = {*specs, *(_STOCK_DATASETS if kind is Dense else ())}
+        self._compare_names(name, set(group), expected, "dataset")
+        output = json.loads(attributes["output"])
+        scalars = json.loads(attributes["scalars"])
+        self._compare_names(f"{name}/output", set(output), _PORT_KEYS, "key")
+        self._compare_names(f"{name}/scalars", set(scalars), set(kind.scalar_ranges()), "key")
+        if len(self._problems) > before:
+            return
+        arrays = {}
+        for part, spec in specs.items():
+            array = self._array(f"{name}/{part}", group[part], spec.dtype, len(spec.shape))
+            if array is not None:
+                arrays[part] = array
+        wrong = [key for key, value in scalars.items() if type(value) is not int]
+        self._problems += [f"{name}/{key}: must be an integer" for key in wrong]
+        self._problems += [f"{name}/output: {problem}" for problem in _port_problems(output)]
+        if kind is Dense and "weight" in arrays:
+            stock = {key: group[key][...].reshape(-1).tolist() for key in _STOCK_DATASETS}
+            outputs, inputs = arrays["weight"].shape
+            for key, value in (
+                ("type", b"dense"), ("shape", outputs), ("inFeatures", inputs),
+                ("outFeatures", outputs),
+            ):  # fmt: skip
+                if stock[key] != [value]:
+                    self._problems.append(f"{name}/{key}: {stock[key]}, must be [{value}]")
+        if len(self._problems) > before:
+            return
+        inputs_read = tuple(str(source) for source in json.loads(attributes["inputs"]))
+        index = int(attributes["index"])
+        if index in self._layers:
+            self._problems.append(f"{name}: index {index} is taken by {self._layers[index].name}")
+        self._layers[index] = kind(name, inputs_read, Port(**output), **arrays, **scalars)
+
+    def _array(
+        self, where: str, dataset: Any, dtype: str, dimensions: int
+    ) -> npt.NDArray[Any] | None:
+        """A dataset's values: memory mapped where large, checked before anything is allocated."""
+        problem = ""
+        if not isinstance(dataset, h5py.Dataset):
+            problem = "must be a dataset"
+        elif str(dataset.dtype) != dtype:
+            problem = f"dtype {dataset.dtype}, must be {dtype}"
+        elif dataset.ndim != dimensions:
+            problem = f"{dataset.ndim} dimensions, must have {dimensions}"
+        elif dataset.size == 0:
+            return np.zeros(dataset.shape, dtype)
+        elif dataset.chunks is not None or dataset.is_virtual or dataset.external:
+            problem = "must be stored contiguously in this file"
+        else:
+            offset = dataset.id.get_offset()
+            if offset is None or offset + dataset.nbytes > self._bytes:
+                problem = "its data lie beyond the end of the file"
+        if problem:
+            self._problems.append(f"{where}: {problem}")
+            return None
+        mapped = self._map[offset : offset + dataset.nbytes].view(dtype).reshape(dataset.shape)
+        return mapped if dtype in ("int8", "uint8", "int16") else np.array(mapped)
+
+
+def _port_problems(output: dict[str, Any]) -> Iterator[str]:
+    for key, kind in (("size", int), ("payload", str), ("bits", int), ("signed", bool)):
+        if type(output[key]) is not kind:
+            yield f"{key} is {output[key]!r}, must be {kind.__name__}"
+    if type(output["scale"]) not in (int, float):
+        yield f"scale is {output['scale']!r}, must be a number"
+    if output["payload"] not in ("binary", "graded", "accumulator"):
+        yield f"payload {output['payload']!r}, must be binary, graded or accumulator"
