@@ -106,7 +106,7 @@ def bit_length(value: int) -> int:
 def reciprocal(mantissa: int) -> int:
     """``2**31 / mantissa`` for a 16-bit mantissa, by table and one Newton step.
 
-    ``y1 = y0 * (2**32 - mantissa * y0) / 2**31``. ``mantissa``: [2**15, 2**16). Result: (2**15,
+    ``y1 = y0 * (2**32 - mantissa * y0) / 2**31``. ``mantissa``: [2**15, 2**16). Result: [2**15,
     2**16], relative error below 2**-15 (tests/arithmetic).
     """
     guess = RECIPROCAL[mantissa >> 8]
@@ -118,7 +118,7 @@ def reciprocal_square_root(mantissa: int) -> int:
     """``2**31 / sqrt(mantissa)``, by table and one Newton step.
 
     ``y1 = y0 * (3 * 2**30 - mantissa * y0**2 / 2**32) / 2**31``. ``mantissa``: [2**30, 2**32).
-    Result: (2**15, 2**16], relative error below 2**-15 (tests/arithmetic).
+    Result: [2**15, 2**16], relative error below 2**-15 (tests/arithmetic).
     """
     guess = RECIPROCAL_SQUARE_ROOT[mantissa >> 24]
     return round_shift(guess * ((3 << 30) - ((mantissa * guess * guess) >> 32)), 31)

@@ -59,7 +59,8 @@ def wkv(
 
     and, when ``denominator`` reaches 2**20, numerator and denominator are halved and ``exponent``
     raised by one power of two, so no context length overflows. Division is multiplication by a
-    16-bit reciprocal (``fixed_point.reciprocal``).
+    16-bit reciprocal (``fixed_point.reciprocal``). Against float64 the result is within half a unit
+    of ``v``, at any decay and after 100,000 tokens (tests/arithmetic/test_wkv.py).
 
     Integers: ``key`` and ``value`` are synaptic accumulators; ``k`` = rescaled key, 24 bits with 16
     fraction bits, in powers of two; ``v`` = rescaled value, 12 bits; ``decay`` <= 0 and ``first``
