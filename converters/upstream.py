@@ -90,17 +90,13 @@ def srwkv_layers(
     )  # fmt: skip
     gate = build.gate("gate", build.name("receptance"), projections["receptance"])
     output = build.projection(tensors(f"{mixer}.output.weight") / np.float32(divisor), "product")
-    operand = build.product("product", gate, wkv, wkv_scale, output.port(wkv_size(build, wkv)))
+    channels = projections["value"].weight.shape[0]
+    operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
     accumulated = build.dense("output", operand, output)
     bits = build.current_bits("output")
     spikes = build.upstream_lif("lif", accumulated, output.scale * 2.0**bits, size, bits)
     build.residual("residual", stream, spikes, 1.0, size)
     return build.layers
-
-
-def wkv_size(build: Builder, name: str) -> int:
-    """Channels of the layer ``name``."""
-    return next(layer.output.size for layer in build.layers if layer.name == name)
 
 
 def srffn_layers(
