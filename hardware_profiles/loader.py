@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +190,7 @@ class _Reader:
         if not points or len(points) != len(raw):
             self.problems.append(f"{where}: points must be a list of [argument, value] numbers")
             return None
-        if any(a[0] >= b[0] for a, b in zip(points, points[1:], strict=False)) or any(
-            y < 0 for _, y in points
-        ):
+        if any(a[0] >= b[0] for a, b in pairwise(points)) or any(y < 0 for _, y in points):
             self.problems.append(f"{where}: arguments must rise and values be >= 0")
         return Curve(name, tuple(points), argument_unit, unit, *evidence)
 

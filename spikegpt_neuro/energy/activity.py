@@ -1,0 +1,145 @@
+"""What each layer did over a text: exact integer counts, from the network and a run's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.mapping.roles import Role, role
+from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import Dense, Layer
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """Counts of one layer, each over the whole text (``tokens`` tokens).
+
+    ``operand``: ``binary`` when every operand that occurred was 0 or 1 in magnitude, so that its
+    synaptic operations are additions (AC); ``graded`` otherwise (MAC); empty where there are no
+    synapses. ``dense_operations`` counts all products, ``synaptic_operations`` only those of a
+    non-zero operand with a non-zero weight (NeuroBench's effective operations).
+    """
+
+    name: str
+    kind: str
+    stage: str
+    role: Role
+    tokens: int
+    size: int
+    input_size: int
+    payload_bits: int
+    operand: str
+    dense_operations: int
+    synaptic_operations: int
+    unit_synaptic_operations: int
+    unit_additions: int
+    elementwise: Mapping[str, int]
+    input_events: int
+    output_events: int
+    active_updates: int
+    idle_updates: int
+    weights_read: int
+    weight_memory_bytes: int
+    state_words_read: int
+    state_words_written: int
+    parameter_words_read: int
+    activation_words_read: int
+    activation_words_written: int
+    saturations: int
+    overflows: int
+
+    @property
+    def accumulates(self) -> int:
+        """Synaptic operations that are additions."""
+        return self.synaptic_operations if self.operand == "binary" else 0
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Synaptic operations that need a multiplication."""
+        return self.synaptic_operations if self.operand == "graded" else 0
+
+    @property
+    def input_rate(self) -> float:
+        """Share of non-zero operands."""
+        possible = self.tokens * self.input_size
+        return self.input_events / possible if possible else 0.0
+
+    @property
+    def output_rate(self) -> float:
+        """Share of non-zero outputs; the firing rate of a LIF layer."""
+        possible = self.tokens * self.size
+        return self.output_events / possible if possible else 0.0
+
+
+def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
+    """Counts of one layer. Raises InputError for a kind without a cost model."""
+    part = role(layer)
+    tokens, size = counters.tokens, layer.output.size
+    dense = isinstance(layer, Dense)
+    input_size = int(layer.weight.shape[1]) if isinstance(layer, Dense) else size
+
+    def count(column: str) -> int:
+        return counters.count(layer.name, column)
+
+    operand = ""
+    if dense:
+        binary = count("input_events") == count("unit_input_events")
+        operand = "binary" if binary else "graded"
+    updates = tokens * size if part == "neuron" else 0
+    active = min(count("active_updates"), updates)
+    state = tokens * layer.state_words
+    source = network.by_name.get(layer.inputs[0]) if layer.inputs else None
+    bits = source.output.bits if dense and source is not None else layer.output.bits
+    return LayerActivity(
+        name=layer.name,
+        kind=layer.kind,
+        stage=layer.stage,
+        role=part,
+        tokens=tokens,
+        size=size,
+        input_size=input_size,
+        payload_bits=bits,
+        operand=operand,
+        dense_operations=tokens * size * input_size if dense else 0,
+        synaptic_operations=count("synaptic_operations"),
+        unit_synaptic_operations=count("unit_synaptic_operations"),
+        unit_additions=count("unit_additions"),
+        elementwise={kind: n * tokens for kind, n in sorted(layer.operations().items())},
+        input_events=count("input_events"),
+        output_events=count("output_events"),
+        active_updates=active,
+        idle_updates=updates - active,
+        weights_read=count("input_events") * size if dense else 0,
+        weight_memory_bytes=size * input_size if dense else 0,
+        state_words_read=state,
+        state_words_written=state,
+        parameter_words_read=tokens * layer.parameter_words if part == "neuron" else 0,
+        activation_words_read=tokens * input_size * len(layer.inputs) if part != "input" else 0,
+        activation_words_written=tokens * size,
+        saturations=count("saturations"),
+        overflows=count("overflows"),
+    )
+
+
+def activities(network: Network, counters: Counters) -> tuple[LayerActivity, ...]:
+    """Counts of every layer, in execution order.
+
+    Raises InputError when the counters are of another network or of no token at all.
+    """
+    problems = [
+        f"counters hold a layer {name!r} that the network has not"
+        for name in counters.layers
+        if name not in network.by_name
+    ]
+    problems += [
+        f"counters miss the layer {layer.name!r}"
+        for layer in network.layers
+        if layer.name not in counters.layers
+    ]
+    if counters.tokens < 1:
+        problems.append("counters are of 0 tokens; run the network over a text first")
+    if problems:
+        raise InputError("These counters do not belong to this network:", problems)
+    return tuple(layer_activity(network, layer, counters) for layer in network.layers)

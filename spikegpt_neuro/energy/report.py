@@ -1,0 +1,302 @@
+"""The energy report: a network, the counts of a run, and a hardware profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.energy.activity import LayerActivity, activities
+from spikegpt_neuro.energy.parts import (
+    CATEGORIES,
+    SYSTEM,
+    Energy,
+    NotCounted,
+    PricedPart,
+    settle,
+    total,
+)
+from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
+from spikegpt_neuro.energy.spikes import spike_statement
+from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
+from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping import Mapping, Violation, check_rules, map_network
+from spikegpt_neuro.network import Network
+
+ALWAYS_NOT_COUNTED = (
+    "look-up of the embedding, which the host does",
+    "tokenisation, sampling and everything else the host does",
+    "loading weights, configuration and start-up",
+    "off-chip memory, voltage conversion, cooling, boards",
+    "congestion in routers, and waiting for the host (time is a lower bound)",
+)
+"""What no profile prices."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyReport:
+    """Energy and time of one token on one target, in one mode, with everything they rest on.
+
+    ``mode``: ``pipelined`` (prefill, scoring) or ``fall-through`` (generation). ``energy`` is None
+    where the profile holds no energies: there is no such thing as an energy of zero here.
+    """
+
+    network: Network
+    counters: Counters
+    profile: Profile
+    mode: Mode
+    layers: tuple[LayerActivity, ...]
+    parts: tuple[PricedPart, ...]
+    not_counted: tuple[NotCounted, ...]
+    timing: Timing | None
+    mapping: Mapping | None
+    violations: tuple[Violation, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    statement: tuple[str, ...]
+
+    @cached_property
+    def energy(self) -> Energy | None:
+        """Joules a token: exactly the sum of ``parts``."""
+        return total(self.parts) if self.parts else None
+
+    @cached_property
+    def by_category(self) -> dict[str, Energy]:
+        """Joules a token by category; they sum to ``energy`` exactly."""
+        present = {p.part.category for p in self.parts}
+        return {
+            category: total(p for p in self.parts if p.part.category == category)
+            for category in CATEGORIES
+            if category in present
+        }
+
+    @cached_property
+    def by_layer(self) -> dict[str, Energy]:
+        """Joules a token by layer, and of the system; they sum to ``energy`` exactly."""
+        grouped: dict[str, list[PricedPart]] = {}
+        for priced in self.parts:
+            grouped.setdefault(priced.part.layer, []).append(priced)
+        names = [layer.name for layer in self.layers] + [SYSTEM]
+        return {name: total(grouped[name]) for name in names if name in grouped}
+
+    @cached_property
+    def by_stage(self) -> dict[str, dict[str, Energy]]:
+        """Joules a token by stage and category."""
+        stage = {layer.name: layer.stage for layer in self.layers}
+        grouped: dict[str, dict[str, list[PricedPart]]] = {}
+        for priced in self.parts:
+            where = stage.get(priced.part.layer, SYSTEM)
+            by = grouped.setdefault(where, {})
+            by.setdefault(priced.part.category, []).append(priced)
+        return {
+            where: {c: total(by[c]) for c in CATEGORIES if c in by} for where, by in grouped.items()
+        }
+
+    def per_token(self, field: str) -> float:
+        """Mean over tokens of a count of ``LayerActivity``, summed over layers."""
+        return sum(getattr(layer, field) for layer in self.layers) / self.counters.tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values. Keys carry their unit; see docs/energy.md."""
+        energy = self.energy
+        info = self.network.info
+        return {
+            "profile": self.profile.name,
+            "profile_title": self.profile.title,
+            "method": self.profile.method,
+            "mode": self.mode,
+            "layout": info.layout,
+            "layers": info.n_layer,
+            "width": info.n_embd,
+            "vocabulary_size": info.vocabulary_size,
+            "tokens": self.counters.tokens,
+            "energy_joules_per_token": None if energy is None else energy.value,
+            "energy_joules_per_token_low": None if energy is None else energy.low,
+            "energy_joules_per_token_high": None if energy is None else energy.high,
+            "energy_note": "estimate from counts and published coefficients, not a measurement"
+            if energy is not None
+            else "no per-operation data",
+            "energy_joules_per_token_by_category": {
+                category: e.to_dict() for category, e in self.by_category.items()
+            },
+            "time": None if self.timing is None else _timing_dict(self.timing),
+            "synaptic_operations_per_token": self.per_token("synaptic_operations"),
+            "accumulates_per_token": self.per_token("accumulates"),
+            "multiply_accumulates_per_token": self.per_token("multiply_accumulates"),
+            "dense_operations_per_token": self.per_token("dense_operations"),
+            "spikes_per_token": sum(
+                layer.output_events for layer in self.layers if layer.kind == "lif"
+            )
+            / self.counters.tokens,
+            "spike_statement": list(self.statement),
+            "per_layer": [self._layer_dict(layer) for layer in self.layers],
+            "parts": [_part_dict(p) for p in self.parts],
+            "sensitivity": [
+                {
+                    "coefficient": s.coefficient,
+                    "elasticity": s.elasticity,
+                    "energy_joules_per_token_at_low": s.at_low,
+                    "energy_joules_per_token_at_high": s.at_high,
+                }
+                for s in self.sensitivity
+            ],
+            "coefficients": coefficient_rows(self.profile),
+            "not_counted": [
+                {"what": n.what, "count_per_token": n.count_per_token, "why": n.why}
+                for n in self.not_counted
+            ],
+            "never_counted": list(ALWAYS_NOT_COUNTED),
+            "unpublished": list(self.profile.unpublished),
+            "warnings": list(self.profile.warnings),
+            "violations": [v.to_dict() for v in self.violations],
+            "mapping": None if self.mapping is None else _mapping_summary(self.mapping),
+        }
+
+    def _layer_dict(self, layer: LayerActivity) -> dict[str, Any]:
+        energy = self.by_layer.get(layer.name)
+        return {
+            "name": layer.name,
+            "kind": layer.kind,
+            "stage": layer.stage,
+            "operand": layer.operand,
+            "operand_bits": layer.payload_bits,
+            "input_rate": layer.input_rate,
+            "output_rate": layer.output_rate,
+            "energy_joules_per_token": None if energy is None else energy.value,
+            "accumulates": layer.accumulates,
+            "multiply_accumulates": layer.multiply_accumulates,
+            "dense_operations": layer.dense_operations,
+            "unit_additions": layer.unit_additions,
+            "elementwise_operations": dict(layer.elementwise),
+            "neuron_updates_active": layer.active_updates,
+            "neuron_updates_idle": layer.idle_updates,
+            "input_events": layer.input_events,
+            "output_events": layer.output_events,
+            "weights_read": layer.weights_read,
+            "state_words_read": layer.state_words_read,
+            "state_words_written": layer.state_words_written,
+            "parameter_words_read": layer.parameter_words_read,
+            "activation_words_read": layer.activation_words_read,
+            "activation_words_written": layer.activation_words_written,
+            "saturations": layer.saturations,
+            "overflows": layer.overflows,
+        }
+
+
+def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
+    """Every coefficient and curve of a profile with range, unit, status, source and note."""
+    rows: list[dict[str, Any]] = [
+        {
+            "name": f.name,
+            "value": float(f.value),
+            "low": float(f.low),
+            "high": float(f.high),
+            "unit": f.unit,
+            "status": f.status,
+            "source": f.source,
+            "note": f.note,
+        }
+        for f in profile.coefficients.values()
+    ]
+    rows += [
+        {
+            "name": c.name,
+            "points": [[float(x), float(y)] for x, y in c.points],
+            "argument_unit": c.argument_unit,
+            "unit": c.unit,
+            "status": c.status,
+            "source": c.source,
+            "note": c.note,
+        }
+        for c in profile.curves.values()
+    ]
+    return rows
+
+
+def _timing_dict(timing: Timing) -> dict[str, Any]:
+    return {
+        "seconds_per_token_lower_bound": timing.value,
+        "seconds_per_token_lower_bound_low": timing.low,
+        "seconds_per_token_lower_bound_high": timing.high,
+        "tokens_per_second_upper_bound": 1.0 / timing.value if timing.value else None,
+        "time_steps_per_token": timing.steps if timing.mode == "fall-through" else 1,
+        "busiest_core": timing.busiest_core,
+        "busiest_core_layers": list(timing.busiest_layers),
+        "barrier_share": timing.barrier_share,
+    }
+
+
+def _part_dict(priced: PricedPart) -> dict[str, Any]:
+    part = priced.part
+    return {
+        "layer": part.layer,
+        "category": part.category,
+        "event": part.event,
+        "count_per_token": float(part.count),
+        "coefficient": part.coefficient,
+        "status": part.status,
+        "energy_joules_per_token": priced.energy.value,
+        "energy_joules_per_token_low": priced.energy.low,
+        "energy_joules_per_token_high": priced.energy.high,
+    }
+
+
+def _mapping_summary(mapping: Mapping) -> dict[str, Any]:
+    values = mapping.to_dict()
+    return {k: v for k, v in values.items() if k not in ("core_utilisation", "violations")}
+
+
+def build_report(
+    network: Network, counters: Counters, profile: Profile, *, mode: str = "pipelined",
+    packing: str = "middle", mapping: Mapping | None = None,
+) -> EnergyReport:  # fmt: skip
+    """Price a run.
+
+    ``counters`` are of any backend's run of ``network``. ``mapping`` may be given to save the time
+    of mapping again; otherwise the network is mapped where the profile describes cores. Raises
+    InputError for an unknown mode or packing, counters of another network, or a layer kind without
+    a cost model.
+    """
+    checked = check_mode(mode)
+    layers = activities(network, counters)
+    describes_cores = "cores_per_chip" in profile.limits
+    if mapping is None and describes_cores:
+        mapping = map_network(network, profile, packing, counters)
+    if mapping is not None:
+        violations = mapping.violations
+    else:
+        violations = check_rules(network, profile, packing, (), counters)
+    paid = bill(layers, profile, mapping, checked)
+    return EnergyReport(
+        network=network,
+        counters=counters,
+        profile=profile,
+        mode=checked,
+        layers=layers,
+        parts=settle(paid.parts),
+        not_counted=paid.not_counted,
+        timing=paid.timing,
+        mapping=mapping,
+        violations=violations,
+        sensitivity=sensitivity(layers, profile, mapping, checked),
+        statement=spike_statement(network, layers),
+    )
+
+
+def build_reports(
+    network: Network, counters: Counters, profiles: Sequence[Profile], *,
+    modes: Sequence[str] = ("pipelined", "fall-through"), packing: str = "middle",
+) -> tuple[EnergyReport, ...]:  # fmt: skip
+    """Reports of every profile in every mode; each profile is mapped once."""
+    reports = []
+    for profile in profiles:
+        mapping = None
+        if "cores_per_chip" in profile.limits:
+            mapping = map_network(network, profile, packing, counters)
+        used = modes if profile.method == "event-driven" else tuple(modes)[:1]
+        reports += [
+            build_report(network, counters, profile, mode=m, packing=packing, mapping=mapping)
+            for m in used
+        ]
+    return tuple(reports)

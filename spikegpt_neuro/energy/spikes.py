@@ -1,0 +1,51 @@
+"""Where spikes enter a network and where they do not, in plain sentences."""
+
+from __future__ import annotations
+
+from spikegpt_neuro.energy.activity import LayerActivity
+from spikegpt_neuro.mapping.roles import role
+from spikegpt_neuro.network import Network
+
+
+def _readers(network: Network, name: str) -> list[str]:
+    """Kinds of the layers that read ``name``, seen through wiring."""
+    kinds = []
+    for reader in network.graph.successors(name):
+        layer = network[reader]
+        if role(layer) == "wiring" or layer.kind == "delay":
+            kinds += _readers(network, reader)
+        else:
+            kinds.append(layer.kind)
+    return kinds
+
+
+def spike_statement(network: Network, layers: tuple[LayerActivity, ...]) -> tuple[str, ...]:
+    """What an honest report says about spikes in this network, from the operands that occurred."""
+    dense = [layer for layer in layers if layer.role == "synapse"]
+    binary = [layer for layer in dense if layer.operand == "binary"]
+    operations = sum(layer.synaptic_operations for layer in dense)
+    additions = sum(layer.accumulates for layer in dense)
+    share = additions / operations if operations else 0.0
+    sentences = [
+        f"{len(binary)} of {len(dense)} projections took only operands 0 and +-1 (additions, AC); "
+        f"{len(dense) - len(binary)} took graded operands (multiplications, MAC).",
+        f"{share:.1%} of the synaptic operations are additions.",
+    ]
+    by_reader: dict[str, int] = {}
+    for name in network.spiking_layers:
+        for kind in sorted(set(_readers(network, name))):
+            by_reader[kind] = by_reader.get(kind, 0) + 1
+    if by_reader:
+        named = ", ".join(f"{kind} ({count})" for kind, count in sorted(by_reader.items()))
+        sentences.append(f"Spikes of the {len(network.spiking_layers)} LIF layers go to: {named}.")
+    if "dense" not in by_reader:
+        sentences.append(
+            "No LIF spike enters a projection: spikes are added to the residual stream, and every "
+            "matrix multiplication sees normalised, mixed, graded values. Only layers that "
+            "rectify (squared ReLU) or round to zero save operations."
+        )
+    else:
+        graded = [layer.name for layer in dense if layer.operand == "graded"]
+        if graded:
+            sentences.append(f"Graded operands enter: {', '.join(graded)}.")
+    return tuple(sentences)

@@ -1,0 +1,163 @@
+"""Partition of a network's neurons and synapses over neuro cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.roles import role, synapses_of
+from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import Dense, Layer
+
+PACKINGS: Final = ("pessimistic", "middle", "optimistic")
+"""How many weights a core holds: the worst packing a compiler showed, a usual one, nothing lost."""
+
+WORD_BYTES: Final = 4
+"""State and parameters are 32-bit words."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Channels ``begin`` to ``end - 1`` of a neuron layer on one core, with all their synapses."""
+
+    layer: str
+    begin: int
+    end: int
+    weights: int
+    words: int
+
+    @property
+    def neurons(self) -> int:
+        """Number of channels."""
+        return self.end - self.begin
+
+
+@dataclass(frozen=True)
+class Core:
+    """One neuro core's contents."""
+
+    stage: str
+    slices: tuple[Slice, ...]
+
+    @property
+    def neurons(self) -> int:
+        """Neurons on the core."""
+        return sum(s.neurons for s in self.slices)
+
+    @property
+    def weights(self) -> int:
+        """Weights on the core, zeros included."""
+        return sum(s.weights for s in self.slices)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of 8-bit weights, state and per-neuron parameters."""
+        return self.weights + WORD_BYTES * sum(s.words for s in self.slices)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one neuron layer needs: fan-in (synapses of one neuron) and words of one neuron."""
+
+    layer: Layer
+    fan_in: int
+    words_per_neuron: int
+
+
+def demands(network: Network) -> tuple[Demand, ...]:
+    """Every neuron layer with the synapses that end at it, in execution order."""
+    ends = synapses_of(network)
+    found = []
+    for layer in network.layers:
+        if role(layer) != "neuron":
+            continue
+        fan_in = 0
+        for name in ends.get(layer.name, ()):
+            source = network[name]
+            if isinstance(source, Dense):
+                fan_in += int(source.weight.shape[1])
+        size = layer.output.size
+        words = layer.state_words + layer.parameter_words
+        found.append(Demand(layer, fan_in, -(-words // size)))
+    return tuple(found)
+
+
+def capacity_needed(network: Network) -> dict[str, int]:
+    """Totals a chip without described cores is checked against: neurons, weights, bytes."""
+    listed = demands(network)
+    neurons = sum(d.layer.output.size for d in listed)
+    weights = sum(d.layer.output.size * d.fan_in for d in listed)
+    words = sum(d.layer.output.size * d.words_per_neuron for d in listed)
+    return {"neurons": neurons, "weights": weights, "bytes": weights + WORD_BYTES * words}
+
+
+def weights_per_core(profile: Profile, packing: str) -> int:
+    """The profile's capacity of a core under a packing. Raises InputError where there is none."""
+    if packing not in PACKINGS:
+        raise InputError(f"packing {packing!r} is unknown; allowed: {', '.join(PACKINGS)}.")
+    capacity = profile.limit(f"weights_per_core_{packing}")
+    if capacity is None or profile.limit("cores_per_chip") is None:
+        raise InputError(
+            f"The profile {profile.name!r} does not describe neuro cores, so nothing can be placed.",
+            advice="Profiles with limits.cores_per_chip and limits.weights_per_core_* can be mapped.",
+        )
+    return capacity
+
+
+def partition(network: Network, profile: Profile, packing: str) -> tuple[Core, ...]:
+    """Cut every neuron layer into slices that fit a core.
+
+    A layer with synapses fills cores of its own, rows cut evenly; layers without synapses (delays,
+    norms, element-wise neurons) of one stage share cores, next fit. A layer one of whose neurons
+    does not fit a core gets one neuron a core, and ``mapping.rules`` reports it.
+    """
+    capacity = weights_per_core(profile, packing)
+    most_neurons = profile.limit("neurons_per_core") or 1 << 30
+    memory = profile.limit("memory_per_core") or 1 << 60
+    cores: list[Core] = []
+    shared: list[Slice] = []
+    shared_stage = ""
+
+    def close_shared() -> None:
+        nonlocal shared
+        if shared:
+            cores.append(Core(shared_stage, tuple(shared)))
+            shared = []
+
+    for demand in demands(network):
+        layer, fan_in, words = demand.layer, demand.fan_in, demand.words_per_neuron
+        size = layer.output.size
+        if layer.stage != shared_stage:
+            close_shared()
+            shared_stage = layer.stage
+        if fan_in == 0:
+            begin = 0
+            while begin < size:
+                used = sum(s.neurons for s in shared)
+                used_bytes = WORD_BYTES * sum(s.words for s in shared)
+                room = most_neurons - used
+                if words:
+                    room = min(room, (memory - used_bytes) // (WORD_BYTES * words))
+                if room < 1 and shared:
+                    close_shared()
+                    continue
+                end = min(size, begin + max(1, room))
+                shared.append(Slice(layer.name, begin, end, 0, words * (end - begin)))
+                begin = end
+            continue
+        rows = max(1, min(capacity // fan_in, most_neurons))
+        rows = max(1, min(rows, memory // (fan_in + WORD_BYTES * words)))
+        count = -(-size // rows)
+        for i in range(count):
+            begin, end = size * i // count, size * (i + 1) // count
+            neurons = end - begin
+            cores.append(
+                Core(
+                    layer.stage,
+                    (Slice(layer.name, begin, end, neurons * fan_in, neurons * words),),
+                )
+            )
+    close_shared()
+    return tuple(cores)

@@ -1,0 +1,163 @@
+"""Placement of cores on the mesh of routers: a simple baseline, and one that keeps traffic local."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.traffic import Traffic
+
+Int64Array = npt.NDArray[np.int64]
+
+_ROUNDS = 12
+_SWAPS_PER_CORE = 40
+_MOST_SWAPS = 30_000
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Chip and router of every core: arrays of int64, indexed by core number."""
+
+    chip: Int64Array
+    x: Int64Array
+    y: Int64Array
+    slot: Int64Array
+
+
+def _at_slots(chip: Int64Array, slot: Int64Array, profile: Profile) -> Placement:
+    """Routers of places on a chip: places fill routers row by row, every other row backwards."""
+    per_tile = profile.limit("cores_per_tile") or 1
+    width = profile.limit("mesh_width") or 1
+    tile = slot // per_tile
+    y = tile // width
+    x = tile % width
+    x = np.where(y % 2 == 1, width - 1 - x, x)
+    return Placement(chip, x, y, slot)
+
+
+def in_order(count: int, profile: Profile) -> Placement:
+    """The baseline: cores in execution order fill chips, routers row by row."""
+    per_chip = profile.limit("cores_per_chip") or count
+    order = np.arange(count, dtype=np.int64)
+    return _at_slots(order // per_chip, order % per_chip, profile)
+
+
+def core_graph(traffic: Traffic, count: int) -> nx.Graph:
+    """Undirected graph of cores; edge weights are packets a token. Host traffic is left out."""
+    inside = (traffic.source >= 0) & (traffic.source != traffic.target)
+    low = np.minimum(traffic.source[inside], traffic.target[inside])
+    high = np.maximum(traffic.source[inside], traffic.target[inside])
+    keys, where = np.unique(low * count + high, return_inverse=True)
+    weights = np.bincount(where, weights=traffic.packets[inside], minlength=keys.size)
+    graph = nx.Graph()
+    graph.add_nodes_from(range(count))
+    graph.add_weighted_edges_from(
+        zip((keys // count).tolist(), (keys % count).tolist(), weights.tolist(), strict=True)
+    )
+    return graph
+
+
+def _distance(place: Placement, a: Int64Array, b: Int64Array) -> Int64Array:
+    return np.abs(place.x[a] - place.x[b]) + np.abs(place.y[a] - place.y[b])
+
+
+def keep_local(traffic: Traffic, count: int, profile: Profile) -> Placement:
+    """Cores of heavy mutual traffic close together.
+
+    Starts from execution order (stages follow each other, so traffic between chips is already
+    small). On every chip a core is then drawn to the mean place of its partners, weighted by
+    packets, and cores take the places in that order; then pairs trade places where that shortens
+    paths. The best placement seen is kept, so the result is never worse than the baseline.
+    Deterministic (fixed seed). Where the profile does not say how routers lie, the baseline is kept.
+    """
+    start = in_order(count, profile)
+    if profile.limit("mesh_width") is None:
+        return start
+    graph = core_graph(traffic, count)
+    slot = start.slot.copy()
+    for chip in range(int(start.chip.max()) + 1 if count else 0):
+        members = np.flatnonzero(start.chip == chip)
+        slot[members] = _arrange(graph, members, start, profile)
+    return _at_slots(start.chip, slot, profile)
+
+
+def _arrange(
+    graph: nx.Graph, members: Int64Array, start: Placement, profile: Profile
+) -> Int64Array:
+    """Places of one chip's cores."""
+    number = {int(core): i for i, core in enumerate(members)}
+    edges = [
+        (number[a], number[b], w)
+        for a, b, w in graph.subgraph(number).edges(data="weight")
+    ]  # fmt: skip
+    best = start.slot[members].copy()
+    if not edges:
+        return best
+    a = np.array([e[0] for e in edges], np.int64)
+    b = np.array([e[1] for e in edges], np.int64)
+    w = np.array([e[2] for e in edges], np.float64)
+    chip = np.zeros(members.size, np.int64)
+
+    def cost(slots: Int64Array) -> float:
+        return float((_distance(_at_slots(chip, slots, profile), a, b) * w).sum())
+
+    lowest = cost(best)
+    slots = best.copy()
+    strength = np.bincount(a, w, members.size) + np.bincount(b, w, members.size)
+    for _ in range(_ROUNDS):
+        place = _at_slots(chip, slots, profile)
+        pull_x = np.bincount(a, w * place.x[b], members.size)
+        pull_x += np.bincount(b, w * place.x[a], members.size)
+        pull_y = np.bincount(a, w * place.y[b], members.size)
+        pull_y += np.bincount(b, w * place.y[a], members.size)
+        safe = np.where(strength > 0, strength, 1)
+        along = (pull_y / safe) * (int(place.x.max()) + 1) + pull_x / safe
+        along = np.where(strength > 0, along, np.inf)
+        order = np.lexsort((np.arange(members.size), along))
+        slots = np.empty_like(slots)
+        slots[order] = np.sort(best)
+        now = cost(slots)
+        if now < lowest:
+            lowest, best = now, slots.copy()
+    return _trade(best, a, b, w, profile)
+
+
+def _trade(
+    slots: Int64Array, a: Int64Array, b: Int64Array, w: npt.NDArray[np.float64], profile: Profile
+) -> Int64Array:
+    """Trade places of random pairs of cores while that shortens weighted paths."""
+    count = slots.size
+    partners: list[list[int]] = [[] for _ in range(count)]
+    weights: list[list[float]] = [[] for _ in range(count)]
+    for i, j, packets in zip(a.tolist(), b.tolist(), w.tolist(), strict=True):
+        partners[i].append(j)
+        weights[i].append(packets)
+        partners[j].append(i)
+        weights[j].append(packets)
+    others = [np.array(p, np.int64) for p in partners]
+    pulls = [np.array(p) for p in weights]
+    place = _at_slots(np.zeros(count, np.int64), slots, profile)
+    x, y, slots = place.x.copy(), place.y.copy(), slots.copy()
+    choose = np.random.default_rng(0)
+    pairs = choose.integers(0, count, (min(_MOST_SWAPS, _SWAPS_PER_CORE * count), 2))
+    for i, j in pairs.tolist():
+        if i == j:
+            continue
+        gain = 0.0
+        for one, other in ((i, j), (j, i)):
+            near = others[one]
+            if near.size == 0:
+                continue
+            before = np.abs(x[near] - x[one]) + np.abs(y[near] - y[one])
+            after = np.abs(x[near] - x[other]) + np.abs(y[near] - y[other])
+            moved = np.where(near == other, before, after)
+            gain += float(((before - moved) * pulls[one]).sum())
+        if gain > 1e-9:
+            x[i], x[j] = x[j], x[i]
+            y[i], y[j] = y[j], y[i]
+            slots[i], slots[j] = slots[j], slots[i]
+    return slots

@@ -1,0 +1,277 @@
+"""Design rules: named checks that say what does not fit a target, where, and by how much.
+
+Each rule is a function that yields the subject and a sentence; its name is the rule's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.partition import (
+    Core,
+    capacity_needed,
+    demands,
+    weights_per_core,
+)
+from spikegpt_neuro.mapping.roles import role, synapses_of
+from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network.layers import Dense
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule."""
+
+    rule: str
+    subject: str
+    message: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return {"rule": self.rule, "subject": self.subject, "message": self.message}
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.subject}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Design:
+    """All a rule may look at. ``cores`` is empty for targets without described cores."""
+
+    network: Network
+    profile: Profile
+    packing: str
+    cores: tuple[Core, ...]
+    counters: Counters | None
+
+
+Finding = tuple[str, str]
+Rule = Callable[[Design], Iterator[Finding]]
+
+
+def weight_width(design: Design) -> Iterator[Finding]:
+    """Weights are stored in 8 bits; the target must hold as many."""
+    limit = design.profile.limit("weight_bits")
+    if limit is None:
+        return
+    for layer in design.network.layers:
+        if isinstance(layer, Dense):
+            widest = max(abs(int(layer.weight.min())), abs(int(layer.weight.max())))
+            bits = widest.bit_length() + 1
+            if bits > limit:
+                yield layer.name, f"weights need {bits} bits, the target holds {limit}"
+
+
+def payload_width(design: Design) -> Iterator[Finding]:
+    """Values sent between neurons must fit the target's spikes."""
+    limit = design.profile.limit("payload_bits")
+    if limit is None:
+        return
+    for layer in design.network.layers:
+        if role(layer) == "synapse" or layer is design.network.layers[-1]:
+            continue
+        if layer.output.bits > limit:
+            yield layer.name, f"sends {layer.output.bits} bits, a spike carries {limit}"
+
+
+def graded_spikes(design: Design) -> Iterator[Finding]:
+    """A target whose spikes carry no payload cannot take graded operands at its synapses."""
+    if design.profile.can("graded_spikes") is not False:
+        return
+    for layer in design.network.layers:
+        if role(layer) != "synapse":
+            continue
+        source = design.network[layer.inputs[0]]
+        if source.output.payload != "binary":
+            yield (
+                layer.name,
+                (
+                    f"takes graded operands of {source.output.bits} bits from {source.name}; "
+                    "spikes of this target carry no payload"
+                ),
+            )
+
+
+def accumulator_width(design: Design) -> Iterator[Finding]:
+    """Sums must fit the accumulator: by the proven bound, or by no overflow in a run."""
+    limit = design.profile.limit("accumulator_bits")
+    if limit is None:
+        return
+    for layer in design.network.layers:
+        if not isinstance(layer, Dense):
+            continue
+        bits = layer.bound.bit_length() + 1
+        if bits <= limit:
+            continue
+        if design.counters is None or layer.accumulator_bits != limit:
+            yield layer.name, f"sums may need {bits} bits, the accumulator has {limit}"
+        elif overflows := design.counters.count(layer.name, "overflows"):
+            yield (
+                layer.name,
+                (
+                    f"{overflows} sums in {design.counters.tokens} tokens left the {limit} bits "
+                    "of the accumulator"
+                ),
+            )
+
+
+def neuron_program(design: Design) -> Iterator[Finding]:
+    """Neurons other than LIF need programmable neurons."""
+    if design.profile.can("programmable_neurons") is not False:
+        return
+    kinds: dict[str, int] = {}
+    for layer in design.network.layers:
+        if role(layer) == "neuron" and layer.kind not in ("lif", "delay"):
+            kinds[layer.kind] = kinds.get(layer.kind, 0) + 1
+    for kind, count in sorted(kinds.items()):
+        yield kind, f"{count} layers of this kind; the target's neurons are fixed"
+
+
+def lif_neurons(design: Design) -> Iterator[Finding]:
+    """LIF layers need neurons that leak and fire."""
+    if design.profile.can("lif_neurons") is not False:
+        return
+    for name in design.network.spiking_layers:
+        yield name, "the target has no leaky integrate-and-fire neurons"
+
+
+def neuron_fits_core(design: Design) -> Iterator[Finding]:
+    """All synapses of one neuron must be on its core."""
+    if not design.cores:
+        return
+    capacity = weights_per_core(design.profile, design.packing)
+    for demand in demands(design.network):
+        if demand.fan_in > capacity:
+            yield (
+                demand.layer.name,
+                (f"one neuron has {demand.fan_in} weights, a core holds {capacity}"),
+            )
+
+
+def fan_in(design: Design) -> Iterator[Finding]:
+    """Synapses that end at one neuron."""
+    limit = design.profile.limit("fan_in_per_neuron")
+    if limit is None:
+        return
+    for demand in demands(design.network):
+        if demand.fan_in > limit:
+            yield demand.layer.name, f"fan-in {demand.fan_in}, the target allows {limit}"
+
+
+def input_axons(design: Design) -> Iterator[Finding]:
+    """Axons that end at a core: one for each operand its synapses read."""
+    limit = design.profile.limit("input_axons_per_core")
+    if limit is None or not design.cores:
+        return
+    ends = synapses_of(design.network)
+    reported = set()
+    for core in design.cores:
+        vectors = {
+            design.network[name].inputs[0]
+            for part in core.slices
+            for name in ends.get(part.layer, ())
+        }
+        axons = sum(design.network[vector].output.size for vector in vectors)
+        layers = ", ".join(part.layer for part in core.slices)
+        if axons > limit and layers not in reported:
+            reported.add(layers)
+            yield layers, f"{axons} axons end at a core, the target allows {limit}"
+
+
+def output_axons(design: Design) -> Iterator[Finding]:
+    """Axons that leave a core: one for each neuron and each core it sends to."""
+    limit = design.profile.limit("output_axons_per_core")
+    if limit is None or not design.cores:
+        return
+    ends = synapses_of(design.network)
+    holders: dict[str, int] = {}
+    for core in design.cores:
+        for part in core.slices:
+            holders[part.layer] = holders.get(part.layer, 0) + 1
+    reach: dict[str, int] = {}
+    for layer in design.network.layers:
+        for name in ends.get(layer.name, ()):
+            vector = design.network[name].inputs[0]
+            origins = [vector]
+            if role(design.network[vector]) == "wiring":
+                origins = [s for s in design.network[vector].inputs if s != TOKEN]
+            for origin in origins:
+                reach[origin] = reach.get(origin, 0) + holders[layer.name]
+    reported = set()
+    for core in design.cores:
+        axons = sum(part.neurons * reach.get(part.layer, 0) for part in core.slices)
+        layers = ", ".join(part.layer for part in core.slices)
+        if axons > limit and layers not in reported:
+            reported.add(layers)
+            yield layers, f"{axons} axons leave a core, the target allows {limit}"
+
+
+def core_memory(design: Design) -> Iterator[Finding]:
+    """Weights, state and parameters of a core must fit its memory."""
+    limit = design.profile.limit("memory_per_core")
+    if limit is None:
+        return
+    for number, core in enumerate(design.cores):
+        if core.bytes > limit:
+            yield f"core {number}", f"holds {core.bytes} bytes, its memory has {limit}"
+
+
+def neurons_per_core(design: Design) -> Iterator[Finding]:
+    """Neurons of a core."""
+    limit = design.profile.limit("neurons_per_core")
+    if limit is None:
+        return
+    for number, core in enumerate(design.cores):
+        if core.neurons > limit:
+            yield f"core {number}", f"holds {core.neurons} neurons, the target allows {limit}"
+
+
+def chip_capacity(design: Design) -> Iterator[Finding]:
+    """A target without described cores is one chip: everything must fit it."""
+    if design.cores:
+        return
+    needs = capacity_needed(design.network)
+    for name, needed, unit in (
+        ("neurons_per_chip", needs["neurons"], "neurons"),
+        ("synapses_per_chip", needs["weights"], "synapses"),
+        ("memory_per_chip", needs["bytes"], "bytes"),
+    ):
+        limit = design.profile.limit(name)
+        if limit is not None and needed > limit:
+            yield "network", f"needs {needed} {unit}, a chip has {limit}"
+
+
+def system_size(design: Design) -> Iterator[Finding]:
+    """The largest known system must have enough chips."""
+    if not design.cores or not design.profile.systems:
+        return
+    per_chip = design.profile.limit("cores_per_chip") or 1
+    chips = -(-len(design.cores) // per_chip)
+    largest = max(design.profile.systems, key=lambda s: s.chips)
+    if chips > largest.chips:
+        yield "network", f"needs {chips} chips, {largest.name} has {largest.chips}"
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    weight_width, payload_width, graded_spikes, accumulator_width, neuron_program, lif_neurons,
+    neuron_fits_core, fan_in, input_axons, output_axons, core_memory, neurons_per_core,
+    chip_capacity, system_size,
+)  # fmt: skip
+"""All design rules, in the order they are reported."""
+
+
+def check_rules(
+    network: Network, profile: Profile, packing: str, cores: tuple[Core, ...],
+    counters: Counters | None = None,
+) -> tuple[Violation, ...]:  # fmt: skip
+    """Every broken rule. ``cores`` is the partition, empty for targets without described cores."""
+    design = Design(network, profile, packing, cores, counters)
+    return tuple(
+        Violation(rule.__name__, subject, message)
+        for rule in RULES
+        for subject, message in rule(design)
+    )

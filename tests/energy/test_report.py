@@ -1,0 +1,244 @@
+"""The energy report against closed forms, and what it says about spikes and about gaps."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import pytest
+
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.energy import EnergyReport, build_report, build_reports
+from spikegpt_neuro.energy.timing import LIF_OPERATIONS
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
+from spikegpt_neuro.network.layers import Dense, Requantise
+
+PRICED = ("cmos45-int8", "cmos45-fp32", "loihi1-paper", "loihi1-sanafe", "loihi2", "truenorth")
+
+
+@pytest.mark.parametrize("name", PRICED)
+@pytest.mark.parametrize("mode", ["pipelined", "fall-through"])
+def test_totals_equal_the_sum_of_their_parts_to_the_last_digit(
+    run: Any, name: str, mode: str
+) -> None:
+    report = build_report(*run("upstream", 1), load_profile(name), mode=mode)
+    energy = report.energy
+    assert energy is not None
+    values = report.to_dict()
+    for key, total in (("", energy.value), ("_low", energy.low), ("_high", energy.high)):
+        parts = [p[f"energy_joules_per_token{key}"] for p in values["parts"]]
+        assert sum(parts) == sum(reversed(parts)) == math.fsum(parts) == total
+        assert values[f"energy_joules_per_token{key}"] == total
+    assert sum(e.value for e in report.by_category.values()) == energy.value
+    assert sum(e.value for e in report.by_layer.values()) == energy.value
+    assert sum(e.value for by in report.by_stage.values() for e in by.values()) == energy.value
+    assert energy.low <= energy.value <= energy.high
+
+
+def _close(found: float, exact: Fraction, parts: int) -> bool:
+    """Equal but for the rounding of every part to the common grid (2**-51 of the high total, which
+    is less than 2**12 times ``exact`` in these tests)."""
+    return abs(Fraction(found) - exact) <= exact * parts * Fraction(1, 2**39)
+
+
+def test_arithmetic_equals_its_closed_form(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    report = build_report(network, counters, load_profile("cmos45-int8"))
+    assert report.energy is not None
+    picojoules = Fraction(0)
+    for layer in network.layers:
+        if isinstance(layer, Dense):
+            macs = counters.count(layer.name, "synaptic_operations")
+            picojoules += macs * (Fraction(2, 10) + Fraction(1, 10))
+    synaptic = report.by_category["synaptic"].value
+    assert _close(synaptic, picojoules / counters.tokens / 10**12, len(report.parts))
+    prices = {
+        "add": Fraction(1, 10), "multiply": Fraction(31, 10), "shift": Fraction(1, 10),
+        "compare": Fraction(1, 10), "table": Fraction(15, 2),
+    }  # fmt: skip
+    picojoules = sum(
+        (n * prices[kind] for layer in network.layers for kind, n in layer.operations().items()),
+        Fraction(0),
+    )
+    elementwise = report.by_category["elementwise"].value
+    assert _close(elementwise, picojoules / 10**12, len(report.parts))
+
+
+def test_event_driven_equals_its_closed_form(run: Any) -> None:
+    network, counters = run("spike-driven", 1)
+    report = build_report(network, counters, load_profile("loihi1-paper"))
+    tokens = counters.tokens
+    operations = counters.total("synaptic_operations")
+    exact = Fraction(236, 10) * operations / tokens / 10**12
+    assert _close(report.by_category["synaptic"].value, exact, len(report.parts))
+    updates = active = 0
+    for layer in network.layers:
+        wiring = layer.kind == "token_shift"  # hard shifts, in this layout
+        if layer.kind not in ("dense", "binary_embedding") and not wiring:
+            updates += layer.output.size * tokens
+            active += counters.count(layer.name, "active_updates")
+    exact = Fraction(81 * active + 52 * (updates - active), tokens * 10**12)
+    assert _close(report.by_category["neuron"].value, exact, len(report.parts))
+
+
+def test_generation_pays_for_neurons_that_wait(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi1-paper")
+    prefill = build_report(network, counters, profile, mode="pipelined")
+    generation = build_report(network, counters, profile, mode="fall-through")
+    assert prefill.timing is not None and generation.timing is not None
+    neurons = sum(
+        layer.output.size
+        for layer in network.layers
+        if layer.kind not in ("dense", "binary_embedding")
+    )
+    waiting = Fraction(52 * neurons * (generation.timing.steps - 1), 10**12)
+    found = Fraction(generation.by_category["neuron"].value) - Fraction(
+        prefill.by_category["neuron"].value
+    )
+    assert _close(float(found), waiting, len(generation.parts))
+    assert generation.timing.value > prefill.timing.value
+
+
+def test_static_power_times_time_times_chips(run: Any) -> None:
+    report = build_report(*run("upstream", 1), load_profile("loihi2"))
+    assert report.timing is not None and report.mapping is not None
+    exact = Fraction(257, 1000) * report.mapping.chips * Fraction(report.timing.value)
+    assert _close(report.by_category["static"].value, exact, len(report.parts))
+
+
+def test_upstream_layout_is_all_multiplications_and_the_report_says_so(run: Any) -> None:
+    report = build_report(*run("upstream", 1), load_profile("cmos45-int8"))
+    values = report.to_dict()
+    assert values["accumulates_per_token"] == 0
+    assert values["multiply_accumulates_per_token"] == values["synaptic_operations_per_token"] > 0
+    assert any("No LIF spike enters a projection" in s for s in values["spike_statement"])
+    assert values["spike_statement"][0].startswith("0 of 15 projections took only operands 0")
+
+
+def test_spike_driven_binary_layout_adds_everywhere_but_in_the_head(run: Any) -> None:
+    report = build_report(*run("spike-driven", 1), load_profile("cmos45-int8"))
+    graded = [layer.name for layer in report.layers if layer.operand == "graded"]
+    assert graded == ["head.projection"]
+    assert report.statement[-1] == "Graded operands enter: head.projection."
+    assert not any("No LIF spike" in s for s in report.statement)
+
+
+def test_one_graded_operand_makes_a_layer_multiply(run: Any) -> None:
+    network, counters = run("spike-driven", 1)
+    counts = {name: dict(by) for name, by in counters.layers.items()}
+    counts["blocks.0.srwkv.key"]["unit_input_events"] -= 1
+    changed = Counters(counters.tokens, counts)
+    report = build_report(network, changed, load_profile("cmos45-int8"))
+    operands = {layer.name: layer.operand for layer in report.layers}
+    assert operands["blocks.0.srwkv.key"] == "graded"
+    assert operands["blocks.0.srwkv.value"] == "binary"
+
+
+def test_graded_operands_on_binary_hardware_cost_repeated_spikes_at_the_high_end(run: Any) -> None:
+    network, counters = run("spike-driven", 3)
+    report = build_report(network, counters, load_profile("loihi1-paper"))
+    assert any(v.rule == "graded_spikes" for v in report.violations)
+    synaptic = report.by_category["synaptic"]
+    graded = [layer for layer in report.layers if layer.operand == "graded"]
+    repeated = sum(layer.unit_additions for layer in graded)
+    single = sum(layer.synaptic_operations for layer in report.layers if layer not in graded)
+    exact = Fraction(236, 10) * (repeated + single) / counters.tokens / 10**12
+    assert _close(synaptic.high, exact, len(report.parts))
+    assert synaptic.low == synaptic.value < synaptic.high
+
+
+@pytest.mark.parametrize("name", ["akida-akd1000", "speck", "xylo", "brainscales2", "gpu-measured"])
+def test_no_data_is_never_zero(run: Any, name: str) -> None:
+    report = build_report(*run("upstream", 1), load_profile(name))
+    values = report.to_dict()
+    assert report.energy is None
+    assert values["energy_joules_per_token"] is None
+    assert values["energy_note"] == "no per-operation data"
+    assert values["not_counted"]
+
+
+def test_events_without_a_price_are_listed_with_their_number(run: Any) -> None:
+    report = build_report(*run("upstream", 1), load_profile("spinnaker2-catalogue"))
+    listed = {n.what: n.count_per_token for n in report.not_counted}
+    assert listed["neuron updates, active"] == report.per_token("active_updates")
+    assert listed["packets delivered"] > 0
+    assert "static power" in listed
+
+
+def test_every_profile_and_mode_makes_a_report_that_json_can_hold(run: Any) -> None:
+    network, counters = run("spike-driven", 3)
+    profiles = [load_profile(name) for name in list_profiles()]
+    reports = build_reports(network, counters, profiles)
+    assert {r.profile.name for r in reports} == set(list_profiles())
+    for report in reports:
+        text = json.dumps(report.to_dict(), allow_nan=False)
+        assert json.loads(text)["profile"] == report.profile.name
+
+
+def test_the_same_inputs_give_the_same_report(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    first, second = (
+        json.dumps(build_report(network, counters, load_profile("loihi2")).to_dict())
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_sensitivity_finds_what_moves_the_total(run: Any) -> None:
+    report = build_report(*run("upstream", 1), load_profile("loihi2"))
+    assert report.energy is not None
+    by_name = {s.coefficient: s for s in report.sensitivity}
+    synaptic = by_name["synaptic_operation"]
+    # the elasticity of a coefficient that prices events is its share of the total
+    share = report.by_category["synaptic"].value / report.energy.value
+    assert synaptic.elasticity == pytest.approx(share, rel=1e-9)  # float division
+    assert synaptic.at_low == pytest.approx(report.energy.value, rel=1e-9)
+    assert synaptic.at_high > synaptic.at_low
+    assert by_name["synaptic_operation_time"].elasticity > 0  # through static energy
+    strengths = [s.elasticity for s in report.sensitivity]
+    assert strengths == sorted(strengths, reverse=True)
+
+
+def test_a_layer_kind_without_a_cost_model_is_an_error(run: Any) -> None:
+    class Mystery(Requantise):
+        kind: ClassVar[str] = "mystery"
+
+    network, counters = run("upstream", 1)
+    old = network["head.requantise"]
+    new = Mystery(old.name, old.inputs, old.output, old.multiplier, old.shift)
+    layers = tuple(new if layer is old else layer for layer in network.layers)
+    with pytest.raises(InputError, match="no cost model for a layer of kind 'mystery'"):
+        build_report(replace(network, layers=layers), counters, load_profile("cmos45-int8"))
+
+
+def test_counters_of_another_network_are_an_error(run: Any) -> None:
+    network, _ = run("upstream", 1)
+    _, other = run("spike-driven", 1)
+    with pytest.raises(InputError, match=r"counters miss the layer 'blocks\.0\.srffn\.square'"):
+        build_report(network, other, load_profile("cmos45-int8"))
+    with pytest.raises(InputError, match="0 tokens"):
+        build_report(network, Counters(), load_profile("cmos45-int8"))
+    with pytest.raises(InputError, match="mode 'sideways' is unknown"):
+        build_report(network, other, load_profile("cmos45-int8"), mode="sideways")
+
+
+def test_profiles_share_a_lif_update_over_the_operations_this_package_counts() -> None:
+    assert LIF_OPERATIONS == 14
+    for name in ("loihi1-paper", "loihi2"):
+        figure = load_profile(name).coefficients["neuron_operation"]
+        assert figure.status == "assumed"
+        assert figure.value == round(Fraction(81, LIF_OPERATIONS), 1)
+
+
+def test_a_report_is_a_value_with_its_inputs(run: Any) -> None:
+    report = build_report(*run("upstream", 1), load_profile("loihi2"))
+    assert isinstance(report, EnergyReport)
+    assert report.counters.tokens == 40
+    assert report.per_token("synaptic_operations") * 40 == report.counters.total(
+        "synaptic_operations"
+    )
