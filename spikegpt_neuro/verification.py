@@ -1,0 +1,145 @@
+"""Compare two executions of a network, integer by integer, and name the first difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import Backend, Session
+from spikegpt_neuro.network import Network
+
+CHUNK = 64
+"""Tokens compared at a time."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first integer two executions disagree on."""
+
+    layer: str
+    step: int
+    index: int
+    left: int
+    right: int
+
+    def __str__(self) -> str:
+        return (
+            f"layer {self.layer}, step {self.step}, index {self.index}: "
+            f"{self.left} against {self.right}"
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared and whether all of it was equal."""
+
+    left: str
+    right: str
+    tokens: int
+    layers: tuple[str, ...]
+    values_compared: int
+    difference: Difference | None
+    counter_difference: str | None
+
+    @property
+    def equal(self) -> bool:
+        """True when every compared integer and every counter was equal."""
+        return self.difference is None and self.counter_difference is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "layers": list(self.layers), "equal": self.equal}
+
+
+def first_difference(
+    name: str, first_step: int, left: npt.NDArray[Any], right: npt.NDArray[Any]
+) -> Difference | None:
+    """The first differing element of two arrays [T, size], in order of step, then index."""
+    if left.shape != right.shape:
+        return Difference(name, first_step, -1, left.shape[-1], right.shape[-1])
+    wrong = np.argwhere(left != right)
+    if not wrong.size:
+        return None
+    step, index = (int(i) for i in wrong[0])
+    return Difference(
+        name, first_step + step, index, int(left[step, index]), int(right[step, index])
+    )
+
+
+def _compare_chunk(
+    left: Session, right: Session, names: Sequence[str], logits: str,
+    tokens: npt.NDArray[np.int64], begin: int,
+) -> tuple[list[Difference], int]:  # fmt: skip
+    """Differences of one chunk, a layer at most one, and how many integers were compared."""
+    pairs = [(logits, left.score(tokens), right.score(tokens))]
+    pairs += [(name, left.trace(name), right.trace(name)) for name in names if name != logits]
+    found = [first_difference(name, begin, a, b) for name, a, b in pairs]
+    return [d for d in found if d is not None], sum(a.size for _, a, _ in pairs)
+
+
+def verify(
+    network: Network,
+    tokens: Sequence[int],
+    left: Backend,
+    right: Backend,
+    *,
+    right_network: Network | None = None,
+    progress: Callable[[int], None] = lambda tokens_done: None,
+) -> Verification:
+    """Run ``tokens`` on both backends; compare all logits, all LIF spikes and all counters.
+
+    ``right_network``: what the right backend executes, if not ``network``. On a difference the
+    tokens up to it are run again with every layer of its stage traced, so that the layer named is
+    the first wrong one and not only the first LIF behind it.
+    """
+    other = right_network or network
+    array = np.asarray(tokens, dtype=np.int64)
+    logits = network.layers[-1].name
+    names = (*network.spiking_layers, logits)
+    compared = 0
+    found: list[Difference] = []
+    counter_difference = None
+    with (
+        left.open(network, trace=names[:-1]) as left_session,
+        right.open(other, trace=names[:-1]) as right_session,
+    ):
+        for begin in range(0, array.size, CHUNK):
+            chunk = array[begin : begin + CHUNK]
+            found, count = _compare_chunk(
+                left_session, right_session, names, logits, chunk, begin
+            )
+            compared += count
+            progress(min(begin + CHUNK, array.size))
+            if found:
+                break
+        else:
+            difference = left_session.counters.difference(right_session.counters)
+            counter_difference = None if difference is None else str(difference)
+    first = min(found, key=_order(network)) if found else None
+    if first is not None:
+        first = _localise(network, other, array, left, right, first)
+    return Verification(
+        left.name, right.name, int(array.size), names, compared, first, counter_difference
+    )
+
+
+def _order(network: Network) -> Callable[[Difference], tuple[int, int]]:
+    """Earlier steps first, within a step earlier layers."""
+    place = {layer.name: i for i, layer in enumerate(network.layers)}
+    return lambda difference: (difference.step, place[difference.layer])
+
+
+def _localise(
+    network: Network, other: Network, tokens: npt.NDArray[np.int64],
+    left: Backend, right: Backend, known: Difference,
+) -> Difference:  # fmt: skip
+    """The first wrong layer of the stage in which ``known`` was seen."""
+    names = [layer.name for layer in network.stages[network[known.layer].stage]]
+    with left.open(network, trace=names) as a, right.open(other, trace=names) as b:
+        upto = tokens[: known.step + 1]
+        found, _ = _compare_chunk(a, b, names, network.layers[-1].name, upto, 0)
+    return min(found, key=_order(network)) if found else known
