@@ -1,0 +1,64 @@
+# make setup   build .venv from nothing            make demo    the whole story on a real checkpoint
+# make test    all tests                           make bench   the benchmarks
+# make lint    style; make types   static types    make docs    the documentation, links checked
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13 3.10,$(shell python$(version) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+BIN := .venv/bin
+STAMP := .venv/.set-up
+LAVA := lava-nc==0.10.0 lava-dl==0.6.0
+WORKERS ?= 2
+BENCH_ARGUMENTS ?=
+
+# one thread a process: the integers do not depend on it, and two cores are not fought over
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint format types bench docs clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.13 found; set PYTHON=/path/to/python." >&2; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# their own pins refuse Python 3.11 and later; constraints.txt pins what they really import
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
+	$(BIN)/spikegpt-neuro doctor --warm-up
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/spikegpt-neuro demo
+
+test: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# converters/ and hardware_profiles/ are packages of spikegpt_neuro that live at the top level: the
+# type checker sees them through a folder of links in which they are where they are imported from
+types: setup
+	rm -rf build/types && mkdir -p build/types/spikegpt_neuro
+	ln -s $(CURDIR)/spikegpt_neuro/* $(CURDIR)/converters $(CURDIR)/hardware_profiles build/types/spikegpt_neuro/
+	cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p spikegpt_neuro
+
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH_ARGUMENTS)
+
+docs: setup
+	$(BIN)/mkdocs build --quiet --strict
+
+clean:
+	rm -rf build dist

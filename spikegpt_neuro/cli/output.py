@@ -1,0 +1,101 @@
+"""Where a command writes: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON value on standard output; nothing else there.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+ProgressCallback = Callable[[int, int], None]
+"""``progress(done, total)``; both in the units of the work."""
+
+
+class Output:
+    """One command's output. With ``as_json`` standard output carries one JSON value only."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._errors = Console(stderr=True, highlight=False)
+        self._progress = not quiet and not as_json and self._errors.is_terminal
+        self._notes = not quiet
+
+    def result(self, value: Any, *renderables: RenderableType) -> None:
+        """Show a command's result: ``value`` as JSON, or the renderables for people."""
+        if self.as_json:
+            text = json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
+            # a lone surrogate of a decoded token must not break the output
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            sys.stdout.buffer.flush()
+        else:
+            self.show(*renderables)
+
+    def show(self, *renderables: RenderableType) -> None:
+        """Show something to people; nothing with ``--json``."""
+        if not self.as_json:
+            for renderable in renderables:
+                self._console.print(renderable)
+
+    def note(self, text: str) -> None:
+        """Say something beside the result, on standard error; nothing with ``--quiet``."""
+        if self._notes:
+            self._errors.print(text, markup=False)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[ProgressCallback]:
+        """A progress bar on standard error, where that is a terminal and wanted."""
+        if not self._progress:
+            yield lambda done, total: None
+            return
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=self._errors, transient=True) as bars:
+            task = bars.add_task(title, total=None)
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """A plain table; columns whose name begins with ``>`` are right-aligned."""
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column.lstrip(">"), justify="right" if column[0] == ">" else "left")
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """JSON forms of what numpy, paths and sets hold."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it was made."""
+        return time.perf_counter() - self._begin
