@@ -12,7 +12,7 @@ from spikegpt_neuro.errors import InputError
 
 
 def _anonymous_file(folder: Path) -> int | None:
-    """A file in ``folder`` that has no name yet: it vanishes with the process, however that ends."""
+    """A file in ``folder`` without a name: it vanishes with the process, however that ends."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not Path("/proc/self/fd").is_dir():
         return None
@@ -59,9 +59,7 @@ def _give_name(descriptor: int, path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         # the folder's descriptor makes Python call linkat, which can follow the link in /proc
-        os.link(
-            f"/proc/self/fd/{descriptor}", path.name, dst_dir_fd=folder, follow_symlinks=True
-        )
+        os.link(f"/proc/self/fd/{descriptor}", path.name, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
 

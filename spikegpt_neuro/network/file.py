@@ -34,6 +34,11 @@ _ROOT_ATTRIBUTES = {
 _LAYER_ATTRIBUTES = {"kind", "index", "inputs", "output", "scalars"}
 _STOCK_DATASETS = ("type", "shape", "inFeatures", "outFeatures")
 _PORT_KEYS = {"size", "payload", "bits", "signed", "scale"}
+_HOSTILE_FILE_ERRORS = (
+    OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
+    MemoryError,
+)  # fmt: skip
+"""What HDF5, JSON and numpy raise on malformed content (RuntimeError includes RecursionError)."""
 
 
 class NetworkWriter:
@@ -53,7 +58,9 @@ class NetworkWriter:
         group.attrs["kind"] = layer.kind
         group.attrs["index"] = self._count
         group.attrs["inputs"] = json.dumps(list(layer.inputs))
-        group.attrs["output"] = json.dumps({key: getattr(output, key) for key in sorted(_PORT_KEYS)})
+        group.attrs["output"] = json.dumps(
+            {key: getattr(output, key) for key in sorted(_PORT_KEYS)}
+        )
         group.attrs["scalars"] = json.dumps({n: getattr(layer, n) for n in layer.scalar_ranges()})
         for name in layer.array_specs():
             group.create_dataset(name, data=getattr(layer, name))
@@ -122,7 +129,7 @@ def _read_stream(path: Path, stream: BinaryIO) -> Network:
     try:
         with h5py.File(stream, "r") as file:
             return _Reader(path, file, stream).network()
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except _HOSTILE_FILE_ERRORS as error:
         raise InputError(
             f"{path} cannot be read as a network: {error}.",
             advice="Expected HDF5 written by `spikegpt-neuro export`; the file may be truncated.",
@@ -139,6 +146,7 @@ class _Reader:
         self._map = np.memmap(stream, np.uint8, mode="r")
         self._problems: list[str] = []
         self._layers: dict[int, Layer] = {}
+        self._groups: set[h5py.h5g.GroupID] = set()
 
     def network(self) -> Network:
         attributes = dict(self._file.attrs)
@@ -155,10 +163,15 @@ class _Reader:
                 f"reads version {FORMAT_VERSION}.",
                 advice="Export the checkpoint again with this release.",
             )
+        if self._file.userblock_size:
+            self._problems.append("the file has an HDF5 user block; the network must be all of it")
         self._compare_names("/", set(attributes), _ROOT_ATTRIBUTES, "attribute")
         self._compare_names("/", set(self._file), {"spikegpt"}, "group")
+        self._refuse_links("", self._file)
+        self._stop_if_wrong()
         top = self._file["spikegpt"]
         self._compare_names("/spikegpt", set(top), {"layers", "vocabulary"}, "member")
+        self._refuse_links("/spikegpt", top)
         self._stop_if_wrong()
         self._walk(top["layers"], "")
         vocabulary = self._array("vocabulary", top["vocabulary"], "uint8", 1)
@@ -167,14 +180,23 @@ class _Reader:
         if sorted(self._layers) != list(range(len(layers))):
             self._problems.append("the layers' indices are not 0, 1, 2, ...")
         self._stop_if_wrong()
-        info = NetworkInfo(
-            layout=str(attributes["layout"]), n_layer=int(attributes["n_layer"]),
-            n_embd=int(attributes["n_embd"]), vocabulary_size=int(attributes["vocabulary_size"]),
-            source=json.loads(attributes["source"]),
-            quantisation=json.loads(attributes["quantisation"]),
-        )  # fmt: skip
-        assert vocabulary is not None
-        return Network(info, layers, bytes(vocabulary).decode("utf-8"))
+        numbers = {
+            name: self._whole_number(f"/{name}", attributes[name])
+            for name in ("n_layer", "n_embd", "vocabulary_size")
+        }
+        texts = {name: json.loads(attributes[name]) for name in ("source", "quantisation")}
+        for name, value in texts.items():
+            if not isinstance(value, dict):
+                self._problems.append(f"/{name}: must be a JSON object")
+        self._stop_if_wrong()
+        info = NetworkInfo(layout=str(attributes["layout"]), **numbers, **texts)
+        return Network(info, layers, np.asarray(vocabulary, np.uint8).tobytes().decode("utf-8"))
+
+    def _whole_number(self, where: str, value: Any) -> int:
+        if not isinstance(value, int | np.integer):
+            self._problems.append(f"{where}: {value!r}, must be an integer")
+            return 0
+        return int(value)
 
     def _stop_if_wrong(self) -> None:
         if self._problems:
@@ -187,19 +209,31 @@ class _Reader:
         self._problems += [f"{where}: unknown {what} {name!r}" for name in sorted(found - allowed)]
         self._problems += [f"{where}: {what} {name!r} missing" for name in sorted(allowed - found)]
 
+    def _refuse_links(self, where: str, group: h5py.Group) -> None:
+        """Soft and external links lead out of the checked content, external ones to other files."""
+        self._problems += [
+            f"{where}/{name}: is a link; all content must be in this file"
+            for name in group
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink)
+        ]
+
     def _walk(self, group: h5py.Group, path: str) -> None:
         """Read ``group`` as a layer, or descend into it."""
         if "kind" in group.attrs:
             self._read_layer(group, path)
             return
+        if group.id in self._groups:
+            self._problems.append(f"{path or 'layers'}: this group has two names")
+            return
+        self._groups.add(group.id)
         if not len(group):
             self._problems.append(f"{path or 'layers'}: empty group")
+        self._refuse_links(path, group)
         for name in group:
             inner = f"{path}.{name}" if path else name
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                self._problems.append(f"{inner}: is a link; all content must be in this file")
-            elif not isinstance(group[name], h5py.Group):
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            if not isinstance(group[name], h5py.Group):
                 self._problems.append(f"{inner}: dataset outside a layer")
             elif inner.count(".") > 8:
                 self._problems.append(f"{inner}: nested too deeply")
@@ -220,6 +254,7 @@ class _Reader:
         specs = kind.array_specs()
         expected = {*specs, *(_STOCK_DATASETS if kind is Dense else ())}
         self._compare_names(name, set(group), expected, "dataset")
+        self._refuse_links(name, group)
         output = json.loads(attributes["output"])
         scalars = json.loads(attributes["scalars"])
         self._compare_names(f"{name}/output", set(output), _PORT_KEYS, "key")
@@ -235,18 +270,20 @@ class _Reader:
         self._problems += [f"{name}/{key}: must be an integer" for key in wrong]
         self._problems += [f"{name}/output: {problem}" for problem in _port_problems(output)]
         if kind is Dense and "weight" in arrays:
-            stock = {key: group[key][...].reshape(-1).tolist() for key in _STOCK_DATASETS}
             outputs, inputs = arrays["weight"].shape
             for key, value in (
                 ("type", b"dense"), ("shape", outputs), ("inFeatures", inputs),
                 ("outFeatures", outputs),
             ):  # fmt: skip
-                if stock[key] != [value]:
-                    self._problems.append(f"{name}/{key}: {stock[key]}, must be [{value}]")
+                dataset = group[key]
+                if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
+                    self._problems.append(f"{name}/{key}: must be a dataset of one value")
+                elif dataset[...].reshape(-1).tolist() != [value]:
+                    self._problems.append(f"{name}/{key}: {dataset[...]}, must be {value}")
         if len(self._problems) > before:
             return
         inputs_read = tuple(str(source) for source in json.loads(attributes["inputs"]))
-        index = int(attributes["index"])
+        index = self._whole_number(f"{name}/index", attributes["index"])
         if index in self._layers:
             self._problems.append(f"{name}: index {index} is taken by {self._layers[index].name}")
         self._layers[index] = kind(name, inputs_read, Port(**output), **arrays, **scalars)
@@ -283,5 +320,3 @@ def _port_problems(output: dict[str, Any]) -> Iterator[str]:
             yield f"{key} is {output[key]!r}, must be {kind.__name__}"
     if type(output["scale"]) not in (int, float):
         yield f"scale is {output['scale']!r}, must be a number"
-    if output["payload"] not in ("binary", "graded", "accumulator"):
-        yield f"payload {output['payload']!r}, must be binary, graded or accumulator"

@@ -21,6 +21,11 @@ Array = npt.NDArray[Any]
 ACCUMULATOR_LIMIT = (1 << 31) - 1
 """Backends add in int32; a dense layer whose proven bound exceeds this is refused."""
 
+LARGEST_NORM = 8192
+"""Most channels of a layer norm: the sum of their squares stays below 2**62."""
+NORM_INPUT_BITS = 24
+"""Widest input of a layer norm, after its shift; see ``arithmetic.elementwise.layer_norm``."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -46,6 +51,21 @@ class Port:
     def low(self) -> int:
         """Smallest integer the port carries; symmetric for signed ports."""
         return -self.high if self.signed else 0
+
+    def problems(self) -> Iterator[str]:
+        """Everything wrong with the port, one phrase each. Integers must fit int32."""
+        if self.size < 1:
+            yield f"output size is {self.size}, must be >= 1"
+        largest = 32 if self.signed else 31
+        smallest = 2 if self.signed else 1
+        if not smallest <= self.bits <= largest:
+            yield f"output of {self.bits} bits, must be {smallest}..{largest}"
+        if self.payload not in ("binary", "graded", "accumulator"):
+            yield f"payload {self.payload!r}, must be binary, graded or accumulator"
+        if self.payload == "binary" and (self.bits, self.signed) != (1, False):
+            yield "a binary payload has 1 bit unsigned"
+        if not np.isfinite(self.scale) or self.scale < 0:
+            yield f"output scale is {self.scale}, must be finite and >= 0"
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,8 @@ class Layer:
     input_count: ClassVar[int] = 1
     state_words_per_channel: ClassVar[int] = 0
     operations_per_channel: ClassVar[Mapping[str, int]] = {}
+    output_bits: ClassVar[tuple[int, bool] | None] = None
+    """(bits, signed) of the output where the operation fixes them."""
 
     name: str
     inputs: tuple[str, ...]
@@ -132,20 +154,23 @@ class Layer:
     def problems(self) -> Iterator[str]:
         """Everything wrong with this layer's values, one sentence each."""
         n = self.output.size
-        if n < 1 or not 1 <= self.output.bits <= 32:
-            yield f"{self.name}: output of size {n} and {self.output.bits} bits; both must be >= 1"
-        if not np.isfinite(self.output.scale) or self.output.scale < 0:
-            yield f"{self.name}: output scale is {self.output.scale}, must be finite and >= 0"
+        yield from (f"{self.name}: {problem}" for problem in self.output.problems())
+        fixed = self.output_bits
+        if fixed is not None and (self.output.bits, self.output.signed) != fixed:
+            yield (
+                f"{self.name}: output of {self.output.bits} bits, a {self.kind} gives {fixed[0]} "
+                f"bits {'signed' if fixed[1] else 'unsigned'}"
+            )
         if len(self.inputs) != self.input_count:
             yield f"{self.name}: {len(self.inputs)} inputs; a {self.kind} takes {self.input_count}"
         for name, spec in self.array_specs().items():
             values = getattr(self, name)
             if str(values.dtype) != spec.dtype:
                 yield f"{self.name}/{name}: dtype {values.dtype}, must be {spec.dtype}"
-            elif values.ndim != len(spec.shape) or (
-                spec.shape[0] == "n" and values.shape[0] != n
-            ):
+            elif values.ndim != len(spec.shape) or (spec.shape[0] == "n" and values.shape[0] != n):
                 yield f"{self.name}/{name}: shape {values.shape}, must be ({', '.join(spec.shape)})"
+            elif values.size == 0:
+                yield f"{self.name}/{name}: is empty"
             elif spec.dtype == "int32" and (
                 int(values.min()) < spec.low or int(values.max()) > spec.high
             ):
@@ -164,6 +189,7 @@ class BinaryEmbedding(Layer):
     """One row of bits per token: bit = embedding weight >= 0."""
 
     kind: ClassVar[str] = "binary_embedding"
+    output_bits: ClassVar[tuple[int, bool] | None] = (1, False)
     table: Array = _array("uint8", "v bytes", 0, 255)
 
     def problems(self) -> Iterator[str]:
@@ -178,6 +204,7 @@ class RealEmbedding(Layer):
     """One row of int16 values per token."""
 
     kind: ClassVar[str] = "real_embedding"
+    output_bits: ClassVar[tuple[int, bool] | None] = (16, True)
     table: Array = _array("int16", "v n", -(1 << 15), (1 << 15) - 1)
 
     def problems(self) -> Iterator[str]:
@@ -192,6 +219,7 @@ class LayerNorm(Layer):
     """Layer normalisation, see ``arithmetic.elementwise.layer_norm``."""
 
     kind: ClassVar[str] = "layer_norm"
+    output_bits: ClassVar[tuple[int, bool] | None] = (24, True)
     operations_per_channel: ClassVar[Mapping[str, int]] = {
         "add": 5, "multiply": 3, "shift": 5, "compare": 2,
     }  # fmt: skip
@@ -202,6 +230,12 @@ class LayerNorm(Layer):
     mean_multiplier: int = _scalar(1, 1 << 15)
     mean_shift: int = _scalar(0, 40)
     epsilon: int = _scalar(1, 1 << 60)
+
+    def problems(self) -> Iterator[str]:
+        """See ``Layer.problems``."""
+        yield from super().problems()
+        if self.output.size > LARGEST_NORM:
+            yield f"{self.name}: {self.output.size} channels, at most {LARGEST_NORM} can be normed"
 
     def operations(self) -> dict[str, int]:
         """Per-channel operations plus one reciprocal square root a token."""
@@ -276,6 +310,7 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
+    output_bits: ClassVar[tuple[int, bool] | None] = (32, True)
     weight: Array = _array("int8", "n m", -127, 127)
     fan_out: Array = _array("int32", "m", 0, (1 << 31) - 1)
     accumulator_bits: int = _scalar(8, 32)
@@ -301,6 +336,7 @@ class Sigmoid(Layer):
     """A gate from accumulators."""
 
     kind: ClassVar[str] = "sigmoid"
+    output_bits: ClassVar[tuple[int, bool] | None] = (15, False)
     operations_per_channel: ClassVar[Mapping[str, int]] = {
         "add": 5, "multiply": 2, "shift": 3, "compare": 2, "table": 2,
     }  # fmt: skip
@@ -326,6 +362,7 @@ class Wkv(Layer):
     """The SRWKV recurrence; inputs are the key's and the value's accumulators."""
 
     kind: ClassVar[str] = "wkv"
+    output_bits: ClassVar[tuple[int, bool] | None] = (16, True)
     input_count: ClassVar[int] = 2
     state_words_per_channel: ClassVar[int] = 3
     operations_per_channel: ClassVar[Mapping[str, int]] = {
@@ -370,6 +407,12 @@ class Lif(Layer):
     levels: int = _scalar(1, 15)
     soft_reset: int = _scalar(0, 1)
 
+    def problems(self) -> Iterator[str]:
+        """See ``Layer.problems``."""
+        yield from super().problems()
+        if self.output.high < self.levels:
+            yield f"{self.name}: {self.levels} levels do not fit {self.output.bits} output bits"
+
     def operations(self) -> dict[str, int]:
         """One threshold comparison a level."""
         counts = super().operations()
@@ -382,6 +425,7 @@ class Residual(Layer):
     """Stream plus rescaled branch."""
 
     kind: ClassVar[str] = "residual"
+    output_bits: ClassVar[tuple[int, bool] | None] = (24, True)
     input_count: ClassVar[int] = 2
     operations_per_channel: ClassVar[Mapping[str, int]] = {
         "add": 2, "multiply": 1, "shift": 1, "compare": 2,

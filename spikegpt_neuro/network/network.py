@@ -11,9 +11,12 @@ import networkx as nx
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import (
+    NORM_INPUT_BITS,
     BinaryEmbedding,
+    Delay,
     Dense,
     Layer,
+    LayerNorm,
     RealEmbedding,
 )
 
@@ -35,6 +38,27 @@ class NetworkInfo:
     vocabulary_size: int
     source: Mapping[str, Any] = field(default_factory=dict)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
+
+
+OPERAND_LIMIT = (1 << 15) - 1
+"""Operands of synapses are at most 16 bits signed."""
+
+
+def _connection_problems(source: Layer, reader: Layer) -> Iterator[str]:
+    """What is wrong with ``reader`` reading ``source``: sizes, and ranges an operation relies on."""
+    expected = reader.output.size
+    if isinstance(reader, Dense):
+        expected = reader.weight.shape[-1]
+        if source.output.high > OPERAND_LIMIT:
+            yield f"{reader.name}: operands of {source.output.bits} bits, at most 16 signed"
+    elif isinstance(reader, LayerNorm):
+        bits = source.output.high.bit_length() + 1 + reader.input_shift
+        if bits > NORM_INPUT_BITS:
+            yield f"{reader.name}: normalises {bits} bits, at most {NORM_INPUT_BITS}"
+    elif isinstance(reader, Delay) and source.output != reader.output:
+        yield f"{reader.name}: a delay's output must be like its input's"
+    if source.output.size != expected:
+        yield f"{reader.name}: reads {source.output.size} values, must be {expected}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,30 +83,40 @@ class Network:
             if layer.name in known:
                 yield f"{layer.name}: two layers have this name"
             yield from layer.problems()
-            sizes = []
             for source in layer.inputs:
-                if source == TOKEN:
+                if isinstance(layer, BinaryEmbedding | RealEmbedding):
                     continue
                 if source not in known:
                     yield f"{layer.name}: reads {source!r}, which no earlier layer provides"
-                    continue
-                sizes.append(known[source].output.size)
-            expected = layer.weight.shape[1] if isinstance(layer, Dense) else layer.output.size
-            for size in sizes:
-                if size != expected:
-                    yield f"{layer.name}: reads {size} values, must be {expected}"
+                else:
+                    yield from _connection_problems(known[source], layer)
             known[layer.name] = layer
         if not self.layers:
             yield "the network has no layers"
             return
+        yield from self._ends_problems()
+        blocks = {layer.name.split(".")[1] for layer in self.layers if layer.stage[:7] == "blocks."}
+        if blocks != {str(i) for i in range(self.info.n_layer)}:
+            yield f"blocks {', '.join(sorted(blocks))} are there, n_layer is {self.info.n_layer}"
+
+    def _ends_problems(self) -> Iterator[str]:
+        """What is wrong with the first and the last layer."""
         first, last = self.layers[0], self.layers[-1]
-        if not isinstance(first, BinaryEmbedding | RealEmbedding) or first.inputs != (TOKEN,):
+        if not isinstance(first, BinaryEmbedding | RealEmbedding):
             yield f"{first.name}: the first layer must be an embedding of the token"
-        elif first.table.shape[0] != self.info.vocabulary_size:
-            yield (
-                f"{first.name}/table: {first.table.shape[0]} rows, "
-                f"the vocabulary has {self.info.vocabulary_size}"
-            )
+        else:
+            if first.table.shape[:1] != (self.info.vocabulary_size,):
+                yield (
+                    f"{first.name}/table: {first.table.shape[0]} rows, "
+                    f"the vocabulary has {self.info.vocabulary_size}"
+                )
+            if first.output.size != self.info.n_embd:
+                yield f"{first.name}: size {first.output.size}, n_embd is {self.info.n_embd}"
+        for layer in self.layers:
+            if isinstance(layer, BinaryEmbedding | RealEmbedding) and (
+                layer is not first or layer.inputs != (TOKEN,)
+            ):
+                yield f"{layer.name}: an embedding must be the first layer and read the token"
         if last.kind != "readout" or last.output.size != self.info.vocabulary_size:
             yield f"{last.name}: the last layer must be a readout of the whole vocabulary"
 
