@@ -180,16 +180,18 @@ class _Reader:
         if sorted(self._layers) != list(range(len(layers))):
             self._problems.append("the layers' indices are not 0, 1, 2, ...")
         self._stop_if_wrong()
-        numbers = {
-            name: self._whole_number(f"/{name}", attributes[name])
+        n_layer, n_embd, vocabulary_size = (
+            self._whole_number(f"/{name}", attributes[name])
             for name in ("n_layer", "n_embd", "vocabulary_size")
+        )
+        texts: dict[str, Any] = {
+            name: json.loads(attributes[name]) for name in ("source", "quantisation")
         }
-        texts = {name: json.loads(attributes[name]) for name in ("source", "quantisation")}
         for name, value in texts.items():
             if not isinstance(value, dict):
                 self._problems.append(f"/{name}: must be a JSON object")
         self._stop_if_wrong()
-        info = NetworkInfo(layout=str(attributes["layout"]), **numbers, **texts)
+        info = NetworkInfo(str(attributes["layout"]), n_layer, n_embd, vocabulary_size, **texts)
         return Network(info, layers, np.asarray(vocabulary, np.uint8).tobytes().decode("utf-8"))
 
     def _whole_number(self, where: str, value: Any) -> int:
@@ -279,7 +281,9 @@ class _Reader:
                 if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
                     self._problems.append(f"{name}/{key}: must be a dataset of one value")
                 elif dataset[...].reshape(-1).tolist() != [value]:
-                    self._problems.append(f"{name}/{key}: {dataset[...]}, must be {value}")
+                    self._problems.append(
+                        f"{name}/{key}: {dataset[...].item()!r}, must be {value!r}"
+                    )
         if len(self._problems) > before:
             return
         inputs_read = tuple(str(source) for source in json.loads(attributes["inputs"]))

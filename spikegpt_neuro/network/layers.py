@@ -196,7 +196,7 @@ class BinaryEmbedding(Layer):
         """See ``Layer.problems``."""
         yield from super().problems()
         if self.table.ndim == 2 and self.table.shape[1] != (self.output.size + 7) // 8:
-            yield f"{self.name}/table: {self.table.shape[1]} bytes a row for {self.output.size} bits"
+            yield f"{self.name}/table: {self.table.shape[1]} bytes a row, {self.output.size} bits"
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +211,7 @@ class RealEmbedding(Layer):
         """See ``Layer.problems``."""
         yield from super().problems()
         if self.table.ndim == 2 and self.table.shape[1] != self.output.size:
-            yield f"{self.name}/table: {self.table.shape[1]} values a row, must be {self.output.size}"
+            yield f"{self.name}/table: rows of {self.table.shape[1]}, must be {self.output.size}"
 
 
 @dataclass(frozen=True, eq=False)

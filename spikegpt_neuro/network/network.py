@@ -45,7 +45,7 @@ OPERAND_LIMIT = (1 << 15) - 1
 
 
 def _connection_problems(source: Layer, reader: Layer) -> Iterator[str]:
-    """What is wrong with ``reader`` reading ``source``: sizes, and ranges an operation relies on."""
+    """What is wrong with ``reader`` reading ``source``: its size, and the range relied on."""
     expected = reader.output.size
     if isinstance(reader, Dense):
         expected = reader.weight.shape[-1]

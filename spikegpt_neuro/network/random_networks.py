@@ -52,8 +52,8 @@ class RandomShape:
     """What to build.
 
     ``square_density``: share of non-zero FFN-value operands (upstream layout). ``firing``: share of
-    LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3 (spike-driven
-    layout). ``ffn_pre``: the first block has a second SRFFN in place of its SRWKV.
+    LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3
+    (spike-driven layout). ``ffn_pre``: the first block has a second SRFFN in place of its SRWKV.
     """
 
     layout: str = "upstream"
@@ -201,7 +201,7 @@ class _Builder:
         """LIF neurons of the wished firing rate on an input of that standard deviation."""
         n = self._size(source)
         unit = 1 << _CURRENT_BITS
-        # the currents' mean gain is 0.875; resets narrow the potential to about the current's spread
+        # the mean gain is 0.875; resets narrow the potential to about the current's spread
         quantile = NormalDist().inv_cdf(1.0 - self._shape.firing)
         threshold = max(1, round(unit * quantile * 0.875))
         return self._add(

@@ -273,7 +273,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "stock size": (_data(f"{FIRST_DENSE}/inFeatures", np.int64(17)), "must be 16"),
     "fan-out shape": (_data(f"{FIRST_DENSE}/fan_out", np.zeros(3, np.int32)), "shape (3,)"),
     "transposed table": (
-        _data("spikegpt/layers/embedding/table/table", np.zeros((2, 11), np.uint8)), "11 bytes a row"
+        _data("spikegpt/layers/embedding/table/table", np.zeros((2, 11), np.uint8)), "11 bytes a"
     ),
 }  # fmt: skip
 
