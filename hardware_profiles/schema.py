@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 STATUSES: Final = ("measured", "simulated", "vendor", "derived", "assumed")
 """How a number was obtained. ``measured``: read off hardware by the source. ``simulated``: from
-circuit or pre-silicon simulation by the makers. ``vendor``: a specification. ``derived``: arithmetic
-on other numbers, given in the note. ``assumed``: a stand-in nobody published for this target."""
+circuit or pre-silicon simulation by the makers. ``vendor``: a specification. ``derived``:
+arithmetic on other numbers, given in the note. ``assumed``: a stand-in, not published for this
+target."""
 
 METHODS: Final = ("event-driven", "arithmetic", "per-token", "structure-only")
 """How a profile turns counts into energy. ``event-driven``: energy of synaptic operations, neuron
@@ -132,7 +134,7 @@ class Curve:
         x = Fraction(argument)
         if x <= self.points[0][0]:
             return self.points[0][1]
-        for (x0, y0), (x1, y1) in zip(self.points, self.points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(self.points):
             if x <= x1:
                 return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
         return self.points[-1][1]

@@ -23,9 +23,9 @@ COLUMNS: Final = (
 
 ``input_events``              non-zero operands (elements of the first input vector)
 ``unit_input_events``         of these, those of magnitude 1
-``synaptic_operations``       sum over non-zero operands of the non-zero weights they reach (Dense)
+``synaptic_operations``       sum over non-zero operands of the non-zero weights each reaches
 ``unit_synaptic_operations``  of these, those whose operand is +1 or -1
-``unit_additions``            sum over operands of ``|operand|`` times the non-zero weights it reaches
+``unit_additions``            sum over operands of ``|operand|`` x the non-zero weights each reaches
 ``output_events``             non-zero outputs (spikes, for LIF neurons)
 ``active_updates``            neuron updates that received a non-zero input
 ``saturations``               results clipped to the range of the layer's port

@@ -52,7 +52,7 @@ def price(
     layer: str, category: str, event: str, figure: Figure, tokens: int, count: int | Fraction,
     low: int | Fraction | None = None, high: int | Fraction | None = None,
 ) -> Part:  # fmt: skip
-    """A part from counts over ``tokens`` tokens; ``low`` and ``high`` counts default to ``count``."""
+    """A part from counts over ``tokens`` tokens; ``low`` and ``high`` default to ``count``."""
     scale = _JOULES[figure.unit] / tokens
     middle = Fraction(count)
     return Part(
@@ -71,9 +71,9 @@ def price(
 def on_common_grid(values: Sequence[Fraction], largest: Fraction) -> list[float]:
     """Round non-negative values to floats whose sum is exact in any order of addition.
 
-    Every value becomes a multiple of one power of two, chosen so that a sum of ``largest`` (at least
-    the sum of ``values``) has 51 significant bits: each partial sum is then a float, and no addition
-    rounds. The error of one value is at most 2**-51 of ``largest``.
+    Every value becomes a multiple of one power of two, chosen so that a sum of ``largest`` (at
+    least the sum of ``values``) has 51 significant bits: each partial sum is then a float, and no
+    addition rounds. The error of one value is at most 2**-51 of ``largest``.
     """
     if largest == 0:
         return [0.0 for _ in values]
@@ -103,7 +103,7 @@ class PricedPart:
 
 
 def settle(parts: Iterable[Part]) -> tuple[PricedPart, ...]:
-    """Round all parts of a report to one grid, shared by low, value and high, so that order stays."""
+    """Round all parts of a report to one grid; low, value and high share it and keep order."""
     listed = tuple(parts)
     largest = sum((part.high for part in listed), Fraction(0))
     low = on_common_grid([part.low for part in listed], largest)

@@ -100,8 +100,8 @@ def weights_per_core(profile: Profile, packing: str) -> int:
     capacity = profile.limit(f"weights_per_core_{packing}")
     if capacity is None or profile.limit("cores_per_chip") is None:
         raise InputError(
-            f"The profile {profile.name!r} does not describe neuro cores, so nothing can be placed.",
-            advice="Profiles with limits.cores_per_chip and limits.weights_per_core_* can be mapped.",
+            f"The profile {profile.name!r} describes no neuro cores: nothing can be placed.",
+            advice="Mapping needs limits.cores_per_chip and limits.weights_per_core_*.",
         )
     return capacity
 

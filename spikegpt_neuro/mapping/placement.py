@@ -1,4 +1,4 @@
-"""Placement of cores on the mesh of routers: a simple baseline, and one that keeps traffic local."""
+"""Placement of cores on the mesh of routers: a baseline, and one that keeps traffic local."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def keep_local(traffic: Traffic, count: int, profile: Profile) -> Placement:
     small). On every chip a core is then drawn to the mean place of its partners, weighted by
     packets, and cores take the places in that order; then pairs trade places where that shortens
     paths. The best placement seen is kept, so the result is never worse than the baseline.
-    Deterministic (fixed seed). Where the profile does not say how routers lie, the baseline is kept.
+    Deterministic (fixed seed). The baseline stays where the profile does not say how routers lie.
     """
     start = in_order(count, profile)
     if profile.limit("mesh_width") is None:

@@ -74,8 +74,8 @@ def levels(network: Network) -> dict[str, int]:
 def balancing_words(network: Network) -> int:
     """Words that must wait in delay lines for pipelined mode, where paths of unequal length join.
 
-    In pipelined mode a value needed ``k`` steps after it was made waits ``k - 1`` steps; this is the
-    sum over all values, each held once for its latest reader.
+    In pipelined mode a value needed ``k`` steps after it was made waits ``k - 1`` steps; this is
+    the sum over all values, each held once for its latest reader.
     """
     level = levels(network)
     latest: dict[str, int] = {}

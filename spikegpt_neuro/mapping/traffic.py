@@ -85,15 +85,13 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
             consumer = numbers[source if everywhere else layer.name]
             for origin, share in _origins(network, vector):
                 sources = places.get(origin, [(-1, 0, network[origin].output.size)])
-                for core, begin, end in sources:
+                for sender, begin, end in sources:
                     for target, first, last in targets:
-                        if everywhere:
-                            channels = end - begin
-                        else:
-                            channels = min(end, last) - max(begin, first)
+                        shared = min(end, last) - max(begin, first)
+                        channels = end - begin if everywhere else shared
                         if channels > 0:
                             packets = sent * share * channels / size
-                            rows.append((core, target, packets, consumer))
+                            rows.append((sender, target, packets, consumer))
     source_, target_, packets_, layer_ = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Traffic(
         np.array(source_, np.int64), np.array(target_, np.int64),
