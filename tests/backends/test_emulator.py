@@ -1,0 +1,305 @@
+"""The emulator: the same integers however it is driven, and counts that a recount confirms."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network.file import write_network
+from spikegpt_neuro.network.layers import Dense, Lif, Wkv
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
+
+NETWORKS = {
+    "upstream": random_network(RandomShape(n_embd=24, vocabulary_size=31)),
+    "sparse real ffnPre": random_network(
+        RandomShape(
+            n_layer=3, n_embd=17, vocabulary_size=40, square_density=0.1, binary_embedding=False,
+            ffn_pre=True,
+        )
+    ),
+    "spike-driven binary": random_network(
+        RandomShape("spike-driven", n_embd=33, vocabulary_size=31, firing=0.1)
+    ),
+    "spike-driven graded": random_network(
+        RandomShape("spike-driven", n_embd=32, vocabulary_size=31, levels=3, firing=0.3)
+    ),
+}  # fmt: skip
+every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
+
+
+def _tokens(network: Network, count: int, seed: int = 0) -> list[int]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, network.info.vocabulary_size, count).tolist()
+
+
+def _stepped(session: Session, tokens: list[int]) -> np.ndarray:
+    return np.array([session.step(token) for token in tokens])
+
+
+@every_network
+def test_the_networks_are_alive(network: Network) -> None:
+    with Emulator().open(network, trace=network.spiking_layers) as session:
+        logits = session.score(_tokens(network, 100))
+        assert len(np.unique(logits, axis=0)) == 100
+        for name in network.spiking_layers:
+            assert 0.005 < (session.trace(name) != 0).mean() < 0.6, name
+
+
+@settings(deadline=None, max_examples=25)
+@given(blocks=st.lists(st.integers(1, 70), min_size=1, max_size=4), data=st.data())
+def test_scoring_equals_stepping_for_any_split(blocks: list[int], data: st.DataObject) -> None:
+    network = NETWORKS[data.draw(st.sampled_from(sorted(NETWORKS)))]
+    tokens = _tokens(network, sum(blocks))
+    with EmulatorSession(network) as stepping, EmulatorSession(network) as scoring:
+        expected = _stepped(stepping, tokens)
+        begin = 0
+        for block in blocks:
+            got = scoring.score(tokens[begin : begin + block])
+            np.testing.assert_array_equal(got, expected[begin : begin + block])
+            begin += block
+        assert scoring.counters == stepping.counters
+        np.testing.assert_array_equal(scoring.state, stepping.state)
+
+
+@every_network
+def test_reset_equals_a_fresh_session(network: Network) -> None:
+    tokens = _tokens(network, 40)
+    with Emulator().open(network) as session:
+        first = session.score(tokens)
+        carried_on = session.score(tokens)
+        session.reset()
+        np.testing.assert_array_equal(session.score(tokens), first)
+        assert (carried_on != first).any()
+        assert session.counters.tokens == 120
+    with Emulator().open(network) as fresh:
+        np.testing.assert_array_equal(fresh.score(tokens), first)
+
+
+def test_a_fresh_process_gives_the_same_integers(tmp_path: Path) -> None:
+    network = NETWORKS["spike-driven graded"]
+    path = tmp_path / "model.net"
+    write_network(network, path)
+    tokens = _tokens(network, 50)
+    script = (
+        "import hashlib, sys\n"
+        "from spikegpt_neuro.network.file import read_network\n"
+        "from spikegpt_neuro.backends.emulator import Emulator\n"
+        "session = Emulator().open(read_network(sys.argv[1]))\n"
+        "logits = session.score([int(t) for t in sys.argv[2].split(',')])\n"
+        "print(hashlib.sha256(logits.tobytes()).hexdigest())\n"
+    )
+    arguments = [sys.executable, "-c", script, str(path), ",".join(map(str, tokens))]
+    printed = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.strip()
+    with Emulator().open(network) as session:
+        assert hashlib.sha256(session.score(tokens).tobytes()).hexdigest() == printed
+
+
+@every_network
+def test_event_driven_equals_dense(network: Network) -> None:
+    tokens = _tokens(network, 70)
+    names = [layer.name for layer in network.layers]
+    with (
+        EmulatorSession(network, trace=names) as events,
+        EmulatorSession(network, trace=names, event_driven=False) as dense,
+    ):
+        np.testing.assert_array_equal(events.score(tokens), dense.score(tokens))
+        for name in names:
+            np.testing.assert_array_equal(events.trace(name), dense.trace(name))
+        assert events.counters == dense.counters
+
+
+@every_network
+def test_a_saved_state_resumes_exactly(network: Network) -> None:
+    before, after = _tokens(network, 33, seed=1), _tokens(network, 20, seed=2)
+    with Emulator().open(network) as session:
+        session.score(before)
+        state = session.state
+        expected = session.score(after)
+        session.score(before)
+        session.state = state
+        np.testing.assert_array_equal(session.score(after), expected)
+    with Emulator().open(network) as other:
+        other.state = state
+        np.testing.assert_array_equal(_stepped(other, after), expected)
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    with (
+        Emulator().open(NETWORKS["upstream"]) as session,
+        Emulator().open(NETWORKS["spike-driven binary"]) as other,
+        pytest.raises(InputError, match="another network"),
+    ):
+        session.state = other.state
+
+
+def test_two_sessions_share_weights_but_no_state() -> None:
+    network = NETWORKS["upstream"]
+    tokens = _tokens(network, 12)
+    with Emulator().open(network) as alone:
+        expected = _stepped(alone, tokens)
+    with Emulator().open(network) as one, Emulator().open(network) as two:
+        for token, logits in zip(tokens, expected, strict=True):
+            np.testing.assert_array_equal(one.step(token), logits)
+            np.testing.assert_array_equal(two.step(token), logits)
+
+
+def test_results_are_copies() -> None:
+    network = NETWORKS["upstream"]
+    with Emulator().open(network, trace=["head.norm"]) as session:
+        first = session.step(1)
+        traced = session.trace("head.norm")
+        kept = first.copy(), traced.copy()
+        session.step(2)
+        np.testing.assert_array_equal(first, kept[0])
+        np.testing.assert_array_equal(traced, kept[1])
+
+
+@pytest.mark.parametrize("tokens", [[-1], [31], [0, 1, 99], [2**40]])
+def test_a_token_outside_the_vocabulary_is_refused(tokens: list[int]) -> None:
+    with Emulator().open(NETWORKS["upstream"]) as session:
+        with pytest.raises(InputError, match=r"outside the vocabulary \(0\.\.30\)"):
+            session.score(tokens)
+        with pytest.raises(InputError, match="outside the vocabulary"):
+            session.step(tokens[-1])
+        assert session.counters.tokens == 0
+
+
+def test_scoring_no_tokens_gives_no_logits() -> None:
+    with Emulator().open(NETWORKS["upstream"]) as session:
+        assert session.score([]).shape == (0, 31)
+
+
+def test_unknown_and_missing_traces_are_refused() -> None:
+    network = NETWORKS["upstream"]
+    with pytest.raises(InputError, match="nowhere"):
+        Emulator().open(network, trace=["nowhere"])
+    with Emulator().open(network, trace=["head.norm"]) as session:
+        with pytest.raises(InputError, match="not traced"):
+            session.trace("head.norm")
+        session.step(0)
+        with pytest.raises(InputError, match="not traced"):
+            session.trace("embedding.norm")
+
+
+# --- counters -----------------------------------------------------------------------------------
+
+
+def _rescaled(values: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    wide = values.astype(np.int64) * multiplier.astype(np.int64)
+    return (wide + ((1 << shift.astype(np.int64)) >> 1)) >> shift.astype(np.int64)
+
+
+def _recount(network: Network, traces: dict[str, np.ndarray], tokens: int) -> dict[str, dict]:
+    """Every count, from traced values alone (saturations of stateful layers are left out)."""
+    counts = {}
+    for layer in network.layers:
+        inputs = [traces[name] for name in layer.inputs if name != TOKEN]
+        driver = None
+        if inputs:
+            driver = inputs[-1] if layer.kind in ("product", "residual") else inputs[0]
+        own = dict.fromkeys(
+            ("synaptic_operations", "unit_synaptic_operations", "unit_additions", "overflows"), 0
+        )
+        own["input_events"] = tokens if driver is None else int((driver != 0).sum())
+        own["unit_input_events"] = 0 if driver is None else int((np.abs(driver) == 1).sum())
+        own["output_events"] = int((traces[layer.name] != 0).sum())
+        active, wide = driver, None
+        if isinstance(layer, Dense):
+            # NeuroBench: an operation is effective when operand and weight are not zero
+            connected = (layer.weight != 0).sum(axis=0).astype(np.int64)
+            operands = inputs[0].astype(np.int64)
+            own["synaptic_operations"] = int(((operands != 0) * connected).sum())
+            own["unit_synaptic_operations"] = int(((np.abs(operands) == 1) * connected).sum())
+            own["unit_additions"] = int((np.abs(operands) * connected).sum())
+            accumulators = operands @ layer.weight.T.astype(np.int64)
+            np.testing.assert_array_equal(traces[layer.name], accumulators)
+            half = 1 << (layer.accumulator_bits - 1)
+            own["overflows"] = int(((accumulators >= half) | (accumulators < -half)).sum())
+            active = None
+        elif layer.kind == "token_shift":
+            active = inputs[0].astype(np.int64) * layer.current_multiplier
+            active += inputs[1].astype(np.int64) * layer.previous_multiplier
+            wide = _rescaled(active, np.ones_like(layer.shift), layer.shift)
+        elif layer.kind in ("requantise", "readout"):
+            wide = _rescaled(inputs[0], layer.multiplier, layer.shift)
+        elif layer.kind == "product":
+            both = inputs[0].astype(np.int64) * inputs[1]
+            wide = _rescaled(both, layer.multiplier, layer.shift)
+        elif layer.kind == "residual":
+            wide = inputs[0] + _rescaled(inputs[1], layer.multiplier, layer.shift)
+        elif layer.kind == "delay":
+            active = None
+        elif isinstance(layer, Lif):
+            active = _rescaled(inputs[0], layer.multiplier, layer.shift) + layer.offset
+        elif isinstance(layer, Wkv):
+            active = _rescaled(inputs[1], layer.value_multiplier, layer.value_shift)
+        own["active_updates"] = 0 if active is None else int((active != 0).sum())
+        if wide is not None:
+            clipped = np.clip(wide, layer.output.low, layer.output.high)
+            own["saturations"] = int((clipped != wide).sum())
+        counts[layer.name] = own
+    return counts
+
+
+@every_network
+def test_counters_equal_a_recount_from_traces(network: Network) -> None:
+    names = [layer.name for layer in network.layers]
+    tokens = _tokens(network, 90)
+    with Emulator().open(network, trace=names) as session:
+        session.score(tokens)
+        counters = session.counters
+        recount = _recount(network, {name: session.trace(name) for name in names}, len(tokens))
+    assert counters.tokens == len(tokens)
+    assert set(counters.layers) == set(recount)
+    for name, expected in recount.items():
+        got = {column: counters.count(name, column) for column in expected}
+        assert got == expected, name
+    assert counters.total("synaptic_operations") > 0
+    assert counters.total("overflows") == 0
+
+
+def test_overflows_beyond_a_narrow_accumulator_are_counted() -> None:
+    network = NETWORKS["upstream"]
+    narrow = tuple(
+        Dense(
+            layer.name, layer.inputs, layer.output, weight=layer.weight, fan_out=layer.fan_out,
+            accumulator_bits=12, bound=layer.bound,
+        )
+        if isinstance(layer, Dense)
+        else layer
+        for layer in network.layers
+    )  # fmt: skip
+    narrow_network = Network(network.info, narrow)
+    names = [layer.name for layer in narrow]
+    tokens = _tokens(network, 30)
+    with Emulator().open(narrow_network, trace=names) as session:
+        session.score(tokens)
+        recount = _recount(narrow_network, {n: session.trace(n) for n in names}, len(tokens))
+        assert session.counters.total("overflows") > 1000
+        for name in names:
+            assert session.counters.count(name, "overflows") == recount[name]["overflows"]
+
+
+def test_binary_spikes_cost_additions_and_graded_ones_multiplications() -> None:
+    tokens = _tokens(NETWORKS["upstream"], 60)
+    for name, all_unit in (("spike-driven binary", True), ("spike-driven graded", False)):
+        with Emulator().open(NETWORKS[name]) as session:
+            session.score(tokens)
+            counters = session.counters
+        dense = "blocks.0.srffn.value"
+        events, unit = (counters.count(dense, c) for c in ("input_events", "unit_input_events"))
+        assert (events == unit) is all_unit
+        assert counters.count(dense, "unit_additions") >= counters.count(
+            dense, "synaptic_operations"
+        )
