@@ -1,0 +1,183 @@
+"""Partition, placement and traffic: everything is placed once, and locality pays."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.hardware_profiles import Profile, load_profile
+from spikegpt_neuro.mapping import PACKINGS, map_network, sizes
+from spikegpt_neuro.mapping.partition import demands, partition
+from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
+from spikegpt_neuro.mapping.roles import balancing_words, levels, role
+from spikegpt_neuro.mapping.traffic import hops, measure
+from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
+
+
+@cache
+def _network(layout: str = "upstream", n_layer: int = 2, n_embd: int = 32) -> Network:
+    return random_network(RandomShape(layout=layout, n_layer=n_layer, n_embd=n_embd))
+
+
+@pytest.mark.parametrize("layout", ["upstream", "spike-driven"])
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("name", ["loihi1-paper", "loihi2", "spinnaker2-catalogue", "truenorth"])
+def test_every_neuron_and_every_weight_is_placed_exactly_once(
+    layout: str, packing: str, name: str
+) -> None:
+    network = _network(layout)
+    cores = partition(network, load_profile(name), packing)
+    channels: dict[str, list[tuple[int, int]]] = {}
+    for core in cores:
+        for part in core.slices:
+            channels.setdefault(part.layer, []).append((part.begin, part.end))
+    for demand in demands(network):
+        spans = sorted(channels.pop(demand.layer.name))
+        assert spans[0][0] == 0 and spans[-1][1] == demand.layer.output.size
+        assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert channels == {}
+    weights = sum(layer.weight.size for layer in network.layers if layer.kind == "dense")
+    assert sum(core.weights for core in cores) == weights
+
+
+def test_no_core_holds_more_than_its_limits() -> None:
+    profile = load_profile("loihi2")
+    network = _network(n_layer=2, n_embd=128)
+    cores = partition(network, profile, "pessimistic")
+    assert max(core.weights for core in cores) <= 30000
+    assert max(core.neurons for core in cores) <= 8192
+    assert max(core.bytes for core in cores) <= 196608
+
+
+def test_a_partition_needs_described_cores() -> None:
+    with pytest.raises(InputError, match="describes no neuro cores"):
+        map_network(_network(), load_profile("cmos45-int8"))
+    with pytest.raises(InputError, match="packing 'tight' is unknown"):
+        map_network(_network(), load_profile("loihi2"), "tight")
+
+
+def test_packets_of_a_projection_are_its_events_times_its_cores(
+    make_profile: Callable[..., Profile],
+) -> None:
+    network = _network()
+    profile = make_profile(cores_per_chip=64, cores_per_tile=1, mesh_width=8, weights_per_core=512)
+    cores = partition(network, profile, "middle")
+    tokens = np.random.default_rng(0).integers(0, 50, 30).tolist()
+    with Emulator().open(network) as session:
+        session.score(tokens)
+        counters = session.counters
+    traffic = measure(network, cores, counters)
+    numbers = {layer.name: i for i, layer in enumerate(network.layers)}
+    name = "blocks.1.srffn.value"
+    holders = sum(any(p.layer == "blocks.1.srffn.product" for p in c.slices) for c in cores)
+    assert holders > 1
+    found = traffic.packets[traffic.layer == numbers[name]].sum()
+    expected = counters.count(name, "input_events") / counters.tokens * holders
+    assert found == pytest.approx(expected, rel=1e-12)  # sums of shares in floats
+
+
+def test_without_counters_every_value_is_an_event() -> None:
+    network = _network()
+    profile = load_profile("loihi2")
+    mapping = map_network(network, profile)
+    assert mapping.to_dict()["traffic_assumes_every_value_non_zero"] is True
+
+
+def test_hops_are_manhattan_distances_on_one_chip(make_profile: Callable[..., Profile]) -> None:
+    profile = make_profile(cores_per_chip=6, cores_per_tile=1, mesh_width=3, weights_per_core=1)
+    place = in_order(8, profile)
+    assert place.chip.tolist() == [0] * 6 + [1] * 2
+    assert place.x.tolist() == [0, 1, 2, 2, 1, 0, 0, 1]  # every other row runs backwards
+    assert place.y.tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
+    network = _network()
+    traffic = measure(network, partition(network, load_profile("loihi2"), "middle"), None)
+    picked = traffic.__class__(
+        np.array([0, 1, 5, -1]), np.array([3, 1, 6, 2]), np.array([2.0, 5.0, 7.0, 1.0]),
+        np.zeros(4, np.int64), True,
+    )  # fmt: skip
+    found = hops(picked, place.chip, place.x, place.y)
+    assert (found.east_west, found.north_south, found.chip_crossings) == (4.0, 2.0, 7.0)
+
+
+def test_keeping_traffic_local_is_never_worse_and_here_much_better() -> None:
+    profile = load_profile("loihi2")
+    network = _network(n_layer=4, n_embd=192)
+    mapping = map_network(network, profile)
+    assert mapping.hops.total < 0.8 * mapping.baseline_hops.total
+    cores = partition(network, profile, "middle")
+    traffic = measure(network, cores, None)
+    place = keep_local(traffic, len(cores), profile)
+    for chip in range(int(place.chip.max()) + 1):
+        slots = place.slot[place.chip == chip]
+        assert sorted(slots.tolist()) == list(range(slots.size))
+    graph = core_graph(traffic, len(cores))
+    assert graph.number_of_nodes() == len(cores)
+
+
+def test_the_same_network_maps_to_the_same_places() -> None:
+    network, profile = _network(), load_profile("loihi1-paper")
+    first, second = (json.dumps(map_network(network, profile).to_dict()) for _ in range(2))
+    assert first == second
+
+
+def test_utilisation_of_cores_adds_up_to_that_of_chips() -> None:
+    mapping = map_network(_network(n_layer=4, n_embd=192), load_profile("loihi2"), "pessimistic")
+    values = mapping.to_dict()
+    for row in values["chip_utilisation"]:
+        members = [c for c in values["core_utilisation"] if c["chip"] == row["chip"]]
+        assert row["weights"] == sum(c["weights"] for c in members)
+        assert row["neurons"] == sum(c["neurons"] for c in members)
+        assert 0 < row["weight_share"] <= 1
+    assert sum(values["cores_by_stage"].values()) == values["cores"]
+    assert values["smallest_system"]["name"] == "Oheo Gulch"
+
+
+def test_levels_count_neurons_on_the_longest_path() -> None:
+    network = _network(n_layer=1)
+    level = levels(network)
+    assert level["embedding.table"] == 0 and level["embedding.norm"] == 1
+    # norm, delay, shift, wkv, product, lif, residual
+    assert level["blocks.0.srwkv.residual"] == 8
+    assert level["blocks.0.srwkv.key"] == level["blocks.0.srwkv.shift_key"]
+    assert max(level.values()) == level["head.readout"]
+
+
+def test_hard_shifts_are_wiring_and_soft_shifts_are_neurons() -> None:
+    for layout, expected in (("upstream", "neuron"), ("spike-driven", "wiring")):
+        assert role(_network(layout)["blocks.0.srwkv.shift_key"]) == expected
+
+
+def test_skip_connections_wait_in_pipelined_mode() -> None:
+    network = _network(n_layer=1)
+    level = levels(network)
+    waits = level["blocks.0.srwkv.residual"] - level["embedding.norm"] - 1
+    assert balancing_words(network) >= waits * 32
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((12, 512, 5458), (12, 8, 2)), ((18, 768, 1000), (39, 24, 7))],
+    ids=["46M", "216M with a small head"],
+)
+def test_chips_of_the_published_models(
+    shape: tuple[int, int, int], expected: tuple[int, int, int]
+) -> None:
+    # weights / capacity gives 12, 8, 2 and 39, 24, 7 chips for the blocks; whole rows and
+    # cores without weights add to that
+    n_layer, n_embd, vocabulary = shape
+    network = random_network(
+        RandomShape(n_layer=n_layer, n_embd=n_embd, vocabulary_size=vocabulary)
+    )
+    started = time.perf_counter()
+    found = sizes(network, load_profile("loihi2"))
+    assert time.perf_counter() - started < 10
+    for size, least in zip(found, expected, strict=True):
+        assert least <= size.chips_without_head <= least * 1.35 + 1, size
