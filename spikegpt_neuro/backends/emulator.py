@@ -14,6 +14,7 @@ from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -98,6 +99,14 @@ class EmulatorSession:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def warm_up() -> None:
+    """Compile every kernel into numba's cache, so that first use of a model starts at once."""
+    shape = RandomShape(n_layer=1, n_embd=8, vocabulary_size=4)
+    with Emulator().open(random_network(shape)) as session:
+        session.step(0)
+        session.score([1, 2])
 
 
 class Emulator:
