@@ -1,0 +1,106 @@
+"""What a SpikeGPT is made of: one frozen value that, with a state dict, rebuilds the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from spikegpt_neuro.errors import InputError
+
+Layout = Literal["upstream", "spike-driven"]
+LARGEST_LEVELS = 15
+
+
+@dataclass(frozen=True)
+class SpikeGPTConfiguration:
+    """Architecture of a model. Sizes in channels; ``hidden_size`` 0 means 4 * ``n_embd``.
+
+    ``layout``        'upstream': the released layout, LIF neurons on the residual branches.
+                      'spike-driven': every projection takes spikes (``model/blocks.py``).
+    ``ffn_pre``       upstream only: block 0 begins with an SRFFN instead of an SRWKV.
+    ``embedding``     'binary': 1 where the embedding weight is >= 0, else 0; 'real': the weight.
+    ``rescale_every`` upstream only: halve the stream after every N-th block and divide the weights
+                      into it to match (upstream's run-time code does so with 6); 0 is off.
+
+    Spike-driven choices:
+
+    ``norm``          'layer': layer normalisation before a block's LIF and before the head;
+                      'batch': per-channel statistics, which fold into the LIF's rescaling.
+    ``decay_4096``    share of the membrane potential lost a token, in 1/4096; 4096: memoryless.
+    ``soft_reset``    subtract the fired levels from the membrane potential instead of zeroing it.
+    ``levels_input``, ``levels_product``, ``levels_hidden``
+                      largest spike of the LIF at a block part's input, behind gate * wkv (operands
+                      of ``output``), and behind the FFN key (operands of ``ffn.value``); 1: binary.
+    ``levels_head``   largest spike of a LIF before the head projection; 0: the head takes the
+                      normalised stream.
+    """
+
+    layout: Layout
+    n_layer: int
+    n_embd: int
+    vocab_size: int
+    hidden_size: int = 0
+    ffn_pre: bool = False
+    embedding: Literal["binary", "real"] = "binary"
+    rescale_every: int = 0
+    norm: Literal["layer", "batch"] = "layer"
+    decay_4096: int = 4096
+    soft_reset: bool = True
+    levels_input: int = 3
+    levels_product: int = 3
+    levels_hidden: int = 3
+    levels_head: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size == 0:
+            object.__setattr__(self, "hidden_size", 4 * self.n_embd)
+        problems = list(self._problems())
+        if problems:
+            raise InputError("This model configuration cannot be built.", problems)
+
+    def _problems(self) -> Iterator[str]:
+        if self.layout not in ("upstream", "spike-driven"):
+            yield f"layout is {self.layout!r}; allowed: 'upstream', 'spike-driven'"
+        if self.embedding not in ("binary", "real"):
+            yield f"embedding is {self.embedding!r}; allowed: 'binary', 'real'"
+        if self.norm not in ("layer", "batch"):
+            yield f"norm is {self.norm!r}; allowed: 'layer', 'batch'"
+        for name in ("n_layer", "n_embd", "vocab_size", "hidden_size"):
+            if getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; must be at least 1"
+        if not 0 <= self.decay_4096 <= 4096:
+            yield f"decay_4096 is {self.decay_4096}; allowed: 0..4096"
+        if self.rescale_every < 0:
+            yield f"rescale_every is {self.rescale_every}; must be 0 (off) or more"
+        for name in ("levels_input", "levels_product", "levels_hidden", "levels_head"):
+            low = 0 if name == "levels_head" else 1
+            if not low <= getattr(self, name) <= LARGEST_LEVELS:
+                yield f"{name} is {getattr(self, name)}; allowed: {low}..{LARGEST_LEVELS}"
+        if self.layout == "spike-driven" and (self.ffn_pre or self.rescale_every):
+            yield "ffn_pre and rescale_every belong to the upstream layout"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SpikeGPTConfiguration:
+        """From a checkpoint's ``configuration``; unknown or missing keys are an ``InputError``."""
+        known = {field.name for field in fields(cls)}
+        required = {"layout", "n_layer", "n_embd", "vocab_size"}
+        problems = [f"unknown key {name!r}" for name in sorted(set(values) - known)]
+        problems += [f"missing key {name!r}" for name in sorted(required - set(values))]
+        if problems:
+            raise InputError("The checkpoint's configuration cannot be used.", problems)
+        return cls(**values)
+
+
+PRESETS: dict[str, dict[str, int]] = {
+    "tiny": {"n_layer": 4, "n_embd": 192},
+    "46m": {"n_layer": 12, "n_embd": 512},
+    "125m": {"n_layer": 12, "n_embd": 768},
+    "216m": {"n_layer": 18, "n_embd": 768},
+    "260m": {"n_layer": 24, "n_embd": 768},
+}
+"""Depth and width by name; the larger names follow the sizes of the SpikeGPT paper and release."""

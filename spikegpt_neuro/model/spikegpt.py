@@ -1,0 +1,105 @@
+"""The whole model: embedding, blocks, head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from spikegpt_neuro.model.blocks import embed, make_block
+from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.model.lif import NeuronConstants
+from spikegpt_neuro.model.passage import Observer, Passage, State
+
+
+class SpikeGPT(nn.Module):
+    """SpikeGPT in either layout; state dict keys as upstream's.
+
+    ``model(tokens)`` gives the logits of a whole sequence; with the state handed back in, the same
+    function advances token by token, or in pieces of any length, with the same results.
+    """
+
+    def __init__(self, configuration: SpikeGPTConfiguration, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.configuration = configuration
+        self.emb = nn.Embedding(configuration.vocab_size, configuration.n_embd)
+        self.blocks = nn.ModuleList(
+            make_block(configuration, index) for index in range(configuration.n_layer)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.ln_out = nn.LayerNorm(configuration.n_embd)
+        self.head = nn.Linear(configuration.n_embd, configuration.vocab_size, bias=False)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        state: Mapping[str, Tensor] | None = None,
+        observe: Observer | None = None,
+    ) -> tuple[Tensor, State]:
+        """Logits [B, T, vocabulary] for ``tokens`` [B, T] (int64), and the state after the last.
+
+        ``state`` None starts afresh. ``observe(name, value)`` sees every layer's output.
+        """
+        binary = self.configuration.embedding == "binary"
+        x = embed(tokens, self.emb.weight, binary=binary)
+        if observe is not None:
+            observe("embedding.table", x.detach())
+        after: State = {}
+        for block in self.blocks:
+            x, block_after = block(x, state, observe)
+            after.update(block_after)
+            x = self.dropout(x)
+        passage = Passage(state, observe)
+        logits = self.read_out(x, passage)
+        after.update(passage.after)
+        return logits, after
+
+    def read_out(self, x: Tensor, passage: Passage) -> Tensor:
+        """Logits from the last block's stream."""
+        x = passage.see("head.norm", self.ln_out(x))
+        configuration = self.configuration
+        if configuration.layout == "spike-driven" and configuration.levels_head:
+            x = passage.lif(
+                "head.lif",
+                x,
+                NeuronConstants(
+                    configuration.decay_4096, configuration.levels_head, configuration.soft_reset
+                ),
+            )
+        return passage.see("head.projection", self.head(x))
+
+
+@torch.no_grad()
+def initialise(model: SpikeGPT, firing_gain: float = 1.2) -> None:
+    """Upstream's initialisation, in place, from torch's global random state.
+
+    Embedding: orthogonal with gain 1e-4 * sqrt(max(shape)). Linear layers: orthogonal with gain
+    sqrt(rows / columns) where rows > columns, times 1/2 for the head; SRWKV key, receptance and
+    output and SRFFN value and receptance start at 0. ``firing_gain`` is the starting weight of every
+    norm in front of a spike-driven LIF; a real embedding starts at a normal distribution.
+    """
+    configuration = model.configuration
+    rows, columns = model.emb.weight.shape
+    if configuration.layout == "spike-driven" and configuration.embedding == "real":
+        nn.init.normal_(model.emb.weight)
+    else:
+        nn.init.orthogonal_(model.emb.weight, gain=1e-4 * max(rows, columns) ** 0.5)
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        rows, columns = module.weight.shape
+        zero = name.endswith((".att.key", ".receptance", ".output"))
+        zero = zero or name.endswith((".ffn.value", ".ffnPre.value"))
+        gain = (rows / columns) ** 0.5 if rows > columns else 1.0
+        gain *= 0.5 if name == "head" else 1.0
+        if zero:
+            nn.init.zeros_(module.weight)
+        else:
+            nn.init.orthogonal_(module.weight, gain=gain)
+    if configuration.layout == "spike-driven":
+        for name, parameter in model.named_parameters():
+            if name.endswith(("ln1.weight", "ln2.weight", "product_norm.weight", "hidden_norm.weight")):
+                nn.init.constant_(parameter, firing_gain)
+        if configuration.levels_head:
+            nn.init.constant_(model.ln_out.weight, firing_gain)

@@ -1,0 +1,1 @@
+"""Training SpikeGPT: data, schedule, loop, checkpoints."""
