@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Turn a trained SpikeGPT language model into an integer network for neuromorphic hardware.",
+    help="Turn a trained SpikeGPT language model into an integer network for neuromorphic chips.",
     epilog="Exit codes: 0 done, 1 a check did not hold or a run broke off, 2 your input, "
     "3 something is missing on this machine, 130 interrupted.",
 )

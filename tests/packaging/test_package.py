@@ -1,4 +1,4 @@
-"""The package as others get it: every part listed, nothing generic at the top level, light imports."""
+"""The package as others get it: every part listed, no generic top-level name, light imports."""
 
 from __future__ import annotations
 

@@ -1,0 +1,256 @@
+"""Opening files of tensors safely: nothing in them is executed, nothing large is allocated.
+
+A torch archive is a zip file of uncompressed records; its pickle is read by torch's restricted
+unpickler (``weights_only``), which knows tensors and plain containers only, and its tensors stay
+memory mapped. A safetensors file is a JSON header and raw data. The kind is found by content.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from spikegpt_neuro.errors import InputError
+
+FLOAT_TYPES = {
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
+_SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+LARGEST_PICKLE = 64 << 20
+"""Bytes of a torch archive's pickle: names, shapes and settings, no values."""
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_PREFIXES = ("module.", "_forward_module.", "_orig_mod.", "model.")
+OWN_FORMAT = "spikegpt-neuro"
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file: what it declares, and how to get its values (float32)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """What a file holds: tensors by name, other values, and what was unwrapped on the way."""
+
+    kind: str
+    tensors: Mapping[str, StoredTensor]
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_tensor_file(path: Path) -> TensorFile:
+    """Open a ``.pt``, ``.pth`` or ``.safetensors`` file. Raises InputError for anything else."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a checkpoint.")
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file.")
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    if not head:
+        raise InputError(f"{path} is empty.", advice="Copy or download the checkpoint again.")
+    if head[:4] == b"PK\x03\x04":
+        return _open_torch(path, zipped=True)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
+        return _open_safetensors(path)
+    if head[:1] == b"\x80":
+        return _open_torch(path, zipped=False)
+    raise InputError(
+        f"{path} is neither a torch checkpoint nor a safetensors file.",
+        [f"it begins with {head[:8]!r}"],
+        "Expected a file written by torch.save or by safetensors; it may be damaged.",
+    )
+
+
+def _open_safetensors(path: Path) -> TensorFile:
+    try:
+        handle = safe_open(path, framework="pt", device="cpu")
+        names = list(handle.keys())
+        slices = {name: handle.get_slice(name) for name in names}
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path} cannot be read as a safetensors file: {error}.",
+            advice="The file may be truncated; copy or download it again.",
+        ) from error
+    tensors = {
+        name: StoredTensor(
+            tuple(part.get_shape()),
+            _SAFETENSORS_TYPES.get(part.get_dtype(), str(part.get_dtype())),
+            lambda name=name: handle.get_tensor(name).to(torch.float32),  # type: ignore[misc]
+        )
+        for name, part in slices.items()
+    }
+    stripped, notes = _without_prefix(tensors)
+    return TensorFile("safetensors", stripped, notes=tuple(notes))
+
+
+def _archive_problems(path: Path, entries: list[zipfile.ZipInfo]) -> Iterator[str]:
+    """Why a zip file is not a torch archive that can be mapped; checked before torch sees it."""
+    names = {entry.filename.split("/", 1)[-1] for entry in entries}
+    if "data.pkl" not in names:
+        yield "it is a zip archive without torch's data.pkl"
+    if "constants.pkl" in names:
+        yield "it is a TorchScript archive, which holds a program; save the state_dict instead"
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        yield f"{len(packed)} records are compressed, which torch.save never does: {packed[0]}"
+    declared = sum(entry.file_size for entry in entries)
+    size = path.stat().st_size
+    if declared > size:
+        yield f"its records declare {declared} bytes, the file has {size}"
+    pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
+    if any(entry.file_size > LARGEST_PICKLE for entry in pickles):
+        yield f"its data.pkl is larger than {LARGEST_PICKLE} bytes"
+
+
+def _open_torch(path: Path, *, zipped: bool) -> TensorFile:
+    entries: list[zipfile.ZipInfo] = []
+    if zipped:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise InputError(
+                f"{path} is a damaged torch checkpoint: {error}.",
+                advice="It is probably truncated; copy or download it again.",
+            ) from error
+        if problems := list(_archive_problems(path, entries)):
+            raise InputError(f"{path} is not a torch checkpoint that can be read:", problems)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    # a damaged pickle can break torch's reader with nearly any exception
+    except Exception as error:
+        raise _torch_error(path, error) from error
+    return _from_torch(path, content, Counter(entry.file_size for entry in entries))
+
+
+def _torch_error(path: Path, error: Exception) -> InputError:
+    """What the restricted unpickler refused, in a sentence."""
+    text = str(error)
+    wanted = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"class (?:`|')?([\w.]+)", text)
+    if "Weights only" in text or "weights_only" in text:
+        refused = f"asks for {wanted.group(1)}" if wanted else "asks for more than tensors"
+        return InputError(
+            f"{path} is refused: its pickle {refused}, and checkpoints that run code are never "
+            "loaded. Nothing was executed.",
+            advice="Save the plain state_dict with torch.save, or as .safetensors.",
+        )
+    first = (text.strip() or type(error).__name__).splitlines()[0]
+    return InputError(
+        f"{path} cannot be read as a torch checkpoint: {first[:300]}",
+        advice="The file may be truncated or damaged; copy or download it again.",
+    )
+
+
+def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
+    """Take the state dict out of ``content``; ``records`` are the sizes of an archive's records."""
+    notes: list[str] = []
+    configuration: Mapping[str, Any] = {}
+    if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
+        configuration = content.get("configuration", {})
+        content = content.get("state_dict")
+        if not isinstance(configuration, Mapping) or not isinstance(content, Mapping):
+            raise InputError(
+                f"{path} says it is this project's own format, but does not hold `configuration` "
+                "and `state_dict`."
+            )
+        notes.append("this project's own format")
+    else:
+        content = _unwrap(content, notes)
+    if not isinstance(content, Mapping) or not content:
+        found = "an empty mapping" if isinstance(content, Mapping) else type(content).__name__
+        raise InputError(
+            f"{path} holds {found}, not a state dict.",
+            advice="Save `model.state_dict()` with torch.save.",
+        )
+    tensors: dict[str, StoredTensor] = {}
+    problems: list[str] = []
+    for name, value in content.items():
+        if not isinstance(name, str):
+            problems.append(f"{str(name)[:60]!r}: names must be text")
+            continue
+        problem = _tensor_problem(value)
+        if problem:
+            problems.append(f"{name}: {problem}")
+        if isinstance(value, Tensor):
+            dtype = FLOAT_TYPES.get(value.dtype, str(value.dtype).removeprefix("torch."))
+            tensors[name] = StoredTensor(tuple(value.shape), dtype, _loader(value))
+    if records:
+        problems += _storage_problems(content.values(), records)
+    stripped, prefix_notes = _without_prefix(tensors)
+    kind = "torch" if records else "torch-legacy"
+    return TensorFile(kind, stripped, configuration, tuple(problems), (*notes, *prefix_notes))
+
+
+def _unwrap(content: Any, notes: list[str]) -> Any:
+    """The state dict inside common wrappers: ``{"state_dict": ...}``, ``{"model": ...}``."""
+    for _ in range(3):
+        if not isinstance(content, Mapping) or any(isinstance(v, Tensor) for v in content.values()):
+            break
+        key = next((k for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None)
+        if key is None:
+            break
+        notes.append(f"state dict found under {key!r}")
+        content = content[key]
+    return content
+
+
+def _tensor_problem(value: Any) -> str:
+    """Why an entry of a state dict is not a plain tensor; empty if it is one."""
+    if not isinstance(value, Tensor):
+        return f"is {type(value).__name__}, must be a tensor"
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        return "is not a plain dense tensor"
+    needed = value.numel() * value.element_size()
+    if needed > value.untyped_storage().nbytes():
+        return f"declares {needed} bytes, the file holds {value.untyped_storage().nbytes()} for it"
+    return ""
+
+
+def _storage_problems(values: Iterable[Any], records: Counter[int]) -> Iterator[str]:
+    """Storages whose size no record of the archive has: mapped, they would show other data."""
+    storages = [value.untyped_storage() for value in values if not _tensor_problem(value)]
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.nbytes()}
+    for size, count in sorted((Counter(sizes.values()) - records).items()):
+        yield f"{count} tensors declare storages of {size} bytes that the archive does not hold"
+
+
+def _loader(value: Tensor) -> Callable[[], Tensor]:
+    return lambda: value.detach().to(torch.float32)
+
+
+def _without_prefix(
+    tensors: dict[str, StoredTensor],
+) -> tuple[dict[str, StoredTensor], list[str]]:
+    """Names without a prefix that all of them share."""
+    notes: list[str] = []
+    again = True
+    while again and tensors:
+        again = False
+        for prefix in _PREFIXES:
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name[len(prefix) :]: stored for name, stored in tensors.items()}
+                notes.append(f"prefix {prefix!r} removed from all names")
+                again = True
+    return tensors, notes
