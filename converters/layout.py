@@ -34,6 +34,7 @@ from spikegpt_neuro.network.layers import (
     Lif,
     Port,
     Product,
+    Readout,
     Residual,
     Sigmoid,
     TokenShift,
@@ -222,6 +223,18 @@ class Builder:
         return self.add(
             Residual(
                 self.name(part), (stream, branch), Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
+                multiplier=multiplier, shift=shift,
+            )
+        )  # fmt: skip
+
+    def readout(self, operand: str, projection: Projection) -> None:
+        """The head's synapses and the logits, one scale for the whole vocabulary."""
+        accumulated = self.dense("projection", operand, projection)
+        multiplier, shift = mantissa_and_shift(projection.scale * 2**LOGIT_BITS)
+        self.add(
+            Readout(
+                self.name("readout"), (accumulated,),
+                Port(multiplier.size, "graded", 32, True, 2.0**-LOGIT_BITS),
                 multiplier=multiplier, shift=shift,
             )
         )  # fmt: skip

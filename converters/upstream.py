@@ -10,7 +10,6 @@ import numpy as np
 from spikegpt_neuro.arithmetic.lif import CURRENT_LIMIT
 from spikegpt_neuro.converters.layout import (
     GRADED_STREAM,
-    LOGIT_BITS,
     STREAM_BITS,
     Builder,
     FloatArray,
@@ -22,7 +21,6 @@ from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
     Layer,
     Port,
-    Readout,
     RealEmbedding,
     Requantise,
     SquaredRelu,
@@ -154,7 +152,7 @@ def head_layers(
     stream: str, norm: tuple[FloatArray, FloatArray], weight: FloatArray,
     ranges: Mapping[str, float], settings: QuantisationSettings,
 ) -> list[Layer]:  # fmt: skip
-    """Final norm, head projection and readout."""
+    """Final norm, head projection of graded operands, and readout."""
     build = Builder("head", settings, ranges)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
     projection = build.projection(weight, "norm")
@@ -167,13 +165,5 @@ def head_layers(
             multiplier=multiplier, shift=shift,
         )
     )  # fmt: skip
-    accumulated = build.dense("projection", operand, projection)
-    multiplier, shift = mantissa_and_shift(projection.scale * 2**LOGIT_BITS)
-    build.add(
-        Readout(
-            build.name("readout"), (accumulated,),
-            Port(weight.shape[0], "graded", 32, True, 2.0**-LOGIT_BITS),
-            multiplier=multiplier, shift=shift,
-        )
-    )  # fmt: skip
+    build.readout(operand, projection)
     return build.layers

@@ -1,0 +1,201 @@
+"""Quantise the spike-driven layout: every projection takes spikes (``model/blocks.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.converters.layout import (
+    GRADED_STREAM,
+    STREAM_BITS,
+    Builder,
+    FloatArray,
+    Projection,
+    QuantisationSettings,
+    Tensors,
+)
+from spikegpt_neuro.converters.scales import (
+    PayloadChoice,
+    accumulator_bound,
+    mantissa_and_shift,
+    quantise_rows,
+)
+from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.network.layers import Layer, Lif, Port, TokenShift
+
+CHANNEL_NORM_EPSILON = 1e-5
+
+Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Gain and offset per channel."""
+
+
+def channel_norm(tensors: Tensors, key: str) -> Affine:
+    """The gain and offset a trained ``ChannelNorm`` is: ``g x + o``."""
+    variance = tensors(f"{key}.running_var").astype(np.float64)
+    gain = tensors(f"{key}.weight").astype(np.float64) / np.sqrt(variance + CHANNEL_NORM_EPSILON)
+    return gain, tensors(f"{key}.bias") - gain * tensors(f"{key}.running_mean")
+
+
+class SpikeDrivenBuilder(Builder):
+    """A builder that also knows the layout's neurons."""
+
+    configuration: SpikeGPTConfiguration
+
+    def spike_port(self, size: int, levels: int) -> Port:
+        """Spikes of at most ``levels``."""
+        payload = "binary" if levels == 1 else "graded"
+        return Port(size, payload, levels.bit_length(), False, 1.0)  # type: ignore[arg-type]
+
+    def spike_projection(self, weight: FloatArray, levels: int) -> Projection:
+        """A projection of spikes: operands are the integers 0..levels themselves."""
+        integers, row_scale = quantise_rows(weight)
+        bound = accumulator_bound(integers, levels)
+        limit = (1 << (self.settings.accumulator_bits - 1)) - 1
+        payload = PayloadChoice(levels.bit_length(), bound, bound <= limit)
+        return Projection(integers, row_scale, 1.0, False, payload)
+
+    def neuron(
+        self, part: str, source: str, size: int, levels: int, bits: int, unit: npt.NDArray[np.float64],
+        offset: npt.NDArray[np.float64],
+    ) -> str:  # fmt: skip
+        """LIF of threshold 1 on ``unit * driving + offset``; ``bits`` fraction bits of current.
+
+        The model fires at equality; a bias of one least significant bit makes the strict
+        comparison of the integer LIF agree.
+        """
+        multiplier, shift = mantissa_and_shift(np.broadcast_to(unit * 2.0**bits, (size,)))
+        configuration = self.configuration
+        return self.add(
+            Lif(
+                self.name(part), (source,), self.spike_port(size, levels),
+                multiplier=multiplier, shift=shift,
+                offset=np.broadcast_to(np.rint(offset * 2.0**bits), (size,)).astype(np.int32),
+                voltage_decay=configuration.decay_4096, threshold=1 << bits, bias=1, levels=levels,
+                soft_reset=int(configuration.soft_reset),
+            )
+        )  # fmt: skip
+
+    def input_spikes(self, stream: str, norm: str, tensors: Tensors) -> str:
+        """``Lif(norm(U))`` at the beginning of a block's part."""
+        size, levels = self.configuration.n_embd, self.configuration.levels_input
+        bits = self.current_bits("norm")
+        if self.configuration.norm == "batch":
+            gain, offset = channel_norm(tensors, norm)
+            unit = gain * 2.0**-STREAM_BITS
+            return self.neuron("lif", stream, size, levels, bits, unit, offset)
+        normed = self.layer_norm(
+            "norm", stream, tensors(f"{norm}.weight"), tensors(f"{norm}.bias"),
+            input_scale=2.0**-STREAM_BITS,
+        )  # fmt: skip
+        unit = np.array(2.0**-STREAM_BITS)
+        return self.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
+
+    def shifted_projection(
+        self, part: str, spikes: str, previous: str, mix: FloatArray, weight: FloatArray
+    ) -> Projection:
+        """Hard token shift and projection ``part``."""
+        levels = self.configuration.levels_input
+        current = (mix.reshape(-1) > 0.5).astype(np.int32)
+        shifted = self.add(
+            TokenShift(
+                self.name(f"shift_{part}"), (spikes, previous),
+                self.spike_port(current.size, levels), current_multiplier=current,
+                previous_multiplier=1 - current, shift=np.zeros(current.size, np.int32),
+            )
+        )  # fmt: skip
+        projection = self.spike_projection(weight, levels)
+        self.dense(part, shifted, projection)
+        return projection
+
+
+def _builder(
+    path: str, configuration: SpikeGPTConfiguration, ranges: Mapping[str, float],
+    settings: QuantisationSettings,
+) -> SpikeDrivenBuilder:  # fmt: skip
+    build = SpikeDrivenBuilder(path, settings, ranges)
+    build.configuration = configuration
+    return build
+
+
+def srwkv_layers(
+    path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
+    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
+) -> list[Layer]:  # fmt: skip
+    """``S = Lif(norm1(U)); U + output(Lif(product_norm(sigmoid(r) * wkv(k, v))))``."""
+    build = _builder(path, configuration, ranges, settings)
+    size = configuration.n_embd
+    spikes = build.input_spikes(stream, norm, tensors)
+    previous = build.delay("previous", spikes, build.spike_port(size, configuration.levels_input))
+    projections = {
+        part: build.shifted_projection(
+            part, spikes, previous, tensors(f"{mixer}.time_mix_{part[0]}"),
+            tensors(f"{mixer}.{part}.weight"),
+        )
+        for part in ("key", "value", "receptance")
+    }  # fmt: skip
+    wkv, wkv_scale = build.wkv(
+        "wkv", build.name("key"), build.name("value"), projections["key"], projections["value"],
+        tensors(f"{mixer}.time_decay"), tensors(f"{mixer}.time_first"),
+    )  # fmt: skip
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gated = build.product(
+        "product", gate, wkv, wkv_scale, Port(size, **GRADED_STREAM)  # type: ignore[arg-type]
+    )
+    gain, offset = channel_norm(tensors, f"{mixer}.product_norm")
+    levels = configuration.levels_product
+    fired = build.neuron(
+        "product_lif", gated, size, levels, build.current_bits("product_lif.membrane"),
+        gain * 2.0**-STREAM_BITS, offset,
+    )  # fmt: skip
+    output = build.spike_projection(tensors(f"{mixer}.output.weight"), levels)
+    accumulated = build.dense("output", fired, output)
+    build.residual("residual", stream, accumulated, output.scale, size)
+    return build.layers
+
+
+def srffn_layers(
+    path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
+    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
+) -> list[Layer]:  # fmt: skip
+    """``S = Lif(norm2(U)); U + sigmoid(r) * value(Lif(hidden_norm(key(shift_k S))))``."""
+    build = _builder(path, configuration, ranges, settings)
+    size = configuration.n_embd
+    spikes = build.input_spikes(stream, norm, tensors)
+    previous = build.delay("previous", spikes, build.spike_port(size, configuration.levels_input))
+    projections = {
+        part: build.shifted_projection(
+            part, spikes, previous, tensors(f"{mixer}.time_mix_{part[0]}"),
+            tensors(f"{mixer}.{part}.weight"),
+        )
+        for part in ("key", "receptance")
+    }  # fmt: skip
+    gain, offset = channel_norm(tensors, f"{mixer}.hidden_norm")
+    levels = configuration.levels_hidden
+    fired = build.neuron(
+        "hidden_lif", build.name("key"), gain.size, levels,
+        build.current_bits("hidden_lif.membrane"), projections["key"].scale * gain, offset,
+    )  # fmt: skip
+    value = build.spike_projection(tensors(f"{mixer}.value.weight"), levels)
+    accumulated = build.dense("value", fired, value)
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gated = build.product(
+        "product", gate, accumulated, value.scale,
+        Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
+    )  # fmt: skip
+    build.residual("residual", stream, gated, 2.0**-STREAM_BITS, size)
+    return build.layers
+
+
+def head_spikes(
+    stream: str, norm: tuple[FloatArray, FloatArray], ranges: Mapping[str, float],
+    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
+) -> tuple[SpikeDrivenBuilder, str]:  # fmt: skip
+    """``Lif(ln_out(U))``: the builder of the head so far, and the spikes' layer name."""
+    build = _builder("head", configuration, ranges, settings)
+    normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
+    size, levels = configuration.n_embd, configuration.levels_head
+    bits = build.current_bits("norm")
+    unit = np.array(2.0**-STREAM_BITS)
+    return build, build.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
