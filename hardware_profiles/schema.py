@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 STATUSES: Final = ("measured", "simulated", "vendor", "derived", "assumed")
 """How a number was obtained. ``measured``: read off hardware by the source. ``simulated``: from
@@ -111,6 +111,19 @@ class Figure:
     source: str
     note: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "value": float(self.value),
+            "low": float(self.low),
+            "high": float(self.high),
+            "unit": self.unit,
+            "status": self.status,
+            "source": self.source,
+            "note": self.note,
+        }
+
     @property
     def has_range(self) -> bool:
         """True where sources disagree."""
@@ -128,6 +141,18 @@ class Curve:
     status: str
     source: str
     note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "points": [[float(x), float(y)] for x, y in self.points],
+            "argument_unit": self.argument_unit,
+            "unit": self.unit,
+            "status": self.status,
+            "source": self.source,
+            "note": self.note,
+        }
 
     def at(self, argument: int | Fraction) -> Fraction:
         """Value at ``argument``, in ``unit``."""

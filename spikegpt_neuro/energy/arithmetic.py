@@ -91,6 +91,6 @@ def price_arithmetic(
     ]
     if "sram_access" not in profile.curves:
         not_counted.append(
-            NotCounted("memory accesses", 0.0, "the profile has no energy of a memory access")
+            NotCounted("memory accesses", None, "the profile has no energy of a memory access")
         )
     return parts, not_counted

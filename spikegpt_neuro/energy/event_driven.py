@@ -147,13 +147,10 @@ def _transport(bill: _Bill, mapping: Mapping) -> None:
 def _static(bill: _Bill, mapping: Mapping | None, timing: Timing | None) -> list[NotCounted]:
     figure = bill.profile.coefficients.get("static_power_per_chip")
     if figure is None:
-        return [
-            NotCounted("static power", float(mapping.chips) if mapping else 0.0,
-                       "no static power is published for this target; count is chips")
-        ]  # fmt: skip
+        return [NotCounted("static power", None, "no static power is published for this target")]
     if mapping is None or timing is None:
         return [
-            NotCounted("static power", 0.0, "no time per operation is published for this target")
+            NotCounted("static power", None, "no time per operation is published for this target")
         ]
     chips = mapping.chips
     low, value, high = (Fraction(t) * chips for t in (timing.low, timing.value, timing.high))

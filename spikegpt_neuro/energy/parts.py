@@ -41,10 +41,10 @@ class Part:
 
 @dataclass(frozen=True)
 class NotCounted:
-    """An event that occurred and has no price in this profile."""
+    """Something that occurred and has no price in this profile; None where it is not a count."""
 
     what: str
-    count_per_token: float
+    count_per_token: float | None
     why: str
 
 

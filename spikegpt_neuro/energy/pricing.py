@@ -46,7 +46,7 @@ def bill(
     figure = profile.coefficients.get("energy_per_token")
     if figure is None:
         why = "no per-operation data" if profile.method == "structure-only" else "no figure given"
-        return Bill((), (NotCounted("all operations of the network", 1.0, why),), None)
+        return Bill((), (NotCounted("all operations of the network", None, why),), None)
     tokens = layers[0].tokens
     whole = price(SYSTEM, "system", "one token of the whole system", figure, tokens, tokens)
     return Bill((whole,), (), None)

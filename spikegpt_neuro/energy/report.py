@@ -186,32 +186,8 @@ class EnergyReport:
 
 def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
     """Every coefficient and curve of a profile with range, unit, status, source and note."""
-    rows: list[dict[str, Any]] = [
-        {
-            "name": f.name,
-            "value": float(f.value),
-            "low": float(f.low),
-            "high": float(f.high),
-            "unit": f.unit,
-            "status": f.status,
-            "source": f.source,
-            "note": f.note,
-        }
-        for f in profile.coefficients.values()
-    ]
-    rows += [
-        {
-            "name": c.name,
-            "points": [[float(x), float(y)] for x, y in c.points],
-            "argument_unit": c.argument_unit,
-            "unit": c.unit,
-            "status": c.status,
-            "source": c.source,
-            "note": c.note,
-        }
-        for c in profile.curves.values()
-    ]
-    return rows
+    figures = [figure.to_dict() for figure in profile.coefficients.values()]
+    return figures + [curve.to_dict() for curve in profile.curves.values()]
 
 
 def _timing_dict(timing: Timing) -> dict[str, Any]:

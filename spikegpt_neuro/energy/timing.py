@@ -1,12 +1,13 @@
 """Time of a token: a lower bound from the busiest core, without congestion.
 
-    t_core = N_syn t_syn + N_active t_act + N_idle t_idle + N_ops t_op + N_in t_in + N_out t_out
+    t_core = max(N_syn t_syn + N_active t_act + N_idle t_idle + N_ops t_op, N_in t_in + N_out t_out)
     pipelined     t_token = max over cores (t_core) + t_barrier
     fall-through  t_token = sum over time steps of (max over cores (work of that step) + t_barrier)
 
 Pipelined (prefill, scoring): every layer works on a different token, a token leaves every step.
 Fall-through (generation): one token walks through the layers, one neuron layer a step, while all
-other neurons are updated idle. Real runs are slower: routers congest, hosts wait.
+other neurons are updated idle. A core receives and sends packets while it computes. Real runs are
+slower: routers congest, hosts wait.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _bound(
     np.add.at(ports, traffic.source[inside], traffic.packets[inside] * time_of("spike_out"))
     curve = profile.curves.get("barrier_time")
     barrier = float(curve.at(mapping.tiles_per_chip)) if curve is not None else 0.0
-    whole = np.bincount(core, work, count) + ports
+    whole = np.maximum(np.bincount(core, work, count), ports)
     busiest = int(whole.argmax())
     if mode == "pipelined":
         return (float(whole.max()) + barrier) * _NANOSECONDS, busiest, barrier * _NANOSECONDS
@@ -120,7 +121,7 @@ def _bound(
     steps = int(step.max(initial=0))
     slowest = np.full(steps + 1, float(resting.max(initial=0.0)))
     share = neurons / np.bincount(core, neurons, count)[core]
-    at_work = resting[core] - idle + work + ports[core] * share
+    at_work = np.maximum(resting[core] - idle + work, ports[core] * share)
     np.maximum.at(slowest, step, at_work)
     total = float(slowest[1:].sum()) + barrier * steps
     return total * _NANOSECONDS, busiest, barrier * steps * _NANOSECONDS

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_every_neuron_and_every_weight_is_placed_exactly_once(
     for demand in demands(network):
         spans = sorted(channels.pop(demand.layer.name))
         assert spans[0][0] == 0 and spans[-1][1] == demand.layer.output.size
-        assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in pairwise(spans))
     assert channels == {}
     weights = sum(layer.weight.size for layer in network.layers if layer.kind == "dense")
     assert sum(core.weights for core in cores) == weights

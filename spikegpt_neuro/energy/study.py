@@ -1,0 +1,171 @@
+"""A study: one network, one text, any number of hardware targets, and the opponents beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import Backend
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.energy.baselines import Comparison, compare
+from spikegpt_neuro.energy.report import EnergyReport, build_reports
+from spikegpt_neuro.energy.timing import MODES
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.hardware_profiles import Profile, load_profile
+from spikegpt_neuro.network import Network
+
+Progress = Callable[[int, int], None]
+
+DEFAULT_PROFILES: Final = ("cmos45-int8", "loihi1-paper", "loihi2")
+"""What a first report shows: arithmetic, published circuit figures, and the target chip."""
+
+WINDOWS: Final = 40
+"""Points of the curves over the text."""
+RASTER_TOKENS: Final = 160
+"""Tokens of the spike raster, from the beginning of the text."""
+RASTER_NEURONS: Final = 16
+"""Neurons of each LIF layer in the raster, spread evenly."""
+CONTEXT: Final = 1024
+"""Context length of the transformer opponent, as in the SpikeGPT paper."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextRun:
+    """What happened while a backend read a text.
+
+    ``windows``: counters of consecutive stretches of the text; they add up to ``counters``.
+    ``raster``: spikes of a sample of each LIF layer's neurons, int32 [tokens, neurons].
+    """
+
+    backend: str
+    counters: Counters
+    windows: tuple[Counters, ...]
+    raster: Mapping[str, npt.NDArray[np.int32]]
+
+    @cached_property
+    def boundaries(self) -> tuple[int, ...]:
+        """Number of tokens read at the end of each window."""
+        ends, total = [], 0
+        for window in self.windows:
+            total += window.tokens
+            ends.append(total)
+        return tuple(ends)
+
+
+def run_text(
+    backend: Backend, network: Network, tokens: Sequence[int], *, windows: int = WINDOWS,
+    progress: Progress | None = None,
+) -> TextRun:  # fmt: skip
+    """Let ``backend`` read ``tokens`` and count; state is carried through the whole text.
+
+    Raises InputError for an empty text.
+    """
+    if not tokens:
+        raise InputError("The text has no token, so there is nothing to count.")
+    spiking = network.spiking_layers
+    edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
+    found: list[Counters] = []
+    pieces: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in spiking}
+    recorded = 0
+    with backend.open(network, trace=spiking) as session:
+        seen = Counters()
+        for begin, end in pairwise(edges):
+            session.score(list(tokens[begin:end]))
+            now = session.counters
+            found.append(now - seen)
+            seen = now
+            wanted = min(end - begin, RASTER_TOKENS - recorded)
+            if wanted > 0:
+                for name in spiking:
+                    pick = _spread(network[name].output.size)
+                    pieces[name].append(session.trace(name)[:wanted, pick].copy())
+                recorded += wanted
+            if progress is not None:
+                progress(end, len(tokens))
+    raster = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
+    return TextRun(backend.name, seen, tuple(found), raster)
+
+
+def _spread(size: int) -> npt.NDArray[np.int64]:
+    """Indices of the sampled neurons of a layer."""
+    count = min(size, RASTER_NEURONS)
+    return np.arange(count, dtype=np.int64) * size // count
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
+
+    ``text`` names what was read. The first report is the one single figures are taken from.
+    """
+
+    network: Network
+    text: str
+    run: TextRun
+    reports: tuple[EnergyReport, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def main(self) -> EnergyReport:
+        """The first report that has an energy, else the first."""
+        return next((r for r in self.reports if r.energy is not None), self.reports[0])
+
+    def firing_rates(self) -> dict[str, list[float]]:
+        """Share of firing neurons of each LIF layer, window by window."""
+        return {
+            name: [
+                w.count(name, "output_events") / (w.tokens * self.network[name].output.size)
+                for w in self.run.windows
+            ]
+            for name in self.network.spiking_layers
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values. ``energy_joules_per_token`` is that of ``main``."""
+        main = self.main.to_dict()
+        head = {
+            key: main[key]
+            for key in (
+                "profile", "mode", "energy_joules_per_token", "energy_joules_per_token_low",
+                "energy_joules_per_token_high", "energy_note", "spike_statement",
+                "synaptic_operations_per_token",
+            )
+        }  # fmt: skip
+        return {
+            "text": self.text,
+            "tokens": self.run.counters.tokens,
+            "backend": self.run.backend,
+            "layout": self.network.info.layout,
+            **head,
+            "reports": [report.to_dict() for report in self.reports],
+            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "firing_rates": {
+                "window_end_tokens": list(self.run.boundaries),
+                "by_layer": self.firing_rates(),
+            },
+            "counters": self.run.counters.to_dict(),
+        }
+
+
+def build_study(
+    network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
+    modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
+) -> Study:  # fmt: skip
+    """Price a run for every profile and mode, and compare it with its opponents.
+
+    Opponents are priced with every arithmetic profile given, or with ``cmos45-int8``. Raises
+    InputError without any profile, and for everything ``build_report`` refuses.
+    """
+    if not profiles:
+        raise InputError("Name at least one hardware profile.")
+    reports = build_reports(network, run.counters, profiles, modes=modes, packing=packing)
+    arithmetic = [p for p in profiles if p.method == "arithmetic"] or [load_profile("cmos45-int8")]
+    layers = reports[0].layers
+    comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
+    return Study(network, text, run, reports, comparisons)

@@ -1,0 +1,46 @@
+"""Numbers as people read them: four significant digits, engineering prefixes, shares."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PREFIXES: Final = {
+    -15: "f", -12: "p", -9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T",
+}  # fmt: skip
+
+
+def engineering(value: float, unit: str) -> str:
+    """``value`` with a prefix: ``engineering(3.2e-5, "J")`` is ``32 uJ``; zero has none.
+
+    >>> engineering(3.2e-5, "J"), engineering(0.0, "J"), engineering(1234.0, "tokens/s")
+    ('32 uJ', '0 J', '1.234 ktokens/s')
+    """
+    if value == 0:
+        return f"0 {unit}"
+    exponent = -15
+    for candidate in _PREFIXES:
+        if abs(value) >= 0.99995 * 10.0**candidate:
+            exponent = candidate
+    return f"{value / 10.0**exponent:.4g} {_PREFIXES[exponent]}{unit}"
+
+
+def count(value: float) -> str:
+    """A count a token: whole numbers with thousands apart, fractions to one digit.
+
+    >>> count(1628897.0), count(911.26)
+    ('1 628 897', '911.3')
+    """
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.1f}"
+
+
+def share(value: float) -> str:
+    """A share in per cent; a small one is not rounded to zero.
+
+    >>> share(0.153), share(0.0), share(0.0002)
+    ('15.3 %', '0.0 %', '<0.1 %')
+    """
+    if 0 < value < 0.0005:
+        return "<0.1 %"
+    return f"{100 * value:.1f} %"

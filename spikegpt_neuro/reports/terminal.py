@@ -1,0 +1,243 @@
+"""Reports as tables and sentences for a terminal. Every function returns rich renderables."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.baselines import Comparison
+from spikegpt_neuro.energy.parts import Energy
+from spikegpt_neuro.hardware_profiles import Figure, Profile
+from spikegpt_neuro.mapping import Mapping, Size
+from spikegpt_neuro.reports.numbers import count, engineering, share
+
+_MOST_ROWS = 12
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    return table
+
+
+def _lines(title: str, sentences: list[str]) -> Text:
+    text = Text(f"{title}\n", style="bold")
+    for sentence in sentences:
+        text.append(f"  - {sentence}\n", style="not bold")
+    return text
+
+
+def _range(energy: Energy | None) -> tuple[str, str]:
+    if energy is None:
+        return "no per-operation data", ""
+    if energy.low == energy.high:
+        return engineering(energy.value, "J"), ""
+    low, high = engineering(energy.low, "J"), engineering(energy.high, "J")
+    return engineering(energy.value, "J"), f"{low} .. {high}"
+
+
+def study_summary(study: Study, *, details: bool = False) -> list[RenderableType]:
+    """The whole study: targets side by side, where spikes enter, what dominates, the opponents."""
+    counters = study.run.counters
+    table = _table(
+        f"Energy per token over {counters.tokens} tokens of {study.text or 'the text'} (estimates)",
+        "target", "mode", "energy/token", "range", "time/token >=", "chips", "largest part",
+    )  # fmt: skip
+    for report in study.reports:
+        value, extent = _range(report.energy)
+        largest = ""
+        if report.energy is not None:
+            name, energy = max(report.by_category.items(), key=lambda item: item[1].value)
+            largest = f"{name} {share(energy.value / report.energy.value)}"
+        table.add_row(
+            report.profile.name,
+            report.mode if report.profile.method == "event-driven" else "-",
+            value,
+            extent,
+            engineering(report.timing.value, "s") if report.timing else "-",
+            str(report.mapping.chips) if report.mapping else "-",
+            largest,
+        )
+    shown: list[RenderableType] = [
+        table,
+        _lines("Where spikes enter", list(study.main.statement)),
+    ]
+    shown += [comparison_table(c) for c in study.comparisons]
+    for comparison in study.comparisons[:1]:
+        shown.append(_lines("Up to five times less energy?", list(comparison.answers)))
+    seen = set()
+    for report in study.reports:
+        if details:
+            shown += report_details(report)
+        elif report.profile.name not in seen:
+            seen.add(report.profile.name)
+            shown.append(_gaps(report))
+    return shown
+
+
+def _gaps(report: EnergyReport) -> Text:
+    """Warnings, broken rules and what has no price, in a few lines."""
+    lines = list(report.profile.warnings)
+    rules: dict[str, int] = {}
+    for violation in report.violations:
+        rules[violation.rule] = rules.get(violation.rule, 0) + 1
+    if rules:
+        named = ", ".join(f"{rule} ({n})" for rule, n in rules.items())
+        lines.append(f"does not fit as it is: {named}; `map` lists all")
+    for n in report.not_counted:
+        amount = "" if n.count_per_token is None else f" ({count(n.count_per_token)} a token)"
+        lines.append(f"not counted: {n.what}{amount}: {n.why}")
+    return _lines(f"{report.profile.name}: read with the figures", lines)
+
+
+def report_details(report: EnergyReport) -> list[RenderableType]:
+    """Breakdown of one report by layer and coefficient."""
+    if report.energy is None:
+        return [_gaps(report)]
+    total = report.energy.value
+    layers = _table(
+        f"{report.profile.name}, {report.mode}: layers", "layer", "energy/token", "share",
+        "operations/token", "of dense", "operands",
+    )  # fmt: skip
+    activity = {layer.name: layer for layer in report.layers}
+    ordered = sorted(report.by_layer.items(), key=lambda item: -item[1].value)
+    for name, energy in ordered[:_MOST_ROWS]:
+        layer = activity.get(name)
+        dense = layer is not None and layer.dense_operations > 0
+        layers.add_row(
+            name,
+            engineering(energy.value, "J"),
+            share(energy.value / total),
+            count(layer.synaptic_operations / layer.tokens) if layer and dense else "",
+            share(layer.synaptic_operations / layer.dense_operations) if layer and dense else "",
+            layer.operand if layer else "",
+        )
+    if len(ordered) > _MOST_ROWS:
+        rest = sum(energy.value for _, energy in ordered[_MOST_ROWS:])
+        layers.add_row(
+            f"{len(ordered) - _MOST_ROWS} more", engineering(rest, "J"), share(rest / total)
+        )
+    moves = _table(
+        "What moves the total", "coefficient", "+10 % moves it by", "at its low", "at its high",
+        "status",
+    )  # fmt: skip
+    statuses = {name: f.status for name, f in report.profile.coefficients.items()}
+    statuses |= {name: c.status for name, c in report.profile.curves.items()}
+    for row in report.sensitivity[:_MOST_ROWS]:
+        ranged = row.at_low != row.at_high
+        moves.add_row(
+            row.coefficient,
+            share(row.elasticity / 10),
+            engineering(row.at_low, "J") if ranged else "",
+            engineering(row.at_high, "J") if ranged else "",
+            statuses[row.coefficient],
+        )
+    return [layers, moves, _gaps(report)]
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The network beside its opponents."""
+    table = _table(
+        f"Arithmetic of matrix products per token, {comparison.profile}",
+        "network", "AC", "MAC", "energy/token", "ratio",
+    )  # fmt: skip
+    for row in comparison.baselines:
+        table.add_row(
+            row.name,
+            count(row.accumulates_per_token),
+            count(row.multiply_accumulates_per_token),
+            engineering(row.joules_per_token, "J"),
+            "-" if row.ratio is None else f"{row.ratio:.2f}",
+        )
+    return table
+
+
+def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[RenderableType]:
+    """A mapping: sizes under every packing, traffic, chips, stages, broken rules."""
+    packings = _table(
+        f"{mapping.profile.name}: size", "packing", "weights/core", "cores", "chips",
+        "chips without head", "smallest system",
+    )  # fmt: skip
+    for size in sizes:
+        packings.add_row(
+            size.packing + (" (shown below)" if size.packing == mapping.packing else ""),
+            count(size.weights_per_core), count(size.cores), str(size.chips),
+            str(size.chips_without_head), size.system or "none large enough",
+        )  # fmt: skip
+    chips = _table("Chips", "chip", "weights", "full", "neurons", "full")
+    for chip in range(min(mapping.chips, _MOST_ROWS)):
+        use = mapping.use_of_chip(chip)
+        chips.add_row(
+            str(chip), count(use.weights), share(use.weight_share), count(use.neurons),
+            "-" if use.neuron_share is None else share(use.neuron_share),
+        )  # fmt: skip
+    if mapping.chips > _MOST_ROWS:
+        chips.add_row(f"{mapping.chips - _MOST_ROWS} more", "", "", "", "")
+    stages = _table("Stages", "stage", "cores")
+    for stage, cores in mapping.cores_by_stage.items():
+        stages.add_row(stage, str(cores))
+    lines = [f"{count(mapping.traffic.total)} packets a token"]
+    if mapping.has_mesh:
+        ours, simple = mapping.hops.total, mapping.baseline_hops.total
+        gain = simple / ours if ours else 1.0
+        lines.append(
+            f"{count(ours)} hops a token; {count(simple)} with cores in execution order "
+            f"({gain:.2f} times more)"
+        )
+    lines.append(f"{count(mapping.hops.chip_crossings)} packets a token leave their chip")
+    if mapping.traffic.assumed_dense:
+        lines.append("no run was given: every value counts as an event")
+    rules = [str(v) for v in mapping.violations]
+    shown = [*rules[:_MOST_ROWS], *([f"{len(rules) - _MOST_ROWS} more"] * (len(rules) > 12))]
+    return [
+        packings, stages, chips, _lines("Traffic", lines),
+        _lines("Broken design rules" if rules else "All design rules hold", shown),
+    ]  # fmt: skip
+
+
+def _extent(figure: Figure) -> str:
+    value = f"{float(figure.value):g}"
+    if figure.has_range:
+        value += f" ({float(figure.low):g} .. {float(figure.high):g})"
+    return f"{value} {figure.unit}"
+
+
+def profile_details(profile: Profile) -> list[RenderableType]:
+    """One profile with every number, its status and source."""
+    shown: list[RenderableType] = [_lines(profile.title, [profile.summary, *profile.warnings])]
+    for title, figures in (("Coefficients", profile.coefficients), ("Limits", profile.limits)):
+        if not figures:
+            continue
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        for column in ("name", "value", "status", "source", "note"):
+            table.add_column(column, overflow="fold")
+        for figure in figures.values():
+            table.add_row(figure.name, _extent(figure), figure.status, figure.source, figure.note)
+        shown.append(table)
+    rows = []
+    for c in profile.curves.values():
+        points = ", ".join(f"{float(x):g}: {float(y):g}" for x, y in c.points)
+        rows.append(f"{c.name} [{c.argument_unit}: {c.unit}]: {points} ({c.status}; {c.source})")
+    rows += [
+        f"{f.name}: {'yes' if f.value else 'no'} ({f.status}; {f.source})"
+        for f in profile.features.values()
+    ]
+    rows += [f"{s.name}: {s.chips} chips ({s.status}; {s.source})" for s in profile.systems]
+    if rows:
+        shown.append(_lines("Curves, features, systems", rows))
+    if profile.unpublished:
+        shown.append(_lines("Not published, so not in any figure", list(profile.unpublished)))
+    return shown
+
+
+def profile_list(profiles: list[Profile]) -> Table:
+    """All profiles, one a line."""
+    table = Table(header_style="bold")
+    for column in ("profile", "method", "what it is"):
+        table.add_column(column, overflow="fold")
+    for profile in profiles:
+        table.add_row(profile.name, profile.method, profile.title)
+    return table
