@@ -9,6 +9,8 @@ PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13 3.10,$(shell python$(vers
 BIN := .venv/bin
 STAMP := .venv/.set-up
 LAVA := lava-nc==0.10.0 lava-dl==0.6.0
+# an oracle of the counting tests; the part used needs none of its many dependencies
+NEUROBENCH := neurobench==2.3.0
 WORKERS ?= 2
 BENCH_ARGUMENTS ?=
 
@@ -30,6 +32,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@# their own pins refuse Python 3.11 and later; constraints.txt pins what they really import
 	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python $(LAVA)
+	$(BIN)/python -m pip install --quiet --no-deps $(NEUROBENCH)
 	$(BIN)/spikegpt-neuro doctor --warm-up
 	touch $(STAMP)
 
