@@ -70,14 +70,26 @@ def calibration_tokens(
     return CalibrationTokens(windows, origin, digest)
 
 
+OBSERVED = frozenset(
+    {
+        "norm", "shift_key", "shift_value", "shift_receptance", "value", "product", "output",
+        "square", "product_lif.membrane", "hidden_lif.membrane",
+    }
+)  # fmt: skip
+"""Parts of a block whose ranges decide a scale; looking at all would double a calibration's time."""
+
+
 class RangeRecorder:
-    """Collects the largest magnitude of everything the float model lets it observe."""
+    """Collects the largest magnitude of what the float model computes where a scale needs it."""
 
     def __init__(self) -> None:
         self.ranges: dict[str, float] = {}
 
     def __call__(self, name: str, values: torch.Tensor) -> None:
-        """Take note of ``values``, observed at the layer path ``name``."""
+        """Take note of ``values``, observed at the layer path ``name``, if its range is needed."""
+        part = name.split(".", 3)[-1] if name.startswith("blocks.") else name.split(".", 1)[-1]
+        if part not in OBSERVED:
+            return
         low, high = torch.aminmax(values)
         largest = float(max(-low, high))
         if not np.isfinite(largest):

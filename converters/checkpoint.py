@@ -213,7 +213,7 @@ def _architecture(path: Path, file: TensorFile, layout: str) -> tuple[Architectu
         f"the configuration says {key} = {file.configuration[key]!r}, the tensors {value}"
         for key, value in (
             ("n_layer", architecture.n_layer), ("n_embd", architecture.n_embd),
-            ("vocabulary_size", architecture.vocabulary_size),
+            ("vocab_size", architecture.vocabulary_size),
         )
         if key in file.configuration and file.configuration[key] != value
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from spikegpt_neuro.converters.calibration import (
 from spikegpt_neuro.converters.checkpoint import Checkpoint, read_checkpoint
 from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.model.blocks import embed, make_block
+from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.network.file import network_writer
 from spikegpt_neuro.network.layers import Dense, Layer
@@ -137,6 +138,8 @@ class _Export:
     ) -> None:
         self._checkpoint = checkpoint
         self._options = options
+        # hashing releases the interpreter: it runs beside the conversion
+        self._sha256 = ThreadPoolExecutor(1).submit(lambda: checkpoint.sha256)
         self.notes = list(checkpoint.notes)
         self._configuration = float_configuration(checkpoint)
         self._has_text = calibration is not None
@@ -147,6 +150,7 @@ class _Export:
             self.notes.append(
                 "calibrated on random tokens: give --calibration a text for better scales"
             )
+        self._later_block: Block | None = None
         self._settings = QuantisationSettings(options.activation_bits, options.accumulator_bits)
         self._recorder = RangeRecorder()
         self._configuration = self._with_options()
@@ -215,8 +219,14 @@ class _Export:
 
     def _block(self, index: int, configuration: SpikeGPTConfiguration) -> nn.Module:
         """A float block that shares the checkpoint's memory."""
-        # built with memory and initial values: the meta device would cost 1.5 s of imports
-        block = make_block(configuration, index)
+        # blocks from 1 on are alike: one module serves them all, as initialising each would cost
+        # more time than quantising it (and the meta device 1.5 s of imports)
+        block = self._later_block if index > 1 else None
+        if block is None or block.configuration != configuration:
+            block = make_block(configuration, index)
+        if index > 0:
+            self._later_block = block
+        block.index, block.path = index, f"blocks.{index}"
         prefix = f"blocks.{index}."
         names = [name for name in self._checkpoint.tensors if name.startswith(prefix)]
         self._checkpoint.check_values(names)
@@ -303,7 +313,7 @@ class _Export:
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,
             source={
-                "checkpoint": self._checkpoint.path.name, "sha256": self._checkpoint.sha256,
+                "checkpoint": self._checkpoint.path.name, "sha256": self._sha256.result(),
                 "format": self._checkpoint.format, "configuration": configuration.to_dict(),
             },
             quantisation={
