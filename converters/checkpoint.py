@@ -30,6 +30,8 @@ from spikegpt_neuro.errors import InputError
 
 Shapes = dict[str, tuple[int, ...]]
 UPSTREAM = "upstream"
+_COUNTER = ".num_batches_tracked"
+"""An integer that torch's batch normalisation keeps; nothing depends on it."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     file = open_tensor_file(path)
     layout = str(file.configuration.get("layout", UPSTREAM))
     architecture, problems = _architecture(path, file, layout)
-    shapes = architecture.shapes() if layout == UPSTREAM else {}
+    shapes = architecture.shapes()
+    if layout != UPSTREAM and not problems:
+        shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:
         raise InputError(
@@ -220,23 +224,31 @@ def _architecture(path: Path, file: TensorFile, layout: str) -> tuple[Architectu
     return architecture, problems
 
 
+def _configured_shapes(file: TensorFile) -> Shapes:
+    """Names and shapes of the model that this project's own configuration describes."""
+    from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+    from spikegpt_neuro.model.spikegpt import SpikeGPT
+
+    with torch.device("meta"):  # shapes only, nothing is allocated
+        model = SpikeGPT(SpikeGPTConfiguration.from_dict(file.configuration))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
 def _schema_problems(file: TensorFile, shapes: Shapes) -> list[str]:
     """Missing, unexpected, wrongly shaped and wrongly typed tensors, each list sorted."""
     tensors = file.tensors
-    problems = []
-    if shapes:
-        found, expected = set(tensors), set(shapes)
-        problems += [f"{name}: missing" for name in sorted(expected - found, key=_natural)]
-        problems += [f"{name}: unexpected" for name in sorted(found - expected, key=_natural)]
-        problems += [
-            f"{name}: shape {list(tensors[name].shape)}, must be {list(shapes[name])}"
-            for name in sorted(expected & found, key=_natural)
-            if not _same_shape(tensors[name].shape, shapes[name])
-        ]
+    found, expected = set(tensors), set(shapes)
+    problems = [f"{name}: missing" for name in sorted(expected - found, key=_natural)]
+    problems += [f"{name}: unexpected" for name in sorted(found - expected, key=_natural)]
+    problems += [
+        f"{name}: shape {list(tensors[name].shape)}, must be {list(shapes[name])}"
+        for name in sorted(expected & found, key=_natural)
+        if not _same_shape(tensors[name].shape, shapes[name])
+    ]
     problems += [
         f"{name}: type {stored.dtype}, must be {', '.join(FLOAT_TYPES.values())}"
         for name, stored in sorted(tensors.items(), key=lambda item: _natural(item[0]))
-        if stored.dtype not in FLOAT_TYPES.values()
+        if stored.dtype not in FLOAT_TYPES.values() and not name.endswith(_COUNTER)
     ]
     if any(0 in shape for shape in shapes.values()):
         problems.append("a size is 0 or could not be inferred")

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 
 from spikegpt_neuro.converters.checkpoint import Architecture, read_checkpoint
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 EXAMPLE = Path(__file__).parents[2] / "examples/kjv-4x192/kjv-4x192.pth"
 SMALL = Architecture("upstream", n_layer=2, n_embd=8, vocabulary_size=11, n_hidden=32)
@@ -324,3 +326,24 @@ def test_a_safetensors_header_that_lies(tmp_path: Path) -> None:
 def test_entries_that_are_no_plain_tensors(tmp_path: Path, value: object) -> None:
     error = problems_of(saved(tmp_path / "model.pth", {**state_dict(), "head.weight": value}))
     assert any(problem.startswith("head.weight") for problem in error.problems)
+
+
+def test_the_spike_driven_layout_is_checked_against_its_configuration(tmp_path: Path) -> None:
+    configuration = SpikeGPTConfiguration("spike-driven", 2, 8, 11, norm="batch")
+    tensors = SpikeGPT(configuration).state_dict()
+    content = {"format": "spikegpt-neuro", "configuration": configuration.to_dict()}
+    path = saved(tmp_path / "model.pth", {**content, "state_dict": tensors})
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.architecture.layout == "spike-driven"
+    for name, tensor in tensors.items():
+        assert torch.equal(checkpoint.tensors[name], tensor.to(torch.float32))
+    tensors.pop("ln_out.bias")
+    tensors["head.weight"] = torch.zeros(11, 9)
+    error = problems_of(saved(path, {**content, "state_dict": tensors}))
+    assert error.problems == (
+        "ln_out.bias: missing",
+        "head.weight: shape [11, 9], must be [11, 8]",
+    )
+    content["configuration"] = {**configuration.to_dict(), "layout": "other"}
+    with pytest.raises(InputError, match="layout"):
+        read_checkpoint(saved(path, {**content, "state_dict": tensors}))

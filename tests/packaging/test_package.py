@@ -22,9 +22,16 @@ def configuration() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
+def listed_files(*options: str) -> list[str]:
+    done = subprocess.run(
+        ["git", "ls-files", "-z", *options], cwd=ROOT, capture_output=True, check=True
+    )
+    return [name.decode() for name in done.stdout.split(b"\0") if name]
+
+
 def test_every_folder_with_code_is_a_listed_package() -> None:
-    folders = {path.parent for path in (ROOT / "spikegpt_neuro").rglob("*.py")}
-    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    code = [Path(name) for name in listed_files("spikegpt_neuro") if name.endswith(".py")]
+    found = {".".join(path.parent.parts) for path in code}
     found |= {f"spikegpt_neuro.{name}" for name in OWN_TOP_LEVEL}
     assert found == set(configuration()["tool"]["setuptools"]["packages"])
 
@@ -56,11 +63,7 @@ def test_wheel_holds_the_package_and_nothing_generic(tmp_path: Path) -> None:
     """Built without isolation from a copy, so that no network and no build folder is involved."""
     source = tmp_path / "source"
     source.mkdir()
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout.split(b"\0")  # fmt: skip
-    for name in (name.decode() for name in listed if name):
+    for name in listed_files("-co", "--exclude-standard"):
         if name.startswith(("tests/", "examples/")) or not (ROOT / name).is_file():
             continue
         (source / name).parent.mkdir(parents=True, exist_ok=True)
