@@ -18,7 +18,7 @@ from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 Int32Array = npt.NDArray[np.int32]
 
-BLOCK = 32
+BLOCK = 64
 """Tokens scored per pass through the weights (benchmarks/): more gains nothing in cache."""
 
 
@@ -26,11 +26,19 @@ class EmulatorSession:
     """One state of a network; weights stay memory mapped and are shared between sessions."""
 
     def __init__(
-        self, network: Network, *, trace: Iterable[str] = (), event_driven: bool = True
+        self,
+        network: Network,
+        *,
+        trace: Iterable[str] = (),
+        event_driven: bool = True,
+        threads: int = 1,
     ) -> None:
+        """``event_driven`` False walks all weights; ``threads`` share the work: same integers."""
         self._network = network
         self._traced = check_traces(trace, network)
-        self._program = Program(network.layers, keep=self._traced, event_driven=event_driven)
+        self._program = Program(
+            network.layers, keep=self._traced, event_driven=event_driven, threads=threads
+        )
         self._traces: dict[str, list[Int32Array]] = {}
         self._logits = network.layers[-1].name
 
@@ -88,6 +96,7 @@ class EmulatorSession:
 
     def close(self) -> None:
         """See ``Session.close``: nothing outlives the session but the network value."""
+        self._program.close()
 
     def __enter__(self) -> EmulatorSession:
         return self
@@ -114,10 +123,16 @@ class Emulator:
 
     name = "emulator"
 
+    def __init__(self, threads: int = 1) -> None:
+        """``threads``: more than one pays only where that many cores are idle."""
+        if threads < 1:
+            raise InputError(f"{threads} threads; at least 1 is needed.")
+        self._threads = threads
+
     def available(self) -> Availability:
         """Always there: numba and numpy are dependencies of the package."""
         return Availability(ok=True, probed=("numba",))
 
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> EmulatorSession:
         """See ``Backend.open``."""
-        return EmulatorSession(network, trace=trace)
+        return EmulatorSession(network, trace=trace, threads=self._threads)

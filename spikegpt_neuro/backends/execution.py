@@ -3,21 +3,22 @@
 An instruction is a row of ``Column`` values; vectors live at offsets of three arenas (values,
 parameters, state), large read-only tables (weights, embeddings) at memory addresses. Executing a
 whole token, or a block of tokens, is one call from Python, whatever the network's depth.
+
+Several workers may execute one program together: each computes its share of every layer's outputs
+and waits for the others after each instruction. No sum is split, so the integers are the same.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, types
-from numba.extending import intrinsic
 
 from spikegpt_neuro.arithmetic import dense as synapses
 from spikegpt_neuro.arithmetic import elementwise
 from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.intrinsics import address_to_pointer, atomic_add, atomic_load
 from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.arithmetic.wkv import wkv
 
@@ -75,16 +76,6 @@ class Count(IntEnum):
     WIDTH = 8
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _pointer(typing_context: Any, address: Any) -> Any:
-    """Turn an integer address into a pointer ``carray`` can view."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(types.int64), generate
-
-
 _OPCODE = int(Column.OPCODE)
 _SIZE = int(Column.SIZE)
 _INPUT_SIZE = int(Column.INPUT_SIZE)
@@ -117,85 +108,132 @@ _PRODUCT = int(Opcode.PRODUCT)
 _LIF = int(Opcode.LIF)
 
 
+_SPINS = 4000
+"""Looks at the barrier before giving the core away (about 20 microseconds)."""
+_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@kernel
+def _wait(barrier: np.ndarray, arrivals: int) -> None:
+    """Arrive at the barrier and wait until ``arrivals`` have in all."""
+    place = barrier.ctypes.data
+    atomic_add(place, 1)
+    spins = 0
+    while atomic_load(place) < arrivals:
+        spins += 1
+        if spins > _SPINS:
+            _yield()
+
+
 @kernel
 def _execute_dense(
     row: np.ndarray,
     parameters: np.ndarray,
     values: np.ndarray,
     scratch: np.ndarray,
+    active: np.ndarray,
     counters: np.ndarray,
+    worker: int,
+    workers: int,
 ) -> None:
-    """Dense synapses for a block of tokens: dense or event-driven, token by token."""
+    """A worker's share of outputs for a block of tokens: dense or event-driven, token by token."""
     n, m = row[_SIZE], row[_INPUT_SIZE]
     tokens = values.shape[0]
+    begin, end = n * worker // workers, n * (worker + 1) // workers
+    weight = carray(address_to_pointer(row[_ADDRESS]), (n, m), np.int8)[begin:end]
     fan_out = parameters[row[_PARAMETERS] : row[_PARAMETERS] + m]
-    weight = carray(_pointer(row[_ADDRESS]), (n, m), np.int8)
-    first, last = row[_FIRST], row[_FIRST] + m
-    begin, end = row[_RESULT], row[_RESULT] + n
+    first, result = row[_FIRST], row[_RESULT]
     gathered = scratch[: tokens * m].reshape(tokens, m)
     waiting = 0  # tokens gathered for the dense walk, which reads the weights once for all of them
     for t in range(tokens):
-        operands = values[t, first:last]
-        synapses.count_events(operands, fan_out, counters[_OPERATIONS:_OVERFLOWS])
-        active = 0
+        operands = values[t, first : first + m]
+        if worker == 0:
+            synapses.count_events(operands, fan_out, counters[_OPERATIONS:_OVERFLOWS])
+        if row[_EVENT_LIMIT] >= 0:
+            found = synapses.gather_active(operands, active)
+            if found <= row[_EVENT_LIMIT]:
+                by_input = carray(address_to_pointer(row[_ADDRESS_BY_INPUT]), (m, n), np.int8)
+                synapses.event_driven(
+                    by_input[:, begin:end], operands, active[:found],
+                    values[t, result + begin : result + end],
+                )  # fmt: skip
+                continue
         for k in range(m):
-            active += operands[k] != 0
-        if active <= row[_EVENT_LIMIT]:
-            by_input = carray(_pointer(row[_ADDRESS_BY_INPUT]), (m, n), np.int8)
-            synapses.event_driven(by_input, operands, values[t, begin:end])
-        else:
-            for k in range(m):
-                gathered[waiting, k] = operands[k]
-            waiting += 1
+            gathered[waiting, k] = operands[k]
+        waiting += 1
     if waiting == tokens:
-        synapses.dense(weight, gathered, values[:, begin:end])
+        synapses.dense(weight, gathered, values[:, result + begin : result + end])
     elif waiting > 0:
-        products = np.empty((waiting, n), np.int32)
+        products = np.empty((waiting, end - begin), np.int32)
         synapses.dense(weight, gathered[:waiting], products)
         position = 0
         for t in range(tokens):
-            active = 0
-            for k in range(m):
-                active += values[t, first + k] != 0
-            if active > row[_EVENT_LIMIT]:
-                values[t, begin:end] = products[position]
+            found = synapses.gather_active(values[t, first : first + m], active)
+            if found > row[_EVENT_LIMIT]:
+                values[t, result + begin : result + end] = products[position]
                 position += 1
     limit = (1 << (row[_SCALARS] - 1)) - 1
     for t in range(tokens):
-        counters[_OVERFLOWS] += synapses.count_overflows(values[t, begin:end], limit)
+        counters[_OVERFLOWS] += synapses.count_overflows(
+            values[t, result + begin : result + end], limit
+        )
 
 
 @kernel
-def _execute_step(
+def _execute_whole(
     row: np.ndarray,
     token: int,
+    parameters: np.ndarray,
+    values: np.ndarray,
+    counters: np.ndarray,
+) -> None:
+    """One time step of a layer whose channels depend on each other: an embedding or a norm."""
+    opcode, n, p = row[_OPCODE], row[_SIZE], row[_PARAMETERS]
+    result = values[row[_RESULT] : row[_RESULT] + n]
+    if opcode == _BINARY_EMBEDDING:
+        shape = (token + 1, row[_INPUT_SIZE])
+        bits = carray(address_to_pointer(row[_ADDRESS]), shape, np.uint8)
+        elementwise.binary_embedding(bits, token, result)
+    elif opcode == _REAL_EMBEDDING:
+        shape = (token + 1, row[_INPUT_SIZE])
+        table = carray(address_to_pointer(row[_ADDRESS]), shape, np.int16)
+        elementwise.real_embedding(table, token, result)
+    else:
+        elementwise.layer_norm(
+            values[row[_FIRST] : row[_FIRST] + n], row[_SCALARS], row[_SCALARS + 1],
+            row[_SCALARS + 2], row[_SCALARS + 3], parameters[p : p + n],
+            parameters[p + n : p + 2 * n], parameters[p + 2 * n : p + 3 * n], result, counters,
+        )  # fmt: skip
+
+
+@kernel
+def _part(arena: np.ndarray, offset: int, index: int, n: int, begin: int, end: int) -> np.ndarray:
+    """Channels ``begin`` to ``end`` of the ``index``-th vector of ``n`` from ``offset``."""
+    return arena[offset + index * n + begin : offset + index * n + end]
+
+
+@kernel
+def _execute_channels(
+    row: np.ndarray,
     parameters: np.ndarray,
     state: np.ndarray,
     values: np.ndarray,
     counters: np.ndarray,
+    begin: int,
+    end: int,
 ) -> None:
-    """One instruction other than dense, for one token (``values``: that token's vector)."""
-    opcode, n = row[_OPCODE], row[_SIZE]
-    result = values[row[_RESULT] : row[_RESULT] + n]
-    first = values[row[_FIRST] : row[_FIRST] + n]
-    second = values[row[_SECOND] : row[_SECOND] + n]
-    p = row[_PARAMETERS]
-    p0, p1, p2 = parameters[p : p + n], parameters[p + n : p + 2 * n], parameters[p + 2 * n : p + 3 * n]
-    s = row[_STATE]
+    """One time step of channels ``begin`` to ``end`` of a layer that works channel by channel."""
+    opcode, n, p, s = row[_OPCODE], row[_SIZE], row[_PARAMETERS], row[_STATE]
     low, high = row[_LOW], row[_HIGH]
     c = _SCALARS
-    if opcode == _BINARY_EMBEDDING:
-        bits = carray(_pointer(row[_ADDRESS]), (token + 1, row[_INPUT_SIZE]), np.uint8)
-        elementwise.binary_embedding(bits, token, result)
-    elif opcode == _REAL_EMBEDDING:
-        table = carray(_pointer(row[_ADDRESS]), (token + 1, row[_INPUT_SIZE]), np.int16)
-        elementwise.real_embedding(table, token, result)
-    elif opcode == _LAYER_NORM:
-        elementwise.layer_norm(
-            first, row[c], row[c + 1], row[c + 2], row[c + 3], p0, p1, p2, result, counters
-        )
-    elif opcode == _DELAY:
-        elementwise.delay(first, state[s : s + n], result)
+    result = _part(values, row[_RESULT], 0, n, begin, end)
+    first = _part(values, row[_FIRST], 0, n, begin, end)
+    second = _part(values, row[_SECOND], 0, n, begin, end)
+    p0 = _part(parameters, p, 0, n, begin, end)
+    p1 = _part(parameters, p, 1, n, begin, end)
+    p2 = _part(parameters, p, 2, n, begin, end)
+    if opcode == _DELAY:
+        elementwise.delay(first, _part(state, s, 0, n, begin, end), result)
     elif opcode == _TOKEN_SHIFT:
         elementwise.token_shift(first, second, p0, p1, p2, low, high, result, counters)
     elif opcode == _REQUANTISE or opcode == _READOUT:
@@ -205,19 +243,18 @@ def _execute_step(
     elif opcode == _SQUARED_RELU:
         elementwise.squared_relu(first, p0, p1, row[c], high, result, counters)
     elif opcode == _WKV:
-        p3, p4 = parameters[p + 3 * n : p + 4 * n], parameters[p + 4 * n : p + 5 * n]
-        p5 = parameters[p + 5 * n : p + 6 * n]
         wkv(
-            first, second, p0, p1, p2, p3, p4, p5,
-            state[s : s + n], state[s + n : s + 2 * n], state[s + 2 * n : s + 3 * n],
-            result, counters,
+            first, second, p0, p1, p2, _part(parameters, p, 3, n, begin, end),
+            _part(parameters, p, 4, n, begin, end), _part(parameters, p, 5, n, begin, end),
+            _part(state, s, 0, n, begin, end), _part(state, s, 1, n, begin, end),
+            _part(state, s, 2, n, begin, end), result, counters,
         )  # fmt: skip
     elif opcode == _PRODUCT:
         elementwise.product(first, second, p0, p1, low, high, result, counters)
     elif opcode == _LIF:
         lif(
             first, p0, p1, p2, row[c], row[c + 1], row[c + 2], row[c + 3], row[c + 4],
-            state[s : s + n], result, counters,
+            _part(state, s, 0, n, begin, end), result, counters,
         )  # fmt: skip
     else:
         elementwise.residual(first, second, p0, p1, result, counters)
@@ -231,23 +268,38 @@ def execute(
     tokens: np.ndarray,
     values: np.ndarray,
     scratch: np.ndarray,
+    active: np.ndarray,
     counters: np.ndarray,
+    barrier: np.ndarray,
+    worker: int,
+    workers: int,
 ) -> None:
-    """Run all instructions over a block of tokens, instruction by instruction.
+    """Run all instructions over a block of tokens, instruction by instruction, as one worker.
 
     ``instructions`` int64 [layers, Column.WIDTH]; ``parameters``, ``state`` int32 arenas;
-    ``tokens`` int64 [T]; ``values`` int32 [T, arena] (external inputs already in place);
-    ``scratch`` int16 [T * widest operand]; ``counters`` int64 [layers, Count.WIDTH], added to.
-    State advances by T tokens: a block of T gives the same integers as T blocks of one.
+    ``tokens`` int64 [T]; ``values`` int32 [T, arena] (external inputs already in place). Each
+    worker's own: ``scratch`` int16 [T * widest operand], ``active`` int32 [widest operand + 1],
+    ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64 [1], 0 before the first
+    worker starts. State advances by T tokens: a block of T gives the same integers as T of one.
     """
     for i in range(instructions.shape[0]):
         row = instructions[i]
-        if row[_OPCODE] == _DENSE:
-            _execute_dense(row, parameters, values, scratch, counters[i])
+        opcode, n, result = row[_OPCODE], row[_SIZE], row[_RESULT]
+        if opcode == _BINARY_EMBEDDING or opcode == _REAL_EMBEDDING or opcode == _LAYER_NORM:
+            for t in range(worker, tokens.size, workers):
+                _execute_whole(row, tokens[t], parameters, values[t], counters[i])
+                synapses.count_non_zero(values[t, result : result + n], counters[i, _EVENTS:])
         else:
+            begin, end = n * worker // workers, n * (worker + 1) // workers
+            if opcode == _DENSE:
+                _execute_dense(
+                    row, parameters, values, scratch, active, counters[i], worker, workers
+                )
             for t in range(tokens.size):
-                _execute_step(row, tokens[t], parameters, state, values[t], counters[i])
-        for t in range(tokens.size):
-            synapses.count_non_zero(
-                values[t, row[_RESULT] : row[_RESULT] + row[_SIZE]], counters[i, _EVENTS:]
-            )
+                if opcode != _DENSE:
+                    _execute_channels(row, parameters, state, values[t], counters[i], begin, end)
+                synapses.count_non_zero(
+                    values[t, result + begin : result + end], counters[i, _EVENTS:]
+                )
+        if workers > 1:
+            _wait(barrier, workers * (i + 1))

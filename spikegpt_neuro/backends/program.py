@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,17 @@ from spikegpt_neuro.network.layers import BinaryEmbedding, Dense, Layer, RealEmb
 
 Int32Array = npt.NDArray[np.int32]
 
-EVENT_DENSITY = 0.25
+EVENT_DENSITY = 0.3
 """Up to this share of active operands the event-driven walk beats the dense one (benchmarks/)."""
+
+_by_input: WeakKeyDictionary[Dense, npt.NDArray[np.int8]] = WeakKeyDictionary()
+"""Transposed weights of sparsely driven layers, shared by all programs of a network."""
+
+
+def _weight_by_input(layer: Dense) -> npt.NDArray[np.int8]:
+    if layer not in _by_input:
+        _by_input[layer] = np.ascontiguousarray(layer.weight.T)
+    return _by_input[layer]
 
 
 class _Arena:
@@ -62,10 +73,12 @@ class Program:
         sizes: dict[str, int] | None = None,
         keep: Iterable[str] = (),
         event_driven: bool = True,
+        threads: int = 1,
     ) -> None:
         """``sizes`` gives the sizes of external inputs; ``keep`` defaults to the last layer.
 
-        ``event_driven`` False uses the dense walk everywhere (same integers).
+        ``event_driven`` False uses the dense walk everywhere, ``threads`` shares the outputs of
+        every layer between that many threads: the same integers either way.
         """
         self.layers = tuple(layers)
         self._held: list[Any] = []  # arrays whose addresses the instructions hold
@@ -84,7 +97,11 @@ class Program:
         self._widest = max(
             [1, *(layer.weight.shape[1] for layer in self.layers if isinstance(layer, Dense))]
         )
-        self.counts = np.zeros((len(self.layers), Count.WIDTH), np.int64)
+        self._threads = threads
+        self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._counts = np.zeros((threads, len(self.layers), Count.WIDTH), np.int64)
+        self._active = np.zeros((threads, self._widest + 1), np.int32)
+        self._barrier = np.zeros(1, np.int64)
         self.tokens_seen = 0
         self._allocate(1)
 
@@ -140,7 +157,7 @@ class Program:
             row[Column.ADDRESS] = self._address(layer.weight)
             row[Column.EVENT_LIMIT] = -1
             if event_driven and self._is_sparse(layer):
-                row[Column.ADDRESS_BY_INPUT] = self._address(np.ascontiguousarray(layer.weight.T))
+                row[Column.ADDRESS_BY_INPUT] = self._address(_weight_by_input(layer))
                 row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * layer.weight.shape[1])
 
     def _is_sparse(self, layer: Dense) -> bool:
@@ -160,7 +177,7 @@ class Program:
 
     def _allocate(self, tokens: int) -> None:
         self.values = np.zeros((tokens, self._values_size), np.int32)
-        self._scratch = np.zeros(tokens * self._widest, np.int16)
+        self._scratch = np.zeros((self._threads, tokens * self._widest), np.int16)
 
     def run(self, tokens: npt.NDArray[np.int64]) -> None:
         """Advance by a block of tokens; results stay in ``values`` until the next call.
@@ -169,11 +186,22 @@ class Program:
         ``value(name)`` for each of ``inputs``, then ``run``.
         """
         self.reserve(tokens.size)
-        execute(
-            self._instructions, self._parameters, self.state, tokens, self.values, self._scratch,
-            self.counts,
-        )  # fmt: skip
+        self._barrier[0] = 0
+        helping = [
+            self._helpers.submit(self._work, tokens, worker)
+            for worker in range(1, self._threads)
+            if self._helpers is not None
+        ]
+        self._work(tokens, 0)
+        wait(helping)
         self.tokens_seen += tokens.size
+
+    def _work(self, tokens: npt.NDArray[np.int64], worker: int) -> None:
+        execute(
+            self._instructions, self._parameters, self.state, tokens, self.values,
+            self._scratch[worker], self._active[worker], self._counts[worker], self._barrier,
+            worker, self._threads,
+        )  # fmt: skip
 
     def reserve(self, tokens: int) -> None:
         """Make room for a block of ``tokens``."""
@@ -189,9 +217,14 @@ class Program:
         """Return every state to its start. Counts go on."""
         self.state[:] = self._initial_state
 
+    def close(self) -> None:
+        """Let the helping threads go."""
+        if self._helpers is not None:
+            self._helpers.shutdown()
+
     def raw_counts(self) -> dict[str, dict[Count, int]]:
         """Raw counts by layer name."""
         return {
             layer.name: {column: int(row[column]) for column in Count if column != Count.WIDTH}
-            for layer, row in zip(self.layers, self.counts, strict=True)
+            for layer, row in zip(self.layers, self._counts.sum(axis=0), strict=True)
         }

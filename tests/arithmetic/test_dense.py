@@ -24,13 +24,16 @@ def _both_walks(weight: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
     by_input = np.ascontiguousarray(weight.T)
     events = np.full_like(walked, -99)
     for t in range(x.shape[0]):
-        synapses.event_driven(by_input, x[t], events[t])
+        active = np.empty(x.shape[1] + 1, np.int32)
+        found = synapses.gather_active(x[t], active)
+        assert active[:found].tolist() == np.flatnonzero(x[t]).tolist()
+        synapses.event_driven(by_input, x[t], active[:found], events[t])
     return walked, events
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("operands", ["graded", "binary", "ternary", "zero", "extreme"])
-@pytest.mark.parametrize("tokens", [1, 2, 3, 33])
+@pytest.mark.parametrize("tokens", [1, 3, 4, 33])
 def test_both_walks_equal_int64_numpy(shape: tuple[int, int], operands: str, tokens: int) -> None:
     rng = np.random.default_rng(shape[0] * 1000 + shape[1] + tokens)
     weight = _weights(rng, shape)
@@ -46,6 +49,16 @@ def test_both_walks_equal_int64_numpy(shape: tuple[int, int], operands: str, tok
     walked, events = _both_walks(weight, x)
     np.testing.assert_array_equal(walked, exact)
     np.testing.assert_array_equal(events, exact)
+
+
+def test_columns_of_a_wider_matrix() -> None:
+    rng = np.random.default_rng(8)
+    weight = _weights(rng, (70, 90))
+    x = rng.integers(-3, 4, 90).astype(np.int32)
+    by_input = np.ascontiguousarray(weight.T)
+    result = np.zeros(30, np.int32)
+    synapses.event_driven(by_input[:, 20:50], x, np.flatnonzero(x).astype(np.int32), result)
+    np.testing.assert_array_equal(result, weight[20:50].astype(np.int64) @ x)
 
 
 def test_the_bound_of_32_bits_is_reached_exactly() -> None:

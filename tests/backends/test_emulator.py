@@ -57,7 +57,7 @@ def test_the_networks_are_alive(network: Network) -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(blocks=st.lists(st.integers(1, 70), min_size=1, max_size=4), data=st.data())
+@given(blocks=st.lists(st.integers(1, 140), min_size=1, max_size=4), data=st.data())
 def test_scoring_equals_stepping_for_any_split(blocks: list[int], data: st.DataObject) -> None:
     network = NETWORKS[data.draw(st.sampled_from(sorted(NETWORKS)))]
     tokens = _tokens(network, sum(blocks))
@@ -117,6 +117,27 @@ def test_event_driven_equals_dense(network: Network) -> None:
         for name in names:
             np.testing.assert_array_equal(events.trace(name), dense.trace(name))
         assert events.counters == dense.counters
+
+
+@every_network
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_give_the_same_integers(network: Network, threads: int) -> None:
+    tokens = _tokens(network, 70)
+    names = [layer.name for layer in network.layers]
+    with (
+        Emulator(threads=threads).open(network, trace=names) as shared,
+        Emulator().open(network, trace=names) as alone,
+    ):
+        np.testing.assert_array_equal(shared.score(tokens), alone.score(tokens))
+        for name in names:
+            np.testing.assert_array_equal(shared.trace(name), alone.trace(name))
+        np.testing.assert_array_equal(_stepped(shared, tokens[:9]), _stepped(alone, tokens[:9]))
+        assert shared.counters == alone.counters
+
+
+def test_no_threads_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        Emulator(threads=0)
 
 
 @every_network
