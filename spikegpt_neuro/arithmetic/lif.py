@@ -52,22 +52,24 @@ def lif(
     aligned = threshold << ALIGNMENT_BITS
     active = 0
     saturated = 0
+    # three passes over the vector, so that each one is compiled to vector instructions
     for i in range(driving.size):
         wide = round_shift(np.int64(driving[i]) * multiplier[i], shift[i]) + offset[i]
         current = clip(wide, -CURRENT_LIMIT, CURRENT_LIMIT)
         saturated += current != wide
         active += current != 0
         v = np.int64(membrane[i])
-        decayed = -((-v * keep) >> 12) if v < 0 else (v * keep) >> 12
+        decayed = (v * keep + (4095 if v < 0 else 0)) >> 12
         wide = decayed + (current << ALIGNMENT_BITS) + bias
         v = clip(wide, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
         saturated += v != wide
-        fired = 0
-        for j in range(1, levels + 1):
-            fired += v > j * aligned
-        if fired > 0:
-            v = v - fired * aligned if soft_reset else 0
         membrane[i] = v
-        spikes[i] = fired
+        spikes[i] = v > aligned
+    for j in range(2, levels + 1):
+        for i in range(driving.size):
+            spikes[i] += membrane[i] > j * aligned
+    for i in range(driving.size):
+        left = membrane[i] - spikes[i] * aligned if soft_reset else 0
+        membrane[i] = left if spikes[i] > 0 else membrane[i]
     counts[0] += active
     counts[1] += saturated
