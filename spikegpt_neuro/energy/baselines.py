@@ -4,6 +4,7 @@ All are priced with the same arithmetic profile (one precision on both sides), p
 arithmetic of matrix products alone, so that method and memory model cannot decide the comparison.
 
 ``this network``        effective operations: AC or MAC by the operands that occurred, zeros skipped
+``repeated additions``  the same, graded spikes of few bits added repeatedly where that is cheaper
 ``dense int8``          the same network, every product computed (MAC)
 ``effective int8``      the same network, zeros skipped, every operation a MAC
 ``1-bit activations``   the fair opponent at one step a token (arXiv 2409.08290: T steps of spikes
@@ -118,10 +119,19 @@ def compare(
     every = Fraction(sum(layer.dense_operations for layer in dense), tokens)
     head = Fraction(sum(layer.dense_operations for layer in dense if layer.stage == "head"), tokens)
     own = adds * add + macs * mac
+    repeated = [
+        layer
+        for layer in dense
+        if layer.operand == "graded"
+        and layer.unit_additions * add < layer.multiply_accumulates * mac
+    ]
+    more = adds + Fraction(sum(layer.unit_additions for layer in repeated), tokens)
+    fewer = macs - Fraction(sum(layer.multiply_accumulates for layer in repeated), tokens)
     n, d = network.info.n_layer, network.info.n_embd
     attention = n * (12 * d * d + 2 * context * d) + head
     rows = (
         ("this network", adds, macs, "AC or MAC by the operands that occurred, zeros skipped"),
+        ("repeated additions", more, fewer, "graded spikes added repeatedly where that is cheaper"),
         ("dense int8", Fraction(0), every, "same network, every product computed"),
         ("effective int8", Fraction(0), adds + macs, "same network, zeros skipped, all MAC"),
         ("1-bit activations", every, Fraction(0), "fair opponent at one step a token"),

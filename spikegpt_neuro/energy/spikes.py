@@ -45,7 +45,11 @@ def spike_statement(network: Network, layers: tuple[LayerActivity, ...]) -> tupl
             "rectify (squared ReLU) or round to zero save operations."
         )
     else:
-        graded = [layer.name for layer in dense if layer.operand == "graded"]
-        if graded:
-            sentences.append(f"Graded operands enter: {', '.join(graded)}.")
+        by_bits: dict[int, list[str]] = {}
+        for layer in dense:
+            if layer.operand == "graded":
+                by_bits.setdefault(layer.payload_bits, []).append(layer.name)
+        for bits, names in sorted(by_bits.items()):
+            where = ", ".join(names) if len(names) <= 3 else f"{len(names)} projections"
+            sentences.append(f"Graded operands of {bits} bits enter {where}.")
     return tuple(sentences)

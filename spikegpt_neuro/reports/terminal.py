@@ -14,6 +14,7 @@ from spikegpt_neuro.mapping import Mapping, Size
 from spikegpt_neuro.reports.numbers import count, engineering, share
 
 _MOST_ROWS = 12
+_MOST_EXAMPLES = 3
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -190,12 +191,16 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
     lines.append(f"{count(mapping.hops.chip_crossings)} packets a token leave their chip")
     if mapping.traffic.assumed_dense:
         lines.append("no run was given: every value counts as an event")
-    rules = [str(v) for v in mapping.violations]
-    shown = [*rules[:_MOST_ROWS], *([f"{len(rules) - _MOST_ROWS} more"] * (len(rules) > 12))]
-    return [
-        packings, stages, chips, _lines("Traffic", lines),
-        _lines("Broken design rules" if rules else "All design rules hold", shown),
-    ]  # fmt: skip
+    rules: dict[str, list[str]] = {}
+    for violation in mapping.violations:
+        rules.setdefault(violation.rule, []).append(f"{violation.subject}: {violation.message}")
+    broken = []
+    for rule, sentences in rules.items():
+        broken += [f"{rule}: {sentence}" for sentence in sentences[:_MOST_EXAMPLES]]
+        if len(sentences) > _MOST_EXAMPLES:
+            broken.append(f"{rule}: {len(sentences) - _MOST_EXAMPLES} more")
+    title = f"Broken design rules ({len(mapping.violations)})" if rules else "All design rules hold"
+    return [packings, stages, chips, _lines("Traffic", lines), _lines(title, broken)]
 
 
 def _extent(figure: Figure) -> str:

@@ -70,3 +70,16 @@ def test_a_chip_profile_cannot_price_the_opponents(run: Any) -> None:
     network, counters = run("upstream", 1)
     with pytest.raises(InputError, match="Baselines need a profile that prices arithmetic"):
         compare(network, activities(network, counters), load_profile("loihi2"))
+
+
+def test_few_bit_spikes_are_added_repeatedly_where_that_is_cheaper(run: Any) -> None:
+    network, counters = run("spike-driven", 3)
+    layers = activities(network, counters)
+    found = {b.name: b for b in compare(network, layers, load_profile("cmos45-fp32")).baselines}
+    row = found["repeated additions"]
+    tokens = counters.tokens
+    head = counters.count("head.projection", "synaptic_operations") / tokens
+    assert row.multiply_accumulates_per_token == head  # 8-bit operands stay multiplications
+    others = counters.total("unit_additions") - counters.count("head.projection", "unit_additions")
+    assert row.accumulates_per_token == others / tokens
+    assert row.joules_per_token < found["this network"].joules_per_token

@@ -124,7 +124,7 @@ def test_spike_driven_binary_layout_adds_everywhere_but_in_the_head(run: Any) ->
     report = build_report(*run("spike-driven", 1), load_profile("cmos45-int8"))
     graded = [layer.name for layer in report.layers if layer.operand == "graded"]
     assert graded == ["head.projection"]
-    assert report.statement[-1] == "Graded operands enter: head.projection."
+    assert report.statement[-1] == "Graded operands of 8 bits enter head.projection."
     assert not any("No LIF spike" in s for s in report.statement)
 
 

@@ -1,0 +1,159 @@
+"""The charts of a study, each with a sentence that says what it shows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.baselines import Comparison
+from spikegpt_neuro.energy.parts import CATEGORIES
+from spikegpt_neuro.mapping import Mapping
+from spikegpt_neuro.reports import svg
+from spikegpt_neuro.reports.numbers import engineering, share
+
+_MOST_RASTER_LAYERS: Final = 12
+_MOST_CHIPS: Final = 12
+_MOST_COEFFICIENTS: Final = 10
+
+GROUPS: Final = (
+    "embedding", "SRWKV", "SRFFN", "head",
+)  # fmt: skip
+
+
+def energy_by_stage(report: EnergyReport, name: str) -> str:
+    """Stacked bars: joules a token of every stage by category."""
+    present = [c for c in CATEGORIES if c in report.by_category]
+    bars = []
+    for stage, by in report.by_stage.items():
+        parts = tuple(by[c].value if c in by else 0.0 for c in present)
+        bars.append(svg.Bar(stage, parts, engineering(sum(parts), "J")))
+    total = report.energy.value if report.energy else 0.0
+    largest = max(report.by_category.items(), key=lambda item: item[1].value)
+    description = (
+        f"Energy per token by part of the network on {report.profile.name}, {report.mode}. "
+        f"The largest category is {largest[0]} with {share(largest[1].value / total)} of "
+        f"{engineering(total, 'J')}."
+    )
+    title = f"Energy per token by stage, {report.profile.name}, {report.mode}"
+    colours = [svg.PALETTE[CATEGORIES.index(c)] for c in present]
+    return svg.stacked_bars(name, title, description, present, bars, colours)
+
+
+def sensitivity(report: EnergyReport, name: str) -> str:
+    """What a change of ten per cent, or the range of sources, does to the total."""
+    middle = report.energy.value if report.energy else 0.0
+    rows = []
+    for row in report.sensitivity[:_MOST_COEFFICIENTS]:
+        change = abs(row.elasticity) * 0.1 * middle
+        low, high = min(row.at_low, middle - change), max(row.at_high, middle + change)
+        text = f"{engineering(max(low, 0.0), 'J')} to {engineering(high, 'J')}"
+        rows.append(svg.Extent(row.coefficient, low, high, text))
+    first = report.sensitivity[0].coefficient if report.sensitivity else "nothing"
+    return svg.ranges(
+        name,
+        f"What moves the total, {report.profile.name}, {report.mode}",
+        "Total energy per token when one coefficient moves through the range of its sources, or "
+        f"by ten per cent where there is one source. The strongest is {first}.",
+        middle,
+        rows,
+    )
+
+
+def opponents(comparison: Comparison, name: str) -> str:
+    """The network beside its opponents."""
+    rows = [
+        svg.Bar(
+            b.name,
+            (b.joules_per_token,),
+            engineering(b.joules_per_token, "J")
+            + ("" if b.ratio is None else f" ({b.ratio:.2f}x)"),
+        )
+        for b in comparison.baselines
+    ]
+    return svg.stacked_bars(
+        name,
+        f"Arithmetic energy per token beside opponents, {comparison.profile}",
+        " ".join(comparison.answers),
+        ["matrix products"],
+        rows,
+    )
+
+
+def firing_over_text(study: Study, name: str) -> str:
+    """Heat map: firing rate of every LIF layer over the text."""
+    rates = study.firing_rates()
+    return svg.heat_map(
+        name,
+        "Firing rate of each LIF layer over the text",
+        f"{len(rates)} layers, {len(study.run.windows)} stretches of the text. "
+        + "; ".join(f"{layer} {sum(r) / len(r):.1%}" for layer, r in rates.items() if r),
+        list(rates.items()),
+    )
+
+
+def mean_rates(study: Study, name: str) -> str:
+    """Curves over the text: mean firing rate, and share of non-zero operands of projections."""
+    dense = [layer for layer in study.main.layers if layer.role == "synapse"]
+    operands = sum(layer.input_size for layer in dense)
+    rates = list(study.firing_rates().values())
+    mean = [sum(column) / len(column) for column in zip(*rates, strict=True)]
+    density = [
+        sum(w.count(layer.name, "input_events") for layer in dense) / (w.tokens * operands)
+        for w in study.run.windows
+    ]
+    series = [("operands of projections that are not zero", density)]
+    if mean:
+        series.append(("LIF neurons that fire", mean))
+    return svg.lines(
+        name,
+        "Activity over the text",
+        "Share of neurons that fire, and share of non-zero operands of the projections, over the "
+        "text.",
+        [float(b) for b in study.run.boundaries],
+        series,
+        " %",
+    )
+
+
+def spikes(study: Study, name: str) -> str:
+    """Raster of a sample of neurons over the first tokens."""
+    layers = list(study.run.raster.items())
+    step = -(-len(layers) // _MOST_RASTER_LAYERS) or 1
+    picked = layers[::step]
+    return svg.raster(
+        name,
+        "Spikes of sampled neurons over the first tokens",
+        f"{len(picked)} of {len(layers)} LIF layers; one row a neuron, one mark a spike.",
+        [(layer, values.tolist()) for layer, values in picked],
+    )
+
+
+def _group(stage: str) -> int:
+    if stage == "embedding":
+        return 0
+    if stage == "head":
+        return 3
+    return 1 if "srwkv" in stage else 2
+
+
+def mapping_picture(mapping: Mapping, name: str) -> str:
+    """Cores on chips, coloured by the part of the network they hold."""
+    place = mapping.placement
+    drawn: list[tuple[str, list[svg.Cell]]] = [
+        (f"chip {chip}", []) for chip in range(min(mapping.chips, _MOST_CHIPS))
+    ]
+    for i, core in enumerate(mapping.cores):
+        chip = int(place.chip[i])
+        if chip < len(drawn):
+            use = mapping.use_of_core(i)
+            title = f"core {i}, {core.stage}: {use.weights} weights, {use.neurons} neurons"
+            cell = svg.Cell(int(place.x[i]), int(place.y[i]), _group(core.stage), title)
+            drawn[chip][1].append(cell)
+    shown = "" if mapping.chips <= _MOST_CHIPS else f", the first {_MOST_CHIPS} shown"
+    return svg.chips(
+        name,
+        f"Cores on {mapping.profile.name}, {mapping.packing} packing",
+        f"{len(mapping.cores)} cores on {mapping.chips} chips{shown}.",
+        drawn,
+        GROUPS,
+    )

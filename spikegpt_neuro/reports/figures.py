@@ -1,0 +1,112 @@
+"""Figures for papers: SVG and PNG files of a study, the same bytes for the same values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.baselines import Comparison
+from spikegpt_neuro.energy.parts import CATEGORIES
+from spikegpt_neuro.reports.numbers import engineering
+from spikegpt_neuro.reports.svg import PALETTE
+
+_STYLE: Final[Any] = {
+    "svg.hashsalt": "spikegpt-neuro", "svg.fonttype": "none", "font.size": 8,
+    "axes.spines.top": False, "axes.spines.right": False,
+}  # fmt: skip
+_METADATA: Final[dict[str, dict[str, Any]]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+def write_figures(study: Study, folder: Path) -> tuple[Path, ...]:
+    """Write every figure as ``.svg`` and ``.png`` (300 dots an inch) into ``folder``.
+
+    Makes the folder if needed; returns the files in the order they were written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    with matplotlib.rc_context(_STYLE):
+        drawn: list[tuple[str, Figure]] = []
+        for report in study.reports:
+            if report.energy is not None and report.by_stage:
+                name = f"energy-{report.profile.name}-{report.mode}"
+                drawn.append((name, _stages(report)))
+        drawn += [(f"opponents-{c.profile}", _opponents(c)) for c in study.comparisons]
+        if study.run.raster:
+            drawn.append(("firing-rates", _firing_rates(study)))
+            drawn.append(("spikes", _spikes(study)))
+        for name, figure in drawn:
+            for suffix, metadata in _METADATA.items():
+                path = folder / f"{name}.{suffix}"
+                figure.savefig(path, dpi=300, bbox_inches="tight", metadata=metadata)
+                written.append(path)
+    return tuple(written)
+
+
+def _stages(report: EnergyReport) -> Figure:
+    """Stacked bars of joules a token by stage and category."""
+    stages = list(report.by_stage)
+    figure = Figure(figsize=(5.5, 0.8 + 0.22 * len(stages)))
+    axes = figure.add_subplot()
+    left = [0.0] * len(stages)
+    for category in report.by_category:
+        widths = [
+            report.by_stage[s][category].value if category in report.by_stage[s] else 0.0
+            for s in stages
+        ]
+        colour = PALETTE[CATEGORIES.index(category)]
+        axes.barh(stages, widths, left=left, color=colour, label=category)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel("J per token")
+    axes.set_title(f"{report.profile.name}, {report.mode}", loc="left")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _opponents(comparison: Comparison) -> Figure:
+    figure = Figure(figsize=(5.5, 2.2))
+    axes = figure.add_subplot()
+    names = [b.name for b in comparison.baselines]
+    values = [b.joules_per_token for b in comparison.baselines]
+    bars = axes.barh(names, values, color=PALETTE[0])
+    axes.bar_label(bars, [engineering(v, "J") for v in values], padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"J per token, matrix products, {comparison.profile}")
+    return figure
+
+
+def _firing_rates(study: Study) -> Figure:
+    rates = study.firing_rates()
+    figure = Figure(figsize=(5.5, 0.9 + 0.18 * len(rates)))
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        list(rates.values()), aspect="auto", cmap="cividis", vmin=0,
+        extent=(0, study.run.counters.tokens, len(rates), 0),
+    )  # fmt: skip
+    axes.set_yticks([i + 0.5 for i in range(len(rates))], list(rates))
+    axes.set_xlabel("token")
+    figure.colorbar(image, label="share of neurons that fire")
+    return figure
+
+
+def _spikes(study: Study) -> Figure:
+    layers = list(study.run.raster.items())
+    figure = Figure(figsize=(5.5, 0.6 + 0.35 * len(layers)))
+    axes = figure.add_subplot()
+    ticks, base = [], 0
+    for i, (_, values) in enumerate(layers):
+        token, neuron = values.nonzero()
+        axes.scatter(token, base + neuron, s=1.5, marker="|", color=PALETTE[i % 2], linewidths=0.7)
+        ticks.append(base + values.shape[1] / 2)
+        base += values.shape[1] + 2
+    axes.set_yticks(ticks, [name for name, _ in layers])
+    axes.invert_yaxis()
+    axes.set_xlabel("token")
+    return figure

@@ -1,0 +1,158 @@
+"""The HTML page: self-contained, well-formed, accessible, and right in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from spikegpt_neuro.energy import Study
+from spikegpt_neuro.reports.html import html_page
+
+MakeStudy = Callable[[str], Study]
+LAYOUTS = pytest.mark.parametrize("layout", ["upstream", "spike-driven"])
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+VOID = {"meta", "link", "br"}
+
+
+class _Page(HTMLParser):
+    """Checks nesting, and collects what the tests ask about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.identifiers: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.identifiers += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _parse(page: str) -> _Page:
+    parsed = _Page()
+    parsed.feed(page)
+    assert parsed.open == []
+    return parsed
+
+
+@LAYOUTS
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(
+    make_study: MakeStudy, layout: str
+) -> None:
+    page = html_page(make_study(layout), date="2026-01-31")
+    parsed = _parse(page)
+    assert len(parsed.identifiers) == len(set(parsed.identifiers))
+    for tag, name, value in parsed.attributes:
+        if name in ("src", "href"):
+            assert value.startswith(("#", "data:")), (tag, value)
+    outside = re.findall(r"https?://[^\"'< ]+", page)
+    assert set(outside) <= {"http://www.w3.org/2000/svg"}
+    assert "2026-01-31" in page
+    assert "&lt;a&gt; &amp; &quot;b&quot;.txt" in page
+
+
+@LAYOUTS
+def test_charts_and_tables_speak_to_screen_readers(make_study: MakeStudy, layout: str) -> None:
+    parsed = _parse(html_page(make_study(layout)))
+    known = set(parsed.identifiers)
+    for tag, name, value in parsed.attributes:
+        if name == "aria-labelledby":
+            assert set(value.split()) <= known, (tag, value)
+        if name == "href" and value.startswith("#"):
+            assert value[1:] in known
+    charts = parsed.tags.count("svg")
+    assert charts >= 10
+    assert parsed.tags.count("desc") == charts
+    assert parsed.tags.count("caption") == parsed.tags.count("table")
+    assert ("html", "lang", "en") in parsed.attributes
+    regions = [a for a in parsed.attributes if a[1:] == ("role", "region")]
+    assert len(regions) == sum(a[1] == "tabindex" for a in parsed.attributes)
+
+
+def test_every_coefficient_shows_its_source(make_study: MakeStudy) -> None:
+    study = make_study("upstream")
+    page = html_page(study)
+    for report in study.reports:
+        for figure in report.profile.coefficients.values():
+            if report.energy is not None:
+                assert f">{figure.name}<" in page
+                assert f">{figure.status}<" in page
+    assert "No per-operation data" in page
+
+
+def test_the_same_study_gives_the_same_page(make_study: MakeStudy) -> None:
+    study = make_study("upstream")
+    assert html_page(study, date="d") == html_page(study, date="d")
+    assert html_page(study, date="d") != html_page(study, date="e")
+
+
+def _browser() -> str:
+    """A Chromium to look with. Where there is none, the skip says how to get one."""
+    for name in (os.environ.get("SPIKEGPT_NEURO_BROWSER", ""), *BROWSERS):
+        if name and (found := shutil.which(name)):
+            return found
+    pytest.skip(
+        "no Chromium found: apt-get install chromium, or set SPIKEGPT_NEURO_BROWSER to one; "
+        "then: pytest tests/reports -m browser"
+    )
+
+
+def _run(browser: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            "--enable-logging=stderr", f"--user-data-dir={home}", *arguments,
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+
+_PROBE = """
+<script>addEventListener('load',function(){
+var narrow=[].filter.call(document.querySelectorAll('svg.chart'),function(c){
+var b=c.getBoundingClientRect();return b.width<100||b.height<20});
+var wide=document.documentElement.scrollWidth>innerWidth;
+dispatchEvent(new Event('beforeprint'));
+var shut=document.querySelectorAll('details:not([open])').length;
+document.title='charts '+document.querySelectorAll('svg.chart').length+' broken '+narrow.length+
+' sideways '+wide+' folded '+shut})</script>
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1100], ids=["phone", "desk"])
+@LAYOUTS
+def test_a_real_browser_shows_every_chart_without_complaint(
+    make_study: MakeStudy, tmp_path: Path, layout: str, width: int
+) -> None:
+    browser = _browser()
+    page = html_page(make_study(layout), date="2026-01-31")
+    path = tmp_path / "report.html"
+    path.write_text(page.replace("</body>", _PROBE + "</body>"), encoding="utf-8")
+    size = f"--window-size={width},1200"
+    shown = _run(browser, tmp_path / "home", size, "--dump-dom", path.as_uri())
+    found = re.search(r"<title>(charts .*?)</title>", shown.stdout)
+    assert found is not None
+    charts = page.count('<svg class="chart"')
+    assert found[1] == f"charts {charts} broken 0 sideways false folded 0"
+    assert "CONSOLE" not in shown.stderr, shown.stderr
+    picture = tmp_path / "report.png"
+    _run(browser, tmp_path / "home", size, f"--screenshot={picture}", path.as_uri())
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
