@@ -1,7 +1,8 @@
 """Energy of event-driven hardware, and what its profile has no price for.
 
     E = N_syn e_syn + N_active e_act + N_idle e_idle + N_ops e_op
-      + N_spikes e_out + N_packets (e_packet + e_tile) + N_EW e_EW + N_NS e_NS + P_static chips t
+      + N_spikes e_out + N_packets (e_packet + e_tile) + N_EW e_EW + N_NS e_NS
+      + (P_static chips + P_host) t
 
 A synaptic operation's energy includes reading its weight; a neuron update's includes its state.
 """
@@ -118,7 +119,7 @@ def price_event_driven(
                     "packets between chips", crossings, "no energy between chips was published"
                 )
             )
-    not_counted += _static(bill, mapping, timing)
+    not_counted += _over_time(bill, mapping, timing)
     return bill.parts, [*bill.not_counted(), *not_counted]
 
 
@@ -144,20 +145,27 @@ def _transport(bill: _Bill, mapping: Mapping) -> None:
         )  # fmt: skip
 
 
-def _static(bill: _Bill, mapping: Mapping | None, timing: Timing | None) -> list[NotCounted]:
-    figure = bill.profile.coefficients.get("static_power_per_chip")
-    if figure is None:
-        return [NotCounted("static power", None, "no static power is published for this target")]
-    if mapping is None or timing is None:
-        return [
-            NotCounted("static power", None, "no time per operation is published for this target")
-        ]
-    chips = mapping.chips
-    low, value, high = (Fraction(t) * chips for t in (timing.low, timing.value, timing.high))
-    bill.parts.append(
-        Part(
-            SYSTEM, "static", f"static power of {chips} chips over the time of a token", value,
-            figure.name, figure.status, low * figure.low, value * figure.value, high * figure.high,
-        )
-    )  # fmt: skip
-    return []
+def _over_time(bill: _Bill, mapping: Mapping | None, timing: Timing | None) -> list[NotCounted]:
+    """Powers times the time of a token: the chips at rest, and the host that feeds them."""
+    chips = mapping.chips if mapping is not None else 1
+    missing = []
+    for category, name, count, event in (
+        ("static", "static_power_per_chip", chips, f"static power of {chips} chips"),
+        ("host", "host_power", 1, "power of the host"),
+    ):
+        figure = bill.profile.coefficients.get(name)
+        if figure is None:
+            missing.append(NotCounted(event, None, "not published for this target"))
+        elif timing is None:
+            missing.append(NotCounted(event, None, "no time per operation is published"))
+        else:
+            low, value, high = (
+                Fraction(t) * count for t in (timing.low, timing.value, timing.high)
+            )
+            bill.parts.append(
+                Part(
+                    SYSTEM, category, f"{event} over the time of a token", value, name,
+                    figure.status, low * figure.low, value * figure.value, high * figure.high,
+                )
+            )  # fmt: skip
+    return missing

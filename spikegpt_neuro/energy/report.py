@@ -61,6 +61,13 @@ class EnergyReport:
         """Joules a token: exactly the sum of ``parts``."""
         return total(self.parts) if self.parts else None
 
+    @property
+    def power_watts(self) -> float | None:
+        """Mean power: energy over the time bound; an upper bound as far as energy is known."""
+        if self.energy is None or self.timing is None or self.timing.value == 0:
+            return None
+        return self.energy.value / self.timing.value
+
     @cached_property
     def by_category(self) -> dict[str, Energy]:
         """Joules a token by category; they sum to ``energy`` exactly."""
@@ -117,10 +124,16 @@ class EnergyReport:
             "energy_note": "estimate from counts and published coefficients, not a measurement"
             if energy is not None
             else "no per-operation data",
+            "energy_joules_per_text": None
+            if energy is None
+            else energy.value * self.counters.tokens,
+            "power_watts": self.power_watts,
             "energy_joules_per_token_by_category": {
                 category: e.to_dict() for category, e in self.by_category.items()
             },
-            "time": None if self.timing is None else _timing_dict(self.timing),
+            "time": None
+            if self.timing is None
+            else _timing_dict(self.timing, self.counters.tokens),
             "synaptic_operations_per_token": self.per_token("synaptic_operations"),
             "accumulates_per_token": self.per_token("accumulates"),
             "multiply_accumulates_per_token": self.per_token("multiply_accumulates"),
@@ -190,8 +203,9 @@ def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
     return figures + [curve.to_dict() for curve in profile.curves.values()]
 
 
-def _timing_dict(timing: Timing) -> dict[str, Any]:
+def _timing_dict(timing: Timing, tokens: int) -> dict[str, Any]:
     return {
+        "seconds_per_text_lower_bound": timing.value * tokens,
         "seconds_per_token_lower_bound": timing.value,
         "seconds_per_token_lower_bound_low": timing.low,
         "seconds_per_token_lower_bound_high": timing.high,

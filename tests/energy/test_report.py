@@ -14,7 +14,7 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy import EnergyReport, build_report, build_reports
 from spikegpt_neuro.energy.timing import LIF_OPERATIONS
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
+from spikegpt_neuro.hardware_profiles import Figure, list_profiles, load_profile
 from spikegpt_neuro.network.layers import Dense, Requantise
 
 PRICED = ("cmos45-int8", "cmos45-fp32", "loihi1-paper", "loihi1-sanafe", "loihi2", "truenorth")
@@ -167,7 +167,7 @@ def test_events_without_a_price_are_listed_with_their_number(run: Any) -> None:
     listed = {n.what: n.count_per_token for n in report.not_counted}
     assert listed["neuron updates, active"] == report.per_token("active_updates")
     assert listed["packets delivered"] > 0
-    assert "static power" in listed
+    assert {"static power of 1 chips", "power of the host"} <= set(listed)
 
 
 def test_every_profile_and_mode_makes_a_report_that_json_can_hold(run: Any) -> None:
@@ -242,3 +242,17 @@ def test_a_report_is_a_value_with_its_inputs(run: Any) -> None:
     assert report.per_token("synaptic_operations") * 40 == report.counters.total(
         "synaptic_operations"
     )
+
+
+def test_a_host_power_in_a_users_profile_is_charged_over_the_time_of_a_token(run: Any) -> None:
+    profile = load_profile("loihi2")
+    watts = Figure("host_power", Fraction(2), Fraction(1), Fraction(3), "W", "measured", "me")
+    with_host = replace(profile, coefficients={**profile.coefficients, "host_power": watts})
+    network, counters = run("upstream", 1)
+    report = build_report(network, counters, with_host, mode="fall-through")
+    assert report.timing is not None and report.energy is not None
+    exact = 2 * Fraction(report.timing.value)
+    assert _close(report.by_category["host"].value, exact, len(report.parts))
+    assert report.power_watts == report.energy.value / report.timing.value
+    without = build_report(network, counters, profile, mode="fall-through")
+    assert "power of the host" in {n.what for n in without.not_counted}
