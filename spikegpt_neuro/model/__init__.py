@@ -1,1 +1,1 @@
-"""SpikeGPT in real numbers: torch modules that train, calibrate and stand beside the integer network."""
+"""SpikeGPT in real numbers: torch modules for training, calibration, comparison."""

@@ -24,13 +24,13 @@ enter projections, and a projection's result is only ever integrated::
 - ``shift``: hard token shift. Channel c takes the previous token's spike where ``time_mix[c] <=
   0.5``, else this token's: an axonal delay, no arithmetic, spikes stay spikes. Gradient of
   ``time_mix`` as for the soft mix (straight-through).
-- ``norm1``, ``norm2`` (keys ``ln1``, ``ln2``): LayerNorm or, with ``norm='batch'``, ``ChannelNorm``.
+- ``norm1``, ``norm2`` (keys ``ln1``, ``ln2``): LayerNorm, or ``ChannelNorm`` (``norm='batch'``).
 - ``product_norm`` (key ``att.product_norm``), ``hidden_norm`` (key ``ffn.hidden_norm``):
   ``ChannelNorm``. At inference it is ``g * x + o`` per channel with ``g = weight /
   sqrt(running_var + 1e-5)``, ``o = bias - g * running_mean``: it folds into the rescaling (``g``)
   and offset (``o``) at the input of the Lif behind it.
-- Lif: ``h = keep * v + x``; spike count = number of j in 1..levels with ``h >= j``; the threshold is
-  1 everywhere, gains and biases are the norms' ``weight`` and ``bias`` (``model/lif.py``).
+- Lif: ``h = keep * v + x``; spike count = number of j in 1..levels with ``h >= j``; the threshold
+  is 1 everywhere, gains and biases are the norms' ``weight`` and ``bias`` (``model/lif.py``).
 - Nothing else has a bias or a parameter. Embedding, ``ln0``, ``ln_out``, ``head`` as upstream; with
   ``levels_head`` > 0 the head takes ``Lif(ln_out(U))``.
 """
@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def token_shift(x: Tensor, previous: Tensor, mix: Tensor) -> Tensor:
 
 
 def hard_token_shift(x: Tensor, previous: Tensor, mix: Tensor) -> Tensor:
-    """Per channel this token's or the previous token's spike; straight-through gradient to ``mix``."""
+    """Per channel this or the previous token's spike; straight-through gradient to ``mix``."""
     chosen = (mix > 0.5).to(mix) + (mix - mix.detach())
     return x * chosen + previous * (1 - chosen)
 
@@ -195,7 +196,7 @@ class UpstreamBlock(Block):
         every = self.configuration.rescale_every
         divisor = 2.0 ** (self.index // every) if every else 1.0
         if self.index == 0 and self.configuration.ffn_pre:
-            # upstream's run-time code rescales no ffnPre weights; in block 0 the divisor is 1 anyway
+            # block 0 is never divided
             x = self._srffn(x, self.ln1, self.ffnPre, f"{self.path}.srffn_pre", 1.0, passage)
         else:
             x = self._srwkv(x, divisor, passage)
@@ -209,7 +210,8 @@ class UpstreamBlock(Block):
         normed = passage.see(f"{path}.norm", self.ln1(x))
         mixed = self.att.mixed(normed, path, passage)
         current = passage.see(f"{path}.output", self.att.output(mixed) / divisor)
-        return passage.see(f"{path}.residual", x + passage.lif(f"{path}.lif", current, UPSTREAM_NEURON))
+        spikes = passage.lif(f"{path}.lif", current, UPSTREAM_NEURON)
+        return passage.see(f"{path}.residual", x + spikes)
 
     def _srffn(
         self, x: Tensor, norm: nn.Module, ffn: SRFFN, path: str, divisor: float, passage: Passage
@@ -262,17 +264,17 @@ class _Step(torch.autograd.Function):
     """1 where x >= 0, else 0; ATan surrogate gradient (alpha 2)."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return (x >= 0).to(x)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
         return gradient / (1.0 + (torch.pi * x) ** 2)
 
 
 def embed(tokens: Tensor, weight: Tensor, *, binary: bool) -> Tensor:
     """Embedding rows [B, T, C]; binary: 1 where the weight is >= 0 (0 and -0 count as 1)."""
     rows = functional.embedding(tokens, weight)
-    return _Step.apply(rows) if binary else rows  # type: ignore[no-any-return]
+    return _Step.apply(rows) if binary else rows  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ Sums are not reassociated, so results do not depend on the vector width."""
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(function)
-    return compiled  # type: ignore[no-any-return]
+    return compiled
 
 
 def _exp(x: Any) -> Any:
@@ -142,7 +142,7 @@ def lif_forward(
     current: Array, keep: float, gain: float, levels: int, soft_reset: bool,
     membrane: Array, potential: Array, spikes: Array,
 ) -> None:  # fmt: skip
-    """``membrane`` [B, C] is read and written; ``potential`` and ``spikes`` [B, T, C] are written."""
+    """``membrane`` [B, C] is read and written, ``potential`` and ``spikes`` [B, T, C] written."""
     batch, length, channels = current.shape
     real = current.dtype.type
     zero, most, kept, scale = real(0), real(levels), real(keep), real(gain)

@@ -17,6 +17,7 @@ Backward: ``ds/dh = sum_j 1 / (1 + (pi (h - j))**2)`` (ATan, alpha 2), also thro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,15 +66,15 @@ def lif(
     if membrane is None:
         membrane = current.new_zeros(current.shape[0], current.shape[2])
     function = Compiled if current.device.type == "cpu" else Plain
-    return function.apply(current, membrane, neuron)  # type: ignore[no-any-return]
+    return function.apply(current, membrane, neuron)  # type: ignore[no-untyped-call]
 
 
 class Compiled(torch.autograd.Function):
     """LIF by the numba kernels."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, current: Tensor, membrane: Tensor,
+    def forward(
+        ctx: Any, current: Tensor, membrane: Tensor,
         neuron: NeuronConstants,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """See ``lif``."""
@@ -84,17 +85,15 @@ class Compiled(torch.autograd.Function):
             after.numpy(), potential.numpy(), spikes.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(potential, spikes)
-        ctx.neuron = neuron  # type: ignore[attr-defined]
+        ctx.neuron = neuron
         ctx.mark_non_differentiable(potential, after)
         return spikes, potential, after
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient with respect to the current."""
-        potential, spikes = ctx.saved_tensors  # type: ignore[attr-defined]
-        neuron: NeuronConstants = ctx.neuron  # type: ignore[attr-defined]
+        potential, spikes = ctx.saved_tensors
+        neuron: NeuronConstants = ctx.neuron
         to_current = torch.empty_like(potential)
         kernels.lif_backward(
             gradient.contiguous().numpy(), potential.numpy(), spikes.numpy(), neuron.keep,
@@ -107,8 +106,8 @@ class Plain(torch.autograd.Function):
     """LIF in torch operations, for devices the kernels do not serve."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, current: Tensor, membrane: Tensor,
+    def forward(
+        ctx: Any, current: Tensor, membrane: Tensor,
         neuron: NeuronConstants,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """See ``lif``."""
@@ -122,17 +121,15 @@ class Plain(torch.autograd.Function):
             all_spikes.append(s)
         potential, spikes = torch.stack(potentials, 1), torch.stack(all_spikes, 1)
         ctx.save_for_backward(potential, spikes)
-        ctx.neuron = neuron  # type: ignore[attr-defined]
+        ctx.neuron = neuron
         ctx.mark_non_differentiable(potential, v)
         return spikes, potential, v
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient with respect to the current."""
-        potential, spikes = ctx.saved_tensors  # type: ignore[attr-defined]
-        neuron: NeuronConstants = ctx.neuron  # type: ignore[attr-defined]
+        potential, spikes = ctx.saved_tensors
+        neuron: NeuronConstants = ctx.neuron
         slope = torch.zeros_like(potential)
         for j in range(1, neuron.levels + 1):
             slope += 1.0 / (1.0 + (torch.pi * (potential - j)) ** 2)

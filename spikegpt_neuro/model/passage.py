@@ -11,7 +11,7 @@ from spikegpt_neuro.model.lif import NeuronConstants, lif
 from spikegpt_neuro.model.wkv import WkvState, wkv
 
 Observer = Callable[[str, Tensor], None]
-"""Called with a layer's name and its detached output [B, T, size]."""
+"""Called with a layer's name and its output [B, T, size], still part of the autograd graph."""
 State = dict[str, Tensor]
 """What is carried from token to token, by layer name: ``<delay>`` [B, C], ``<lif>.membrane``
 [B, C], ``<wkv>.numerator``, ``.denominator``, ``.exponent`` [B, C]. Missing entries are empty."""
@@ -28,7 +28,7 @@ class Passage:
     def see(self, name: str, value: Tensor) -> Tensor:
         """Show ``value`` to the observer and hand it back."""
         if self.observe is not None:
-            self.observe(name, value.detach())
+            self.observe(name, value)
         return value
 
     def delay(self, name: str, x: Tensor) -> Tensor:
@@ -39,7 +39,9 @@ class Passage:
         self.after[name] = x[:, -1].detach()
         return self.see(name, torch.cat((first.unsqueeze(1), x[:, :-1]), dim=1))
 
-    def wkv(self, name: str, time_decay: Tensor, time_first: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def wkv(
+        self, name: str, time_decay: Tensor, time_first: Tensor, k: Tensor, v: Tensor
+    ) -> Tensor:
         """The WKV recurrence with its state under ``name``."""
         before = None
         if f"{name}.exponent" in self.state:
@@ -52,7 +54,7 @@ class Passage:
     def lif(self, name: str, current: Tensor, neuron: NeuronConstants) -> Tensor:
         """A population of neurons; observes the spikes and, as ``<name>.membrane``, the membrane
         potential before threshold and reset.
-        """  # noqa: D205
+        """
         spikes, potential, after = lif(current, self.state.get(f"{name}.membrane"), neuron)
         if not neuron.memoryless:
             self.after[f"{name}.membrane"] = after.detach()

@@ -44,7 +44,7 @@ class SpikeGPT(nn.Module):
         binary = self.configuration.embedding == "binary"
         x = embed(tokens, self.emb.weight, binary=binary)
         if observe is not None:
-            observe("embedding.table", x.detach())
+            observe("embedding.table", x)
         after: State = {}
         for block in self.blocks:
             x, block_after = block(x, state, observe)
@@ -76,8 +76,8 @@ def initialise(model: SpikeGPT, firing_gain: float = 1.2) -> None:
 
     Embedding: orthogonal with gain 1e-4 * sqrt(max(shape)). Linear layers: orthogonal with gain
     sqrt(rows / columns) where rows > columns, times 1/2 for the head; SRWKV key, receptance and
-    output and SRFFN value and receptance start at 0. ``firing_gain`` is the starting weight of every
-    norm in front of a spike-driven LIF; a real embedding starts at a normal distribution.
+    output and SRFFN value and receptance start at 0. ``firing_gain`` is the starting weight of
+    every norm before a spike-driven LIF. There, a real embedding starts standard normal.
     """
     configuration = model.configuration
     rows, columns = model.emb.weight.shape
@@ -98,8 +98,9 @@ def initialise(model: SpikeGPT, firing_gain: float = 1.2) -> None:
         else:
             nn.init.orthogonal_(module.weight, gain=gain)
     if configuration.layout == "spike-driven":
+        firing = ("ln1.weight", "ln2.weight", "product_norm.weight", "hidden_norm.weight")
         for name, parameter in model.named_parameters():
-            if name.endswith(("ln1.weight", "ln2.weight", "product_norm.weight", "hidden_norm.weight")):
+            if name.endswith(firing):
                 nn.init.constant_(parameter, firing_gain)
         if configuration.levels_head:
             nn.init.constant_(model.ln_out.weight, firing_gain)

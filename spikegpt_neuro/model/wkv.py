@@ -15,7 +15,7 @@ and ``wkv_chunked`` (any device; plain torch, parallel within chunks of time).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,14 +50,15 @@ def wkv(
     precisions are computed in float32). Gradients flow to all four tensors, not to the state.
     """
     if key.dtype in (torch.float16, torch.bfloat16):
-        result, after = wkv(time_decay.float(), time_first.float(), key.float(), value.float(), state)
+        result, after = wkv(time_decay, time_first, key.float(), value.float(), state)
         return result.to(key.dtype), after
     decay = -torch.exp(time_decay.to(key.dtype))
     first = time_first.to(key.dtype)
     if state is None:
         state = empty_state(key.shape[0], key.shape[2], key)
     if key.device.type == "cpu":
-        result, *after_parts = _Fused.apply(decay, first, key, value, *state)
+        parts = _Fused.apply(decay, first, key, value, *state)  # type: ignore[no-untyped-call]
+        result, *after_parts = parts
         return result, WkvState(*after_parts)
     return wkv_chunked(decay, first, key, value, state)
 
@@ -72,7 +73,7 @@ def wkv_chunked(
     """
     results = []
     numerator, denominator, exponent = state
-    for k, v in zip(key.split(chunk, dim=1), value.split(chunk, dim=1), strict=True):
+    for k, v in zip(torch.split(key, chunk, 1), torch.split(value, chunk, 1), strict=True):
         length = k.shape[1]
         steps = torch.arange(length, device=k.device)
         distance = (steps[:, None] - 1 - steps[None, :]).to(k.dtype)[None, :, :, None]
@@ -102,10 +103,10 @@ class _Fused(torch.autograd.Function):
     """WKV by the numba kernels: forward and backward are one pass over time each."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, decay: Tensor, first: Tensor, key: Tensor,
+    def forward(
+        ctx: Any, decay: Tensor, first: Tensor, key: Tensor,
         value: Tensor, numerator: Tensor, denominator: Tensor, exponent: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         key, value = key.contiguous(), value.contiguous()
         result = torch.empty_like(key)
         # the state before every token, kept for the backward pass
@@ -119,10 +120,8 @@ class _Fused(torch.autograd.Function):
         return (result, *after)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        decay, first, key, value, history, result = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        decay, first, key, value, history, result = ctx.saved_tensors
         to_key, to_value = torch.empty_like(key), torch.empty_like(value)
         to_decay = torch.zeros(key.shape[0], key.shape[2], dtype=key.dtype)
         to_first = torch.zeros_like(to_decay)

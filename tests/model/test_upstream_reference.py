@@ -1,4 +1,4 @@
-"""The upstream layout against numbers computed by the upstream SpikeGPT code (examples/kjv-4x192)."""
+"""The upstream layout against numbers the upstream SpikeGPT code computed."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def golden() -> Golden:
 def observed(model: SpikeGPT, golden: Golden) -> tuple[Tensor, dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
     with torch.no_grad():
-        logits, _ = model(
-            torch.from_numpy(golden["tokens"]).long()[None], observe=seen.__setitem__
-        )
+        logits, _ = model(torch.from_numpy(golden["tokens"]).long()[None], observe=seen.__setitem__)
     return logits[0], {name: value[0] for name, value in seen.items()}
 
 
@@ -78,9 +76,7 @@ def test_logits(observed: tuple[Tensor, dict[str, Tensor]], golden: Golden) -> N
     assert np.abs(observed[0].numpy() - golden["logits"]).max() < 1e-4
 
 
-def test_intermediate_values(
-    observed: tuple[Tensor, dict[str, Tensor]], golden: Golden
-) -> None:
+def test_intermediate_values(observed: tuple[Tensor, dict[str, Tensor]], golden: Golden) -> None:
     seen = {name: value[:64].numpy() for name, value in observed[1].items()}
     bits = np.unpackbits(golden["emb_spikes_packed"], axis=-1)
     assert np.array_equal(observed[1]["embedding.table"].numpy(), bits)
@@ -158,15 +154,13 @@ def test_bits_per_character(
 ) -> None:
     """In float64: a float32 run flips a few of 39 million spikes with the order of its sums, and
     one flip moves a window by up to 3 bits, the mean by 1e-4 (1.96885 to 1.96897 on one machine).
-    """  # noqa: D205
+    """
     bits = window_bits(copy.deepcopy(model).double(), windows)
     assert round(bits.sum() / 25600, 4) == 1.9690
     close = np.abs(bits - golden["valid_window_bits"]) < 0.01
     assert close.sum() >= 90  # windows without any flipped spike against upstream's float32 run
 
 
-def test_bits_per_character_in_float32(
-    model: SpikeGPT, windows: tuple[Tensor, Tensor]
-) -> None:
+def test_bits_per_character_in_float32(model: SpikeGPT, windows: tuple[Tensor, Tensor]) -> None:
     # 2e-4: a flipped spike or two, see above
     assert abs(window_bits(model, windows).sum() / 25600 - 1.9690) < 2e-4

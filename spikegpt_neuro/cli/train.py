@@ -1,0 +1,181 @@
+"""``train``: train a SpikeGPT on text, in either layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.errors import InputError, Unavailable
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.model.spikegpt import SpikeGPT
+    from spikegpt_neuro.training.loop import Progress
+
+MODEL, SPIKES, RECIPE = "Model", "Spikes", "Recipe"
+
+
+def _option(panel: str, help_text: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+
+
+def train(
+    corpus: Annotated[Path, typer.Argument(help="Text file, or a folder of .txt files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+    valid: Annotated[Path | None, typer.Option(help="Text to judge the model on.")] = None,
+    tokens: Annotated[
+        str,
+        typer.Option(
+            help="'characters', 'bytes', or a vocabulary file (SpikeGPT's or tokenizer.json)."
+        ),
+    ] = "characters",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where OUTPUT.resume is.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Start from this checkpoint; other layouts by distillation."),
+    ] = None,
+    distillation: Annotated[
+        float | None,
+        typer.Option(help="Share of the loss from --from as a teacher (0.5 across layouts)."),
+    ] = None,
+    preset: Annotated[str, _option(MODEL, "tiny, 46m, 125m, 216m or 260m.")] = "tiny",
+    layers: Annotated[int | None, _option(MODEL, "Blocks, instead of the preset's.")] = None,
+    width: Annotated[int | None, _option(MODEL, "Channels, instead of the preset's.")] = None,
+    layout: Annotated[str, _option(MODEL, "'spike-driven' or 'upstream'.")] = "spike-driven",
+    embedding: Annotated[str, _option(MODEL, "'binary' or 'real'.")] = "binary",
+    norm: Annotated[str, _option(SPIKES, "'layer', or 'batch', which folds away.")] = "layer",
+    levels: Annotated[int, _option(SPIKES, "Largest spike of every LIF; 1: binary.")] = 3,
+    levels_hidden: Annotated[int | None, _option(SPIKES, "The same behind the FFN key.")] = None,
+    levels_head: Annotated[int, _option(SPIKES, "The same before the head; 0: no LIF there.")] = 0,
+    decay: Annotated[int, _option(SPIKES, "Membrane leak in 1/4096; 4096: memoryless.")] = 4096,
+    soft_reset: Annotated[bool, _option(SPIKES, "Subtract or zero the membrane.")] = True,
+    firing_gain: Annotated[float, _option(SPIKES, "Gain before every LIF at the start.")] = 1.2,
+    rate_penalty: Annotated[float, _option(SPIKES, "Nats a token at full spiking.")] = 0.0,
+    steps: Annotated[int, _option(RECIPE, "Optimiser steps.")] = 2925,
+    batch: Annotated[int, _option(RECIPE, "Windows a step.")] = 8,
+    context: Annotated[int, _option(RECIPE, "Tokens a window.")] = 256,
+    recipe: Annotated[str, _option(RECIPE, "'adam' (upstream's) or 'muon'.")] = "adam",
+    learning_rate: Annotated[float, _option(RECIPE, "Adam's peak learning rate.")] = 6e-4,
+    muon_rate: Annotated[float, _option(RECIPE, "Muon's peak learning rate.")] = 2e-3,
+    neuron_factor: Annotated[
+        float, _option(RECIPE, "Learning-rate factor of gains, biases, shifts, decays.")
+    ] = 1.0,
+    warm_up: Annotated[int, _option(RECIPE, "Steps of linear warm-up.")] = 0,
+    clip: Annotated[float, _option(RECIPE, "Largest gradient norm.")] = 1.0,
+    dropout: Annotated[float, _option(RECIPE, "On the stream behind each block.")] = 0.03,
+    seed: Annotated[int, _option(RECIPE, "Random seed.")] = 42,
+    mixed_precision: Annotated[str, _option(RECIPE, "'no' or 'bf16'.")] = "no",
+    accelerate: Annotated[
+        bool, _option(RECIPE, "Under `accelerate launch`: several devices.", "--accelerate")
+    ] = False,
+    threads: Annotated[int, _option(RECIPE, "CPU threads.")] = 1,
+    evaluate_every: Annotated[int, _option(RECIPE, "Steps between evaluations.")] = 500,
+    save_every: Annotated[int, _option(RECIPE, "Steps between checkpoints.")] = 200,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a SpikeGPT on text.
+
+    Writes OUTPUT, OUTPUT.resume (to go on from) and a CSV log. The defaults are upstream's recipe.
+    """
+    import torch
+
+    from spikegpt_neuro.model.configuration import PRESETS, SpikeGPTConfiguration
+    from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
+    from spikegpt_neuro.training.corpus import read_corpus
+    from spikegpt_neuro.training.loop import Trainer, TrainingSettings
+    from spikegpt_neuro.training.optimiser import Rates
+    from spikegpt_neuro.training.start import read_start, transfer
+
+    torch.set_num_threads(threads)
+    if preset not in PRESETS:
+        raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
+    shown = Output(as_json=as_json, quiet=quiet)
+    accelerator = _accelerator(mixed_precision) if accelerate else None
+    text = read_corpus(corpus, valid, tokens, context)
+    configuration = SpikeGPTConfiguration(
+        layout=layout, embedding=embedding, norm=norm,  # type: ignore[arg-type]
+        n_layer=layers or PRESETS[preset]["n_layer"], n_embd=width or PRESETS[preset]["n_embd"],
+        vocab_size=text.vocabulary.size, decay_4096=decay, soft_reset=soft_reset,
+        levels_input=levels, levels_product=levels, levels_hidden=levels_hidden or levels,
+        levels_head=levels_head,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = SpikeGPT(configuration)
+    initialise(model, firing_gain)
+    teacher: SpikeGPT | None = None
+    if source is not None:
+        start = read_start(source, vocab_size=text.vocabulary.size)
+        transfer(start, model)
+        same_layout = start.configuration.layout == layout
+        if distillation is None:
+            distillation = 0.0 if same_layout else 0.5
+        teacher = start if distillation else None
+    settings = TrainingSettings(
+        steps=steps, batch=batch, context=context, warm_up=warm_up, clip=clip, dropout=dropout,
+        seed=seed, rate_penalty=rate_penalty, distillation=distillation or 0.0,
+        evaluate_every=evaluate_every, save_every=save_every, mixed_precision=mixed_precision,
+        rates=Rates(recipe, learning_rate, muon_rate, neuron_factor),  # type: ignore[arg-type]
+    )  # fmt: skip
+    if torch.cuda.is_available() and accelerator is None:
+        model = model.to("cuda")
+    trainer = Trainer(
+        model, settings, text.train, text.valid, output, text.vocabulary.text,
+        teacher=teacher, accelerator=accelerator,
+    )  # fmt: skip
+    if resume:
+        trainer.resume()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    shown.note(f"{parameters} parameters, {text.train.numel()} training tokens, {configuration}")
+    with shown.progress("training") as bar:
+
+        def report(progress: Progress) -> None:
+            bar(progress.step, progress.steps)
+            if progress.evaluation is not None:
+                shown.note(_line(progress))
+
+        last = trainer.run(report)
+    result = {
+        "output": str(output), "parameters": parameters, "tokens": last.tokens,
+        "seconds": last.seconds, "train_bits_per_character": last.bits_per_character,
+        "tokens_per_second": last.tokens / max(last.seconds, 1e-9),
+    }  # fmt: skip
+    if last.evaluation is not None:
+        result |= {
+            "valid_bits_per_character": last.evaluation.bits_per_character,
+            "valid_perplexity": last.evaluation.perplexity,
+            "synaptic_events_per_token": last.evaluation.events_per_token,
+            "unit_additions_per_token": last.evaluation.additions_per_token,
+            "firing_rates": last.evaluation.firing_rates,
+        }
+    shown.result(result, f"{output}: {_line(last)}")
+
+
+def _line(progress: Progress) -> str:
+    """One line about how training goes."""
+    line = (
+        f"step {progress.step}/{progress.steps}, training {progress.bits_per_character:.3f} bits "
+        f"per character, {progress.seconds:.0f} s, {progress.seconds_left:.0f} s left"
+    )
+    if progress.evaluation is not None:
+        found = progress.evaluation
+        line += (
+            f"; valid {found.bits_per_character:.4f} (perplexity {found.perplexity:.3f}), "
+            f"{found.events_per_token:.0f} synaptic events and {found.additions_per_token:.0f} "
+            f"additions a token, mean firing rate {found.mean_rate:.3f}"
+        )
+    return line
+
+
+def _accelerator(mixed_precision: str) -> Any:
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise Unavailable(
+            "Several devices need Hugging Face Accelerate.",
+            ["import accelerate"],
+            "pip install accelerate; `accelerate launch -m spikegpt_neuro.cli.main train ...`.",
+        ) from error
+    return Accelerator(mixed_precision=mixed_precision)

@@ -1,0 +1,69 @@
+"""Checkpoints: what a trained model is stored as, and what a run needs to go on.
+
+A model file is
+``{'format': 'spikegpt-neuro', 'version': 1, 'configuration': {...},
+'state_dict': {...}, 'vocabulary': '...'}``, plain values and tensors, readable by
+``torch.load(weights_only=True)``; ``vocabulary`` is its JSON text. A resume file beside it
+(``<name>.resume``) adds optimisers, random states, step and settings.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.network.atomic import replaced_file
+
+FORMAT = "spikegpt-neuro"
+VERSION = 1
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write atomically: the path holds the old content or the new one, never a third thing."""
+    with replaced_file(path) as stream:
+        torch.save(content, stream)
+
+
+def model_content(model: SpikeGPT, vocabulary: str) -> dict[str, Any]:
+    """The model file's content."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "configuration": model.configuration.to_dict(),
+        "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()},
+        "vocabulary": vocabulary,
+    }
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A file's content; never executes code from it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
+    return content
+
+
+def load_model(path: Path) -> SpikeGPT:
+    """The model of a model file, in evaluation mode."""
+    content = load(path)
+    if content.get("format") != FORMAT or content.get("version") != VERSION:
+        raise InputError(
+            f"{path} is not a {FORMAT} version {VERSION} model file.",
+            advice="Released SpikeGPT checkpoints are read by spikegpt_neuro.converters.",
+        )
+    model = SpikeGPT(SpikeGPTConfiguration.from_dict(content["configuration"]))
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        problems = [line.strip() for line in str(error).splitlines()[1:]]
+        raise InputError(f"{path}: tensors do not fit its configuration.", problems) from error
+    return model.eval()

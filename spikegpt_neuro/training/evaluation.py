@@ -1,0 +1,71 @@
+"""Judging a float model: bits per character by window, spikes and additions per token."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.training.data import windows
+from spikegpt_neuro.training.spike_counts import SpikeCounts
+
+WINDOWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``window_bits`` [N]: total bits (-log2 p) of each window's ``context`` predictions."""
+
+    window_bits: npt.NDArray[np.float64]
+    context: int
+    events_per_token: float
+    additions_per_token: float
+    firing_rates: dict[str, float]
+
+    @property
+    def bits_per_character(self) -> float:
+        """Mean bits a token."""
+        return float(self.window_bits.mean() / self.context)
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits a token."""
+        return float(2.0**self.bits_per_character)
+
+    @property
+    def mean_rate(self) -> float:
+        """Mean firing rate of all LIFs, 0 where there is none."""
+        return float(np.mean(list(self.firing_rates.values()))) if self.firing_rates else 0.0
+
+
+@torch.no_grad()
+def evaluate(model: SpikeGPT, tokens: Tensor, context: int) -> Evaluation:
+    """Whole windows of ``tokens`` in order, state reset at each; the model's mode is restored."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    counts = SpikeCounts(model.configuration)
+    inputs, targets = windows(tokens, context)
+    bits = []
+    for begin in range(0, len(inputs), WINDOWS_AT_ONCE):
+        x, y = (part[begin : begin + WINDOWS_AT_ONCE] for part in (inputs, targets))
+        logits, _ = model(x.to(device), observe=counts)
+        loss = functional.cross_entropy(
+            logits.double().transpose(1, 2), y.to(device), reduction="none"
+        )
+        bits.append(loss.sum(dim=1).cpu() / math.log(2.0))
+    model.train(training)
+    events, additions = counts.per_token()
+    return Evaluation(torch.cat(bits).numpy(), context, events, additions, counts.firing_rates())
+
+
+def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:
+    """Mean of a - b in bits per character over the same windows, and its standard error."""
+    difference = (a.window_bits - b.window_bits) / a.context
+    return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(difference.size))

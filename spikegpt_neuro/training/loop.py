@@ -1,0 +1,270 @@
+"""The training loop: one value of settings in, a trained model out, resumable at any step."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.training import checkpoint
+from spikegpt_neuro.training.data import draw_batch
+from spikegpt_neuro.training.evaluation import Evaluation, evaluate
+from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
+from spikegpt_neuro.training.spike_counts import SpikeCounts
+
+LOG_COLUMNS = (
+    "step", "tokens", "seconds", "train_bits_per_character", "valid_bits_per_character",
+    "valid_perplexity", "events_per_token", "additions_per_token", "mean_firing_rate",
+    "learning_rate_share",
+)  # fmt: skip
+AVERAGE_DECAY = 0.98
+"""Of the moving average of the training loss that is reported."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """A run's recipe. Token counts: ``steps * batch * context`` characters are trained on.
+
+    ``rate_penalty``: nats added per token if every operand were 1 (``SpikeCounts.penalised``).
+    ``distillation``: share of the loss that is cross-entropy against the teacher's distribution.
+    ``mixed_precision``: 'no' or 'bf16' (autocast; WKV and LIF stay float32).
+    """
+
+    steps: int = 2930
+    batch: int = 8
+    context: int = 256
+    warm_up: int = 0
+    clip: float = 1.0
+    dropout: float = 0.03
+    seed: int = 42
+    rate_penalty: float = 0.0
+    distillation: float = 0.0
+    evaluate_every: int = 200
+    save_every: int = 200
+    mixed_precision: str = "no"
+    rates: Rates = field(default_factory=Rates)
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {getattr(self, name)}; must be at least 1"
+            for name in ("steps", "batch", "context", "evaluate_every", "save_every")
+            if getattr(self, name) < 1
+        ]
+        if not 0 <= self.distillation <= 1:
+            problems.append(f"distillation is {self.distillation}; allowed: 0..1")
+        if problems:
+            raise InputError("These training settings cannot be used.", problems)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop reports after a step. ``evaluation`` where one was due."""
+
+    step: int
+    steps: int
+    tokens: int
+    seconds: float
+    bits_per_character: float
+    events_per_token: float
+    additions_per_token: float
+    evaluation: Evaluation | None
+
+    @property
+    def seconds_left(self) -> float:
+        """At the mean pace of this session so far."""
+        return self.seconds / max(1, self.step) * (self.steps - self.step)
+
+
+class Trainer:
+    """One run. ``model`` is trained in place; ``output`` and ``output + '.resume'`` are written.
+
+    Multi-device runs pass ``accelerator`` (a Hugging Face ``accelerate.Accelerator``); each process
+    then draws its own windows, and the main one writes.
+    """
+
+    def __init__(
+        self,
+        model: SpikeGPT,
+        settings: TrainingSettings,
+        train: Tensor,
+        valid: Tensor | None,
+        output: Path,
+        vocabulary: str,
+        *,
+        teacher: SpikeGPT | None = None,
+        accelerator: Any = None,
+    ) -> None:
+        self.settings, self.train, self.valid = settings, train, valid
+        self.output, self.vocabulary, self.teacher = output, vocabulary, teacher
+        self.accelerator = accelerator
+        self.model = model
+        self.model.dropout.p = settings.dropout
+        self.optimisers = make_optimisers(model, settings.rates)
+        self.runner: Any = model
+        self.device = next(model.parameters()).device
+        rank = 0
+        if accelerator is not None:
+            prepared = accelerator.prepare(model, *self.optimisers)
+            self.runner, self.optimisers = prepared[0], list(prepared[1:])
+            self.device, rank = accelerator.device, accelerator.process_index
+        if teacher is not None:
+            self.teacher = teacher.to(self.device).eval()
+        torch.manual_seed(settings.seed + rank)
+        self.generator = np.random.default_rng([settings.seed, rank])
+        self.step = 0
+        self.average = math.nan
+        self.seconds = 0.0
+
+    @property
+    def resume_path(self) -> Path:
+        """Where the run's full state is kept."""
+        return self.output.with_name(self.output.name + ".resume")
+
+    @property
+    def log_path(self) -> Path:
+        """The CSV log beside the model file."""
+        return self.output.with_suffix(".csv")
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that writes."""
+        return self.accelerator is None or bool(self.accelerator.is_main_process)
+
+    def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
+        """Train to the end; ``report`` after every step. The last progress, with its evaluation."""
+        settings = self.settings
+        self.runner.train()
+        counts = SpikeCounts(self.model.configuration)
+        while True:
+            began = time.perf_counter()
+            self._advance(counts)
+            self.seconds += time.perf_counter() - began
+            last = self.step == settings.steps
+            events, additions = counts.per_token()
+            evaluation = None
+            if self.is_main and (last or self.step % settings.evaluate_every == 0):
+                if self.valid is not None:
+                    evaluation = evaluate(self.model, self.valid, settings.context)
+                self._log(events, additions, evaluation)
+            if self.is_main and (last or self.step % settings.save_every == 0):
+                self._save()
+            progress = Progress(
+                self.step, settings.steps, self.step * settings.batch * settings.context,
+                self.seconds, self.average, events, additions, evaluation,
+            )  # fmt: skip
+            report(progress)
+            if last:
+                return progress
+
+    def _advance(self, counts: SpikeCounts) -> None:
+        """One optimiser step."""
+        settings = self.settings
+        self.step += 1
+        inputs, targets = draw_batch(self.train, settings.batch, settings.context, self.generator)
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        counts.forget()
+        counts.counting = self.step % settings.evaluate_every == 0
+        precise = settings.mixed_precision == "no"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not precise):
+            logits, _ = self.runner(inputs, observe=counts)
+        flat = logits.float().flatten(0, 1)
+        loss = likelihood = functional.cross_entropy(flat, targets.flatten())
+        if self.teacher is not None and settings.distillation:
+            with torch.no_grad():
+                wanted = torch.softmax(self.teacher(inputs)[0].float().flatten(0, 1), dim=-1)
+            share = settings.distillation
+            loss = (1 - share) * loss + share * functional.cross_entropy(flat, wanted)
+        if settings.rate_penalty:
+            loss = loss + settings.rate_penalty * counts.penalised
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        if self.accelerator is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.accelerator.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        set_share(self.optimisers, schedule(self.step, settings.steps, settings.warm_up))
+        for optimiser in self.optimisers:
+            optimiser.step()
+        bits = likelihood.item() / math.log(2.0)
+        if not math.isfinite(bits):
+            raise InputError(
+                f"the loss is not finite at step {self.step}.",
+                advice="Lower the learning rates, then resume from the last checkpoint.",
+            )
+        first = math.isnan(self.average)
+        self.average = bits if first else AVERAGE_DECAY * self.average + (1 - AVERAGE_DECAY) * bits
+
+    def _log(self, events: float, additions: float, evaluation: Evaluation | None) -> None:
+        settings = self.settings
+        values: list[Any] = [
+            self.step, self.step * settings.batch * settings.context, round(self.seconds, 1),
+            round(self.average, 5), "", "", round(events), round(additions), "",
+            round(schedule(self.step, settings.steps, settings.warm_up), 5),
+        ]  # fmt: skip
+        if evaluation is not None:
+            values[4:9] = [
+                round(evaluation.bits_per_character, 5), round(evaluation.perplexity, 4),
+                round(evaluation.events_per_token), round(evaluation.additions_per_token),
+                round(evaluation.mean_rate, 4),
+            ]  # fmt: skip
+        fresh = self.step <= settings.evaluate_every or not self.log_path.exists()
+        with self.log_path.open("w" if fresh else "a", newline="") as stream:
+            writer = csv.writer(stream)
+            if fresh:
+                writer.writerow(LOG_COLUMNS)
+            writer.writerow(values)
+
+    def _save(self) -> None:
+        content = checkpoint.model_content(self.model, self.vocabulary)
+        checkpoint.save(self.output, content)
+        checkpoint.save(
+            self.resume_path,
+            {
+                **content,
+                "step": self.step,
+                "average": self.average,
+                "seconds": self.seconds,
+                "settings": asdict(self.settings),
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "torch_random": torch.get_rng_state(),
+                "window_random": self.generator.bit_generator.state,
+            },
+        )
+
+    def resume(self) -> None:
+        """Go on from the resume file, on a CPU bit for bit as if never interrupted.
+
+        Raises ``InputError`` where its settings or configuration differ from this run's.
+        """
+        content = checkpoint.load(self.resume_path)
+        mine = {
+            "settings": asdict(self.settings),
+            "configuration": self.model.configuration.to_dict(),
+        }
+        problems = [
+            f"{part}.{name}: stored {content.get(part, {}).get(name)!r}, asked for {value!r}"
+            for part, values in mine.items()
+            for name, value in values.items()
+            if content.get(part, {}).get(name) != value
+        ]
+        if problems:
+            raise InputError(f"{self.resume_path} belongs to another run.", problems)
+        self.model.load_state_dict(content["state_dict"])
+        for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+        self.step, self.average = content["step"], content["average"]
+        self.seconds = content["seconds"]
+        torch.set_rng_state(content["torch_random"])
+        self.generator.bit_generator.state = content["window_random"]
