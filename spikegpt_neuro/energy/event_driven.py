@@ -150,7 +150,12 @@ def _over_time(bill: _Bill, mapping: Mapping | None, timing: Timing | None) -> l
     chips = mapping.chips if mapping is not None else 1
     missing = []
     for category, name, count, event in (
-        ("static", "static_power_per_chip", chips, f"static power of {chips} chips"),
+        (
+            "static",
+            "static_power_per_chip",
+            chips,
+            f"static power of {chips} chip{'s' * (chips > 1)}",
+        ),
         ("host", "host_power", 1, "power of the host"),
     ):
         figure = bill.profile.coefficients.get(name)

@@ -22,7 +22,13 @@ from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
 from spikegpt_neuro.energy.spikes import spike_statement
 from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping import Mapping, Violation, check_rules, map_network
+from spikegpt_neuro.mapping import (
+    Mapping,
+    Violation,
+    check_rules,
+    describes_cores,
+    map_network,
+)
 from spikegpt_neuro.network import Network
 
 ALWAYS_NOT_COUNTED = (
@@ -250,8 +256,7 @@ def build_report(
     """
     checked = check_mode(mode)
     layers = activities(network, counters)
-    describes_cores = "cores_per_chip" in profile.limits
-    if mapping is None and describes_cores:
+    if mapping is None and describes_cores(profile):
         mapping = map_network(network, profile, packing, counters)
     if mapping is not None:
         violations = mapping.violations
@@ -282,7 +287,7 @@ def build_reports(
     reports = []
     for profile in profiles:
         mapping = None
-        if "cores_per_chip" in profile.limits:
+        if describes_cores(profile):
             mapping = map_network(network, profile, packing, counters)
         used = modes if profile.method == "event-driven" else tuple(modes)[:1]
         reports += [

@@ -10,7 +10,7 @@ from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.parts import Energy
 from spikegpt_neuro.hardware_profiles import Figure, Profile
-from spikegpt_neuro.mapping import Mapping, Size
+from spikegpt_neuro.mapping import Capacity, Mapping, Size, Violation
 from spikegpt_neuro.reports.numbers import count, engineering, share
 
 _MOST_ROWS = 12
@@ -191,16 +191,37 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
     lines.append(f"{count(mapping.hops.chip_crossings)} packets a token leave their chip")
     if mapping.traffic.assumed_dense:
         lines.append("no run was given: every value counts as an event")
+    return [packings, stages, chips, _lines("Traffic", lines), _rules(mapping.violations)]
+
+
+def _rules(violations: tuple[Violation, ...]) -> Text:
+    """Broken design rules, a few examples of each."""
+    if not violations:
+        return _lines("All design rules hold", [])
     rules: dict[str, list[str]] = {}
-    for violation in mapping.violations:
+    for violation in violations:
         rules.setdefault(violation.rule, []).append(f"{violation.subject}: {violation.message}")
     broken = []
     for rule, sentences in rules.items():
         broken += [f"{rule}: {sentence}" for sentence in sentences[:_MOST_EXAMPLES]]
         if len(sentences) > _MOST_EXAMPLES:
             broken.append(f"{rule}: {len(sentences) - _MOST_EXAMPLES} more")
-    title = f"Broken design rules ({len(mapping.violations)})" if rules else "All design rules hold"
-    return [packings, stages, chips, _lines("Traffic", lines), _lines(title, broken)]
+    return _lines(f"Broken design rules ({len(violations)})", broken)
+
+
+def capacity_summary(capacity: Capacity) -> list[RenderableType]:
+    """What a network needs of a target whose cores are not described."""
+    table = _table(
+        f"{capacity.profile.name}: capacity of one chip", "amount", "needed", "a chip has", "chips"
+    )
+    for need in capacity.needs:
+        table.add_row(
+            need.what,
+            count(need.needed),
+            "not published" if need.limit is None else count(need.limit),
+            "-" if need.chips is None else str(need.chips),
+        )
+    return [table, _rules(capacity.violations)]
 
 
 def _extent(figure: Figure) -> str:

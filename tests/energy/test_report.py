@@ -167,7 +167,7 @@ def test_events_without_a_price_are_listed_with_their_number(run: Any) -> None:
     listed = {n.what: n.count_per_token for n in report.not_counted}
     assert listed["neuron updates, active"] == report.per_token("active_updates")
     assert listed["packets delivered"] > 0
-    assert {"static power of 1 chips", "power of the host"} <= set(listed)
+    assert {"static power of 1 chip", "power of the host"} <= set(listed)
 
 
 def test_every_profile_and_mode_makes_a_report_that_json_can_hold(run: Any) -> None:
