@@ -213,6 +213,11 @@ class Program:
         offset = self.offsets[name]
         return self.values[:, offset : offset + self.sizes[name]]
 
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Raw counts since the program was compiled: int64 [layers, Count.WIDTH]."""
+        return self._counts.sum(axis=0)
+
     def reset(self) -> None:
         """Return every state to its start. Counts go on."""
         self.state[:] = self._initial_state
@@ -224,7 +229,14 @@ class Program:
 
     def raw_counts(self) -> dict[str, dict[Count, int]]:
         """Raw counts by layer name."""
-        return {
-            layer.name: {column: int(row[column]) for column in Count if column != Count.WIDTH}
-            for layer, row in zip(self.layers, self._counts.sum(axis=0), strict=True)
-        }
+        return name_counts(self.layers, self.counts)
+
+
+def name_counts(
+    layers: Iterable[Layer], counts: npt.NDArray[np.int64]
+) -> dict[str, dict[Count, int]]:
+    """Rows of raw counts [layers, Count.WIDTH] by layer name and column."""
+    return {
+        layer.name: {column: int(row[column]) for column in Count if column != Count.WIDTH}
+        for layer, row in zip(layers, counts, strict=True)
+    }

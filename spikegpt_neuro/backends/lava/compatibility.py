@@ -1,0 +1,75 @@
+"""Import lava-nc and lava-dl on Python 3.10 to 3.13; all their incompatibilities live here."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import logging
+import sys
+import types
+import warnings
+from functools import cache
+from typing import Any
+
+from spikegpt_neuro.errors import Unavailable
+
+INSTALL_ADVICE = (
+    "Run `make setup` in a checkout, or: pip install --no-deps --ignore-requires-python "
+    "lava-nc==0.10.0 lava-dl==0.6.0 (their own pins refuse Python 3.11 and later)."
+)
+_UNHASHABLE_DEFAULT = ("lava.magma.compiler.var_model", "ByteEncoder")
+
+
+@cache
+def prepare_lava() -> None:
+    """Make ``import lava`` work; call it before any lava import.
+
+    lava-nc 0.10.0 uses one dataclass as a default of another's field, which Python 3.11 and later
+    accept only if it is hashable; it is made so while its module is imported. Raises
+    ``Unavailable`` if lava-nc is not installed.
+    """
+    if importlib.util.find_spec("lava") is None or importlib.util.find_spec("lava.magma") is None:
+        raise Unavailable("lava-nc is not installed.", ["import lava.magma"], INSTALL_ADVICE)
+    logging.getLogger("lava").setLevel(logging.ERROR)
+    original = dataclasses.dataclass
+
+    def hashable(cls: Any = None, /, **options: Any) -> Any:
+        if cls is None:
+            return lambda decorated: hashable(decorated, **options)
+        if (cls.__module__, cls.__name__) == _UNHASHABLE_DEFAULT:
+            options["unsafe_hash"] = True
+        return original(cls, **options)
+
+    dataclasses.dataclass = hashable  # type: ignore[assignment]
+    try:
+        importlib.import_module("lava.magma.compiler.var_model")
+    except ImportError as error:
+        raise Unavailable(
+            f"lava-nc is installed but cannot be imported: {error}.", advice=INSTALL_ADVICE
+        ) from error
+    finally:
+        dataclasses.dataclass = original
+
+
+@cache
+def import_lava_dl(module: str) -> Any:
+    """A module of lava-dl, for example ``lava.lib.dl.netx.hdf5``.
+
+    lava-dl's SLAYER imports its object detection package only to offer it, and with it torchvision
+    and OpenCV; an empty module in its place spares both. Raises ``Unavailable``.
+    """
+    prepare_lava()
+    if importlib.util.find_spec("lava.lib") is None or not importlib.util.find_spec("lava.lib.dl"):
+        raise Unavailable("lava-dl is not installed.", ["import lava.lib.dl"], INSTALL_ADVICE)
+    unneeded = "lava.lib.dl.slayer.object_detection"
+    sys.modules.setdefault(unneeded, types.ModuleType(unneeded))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            raise Unavailable(
+                f"lava-dl is installed but {module} cannot be imported: {error}.",
+                advice=INSTALL_ADVICE,
+            ) from error

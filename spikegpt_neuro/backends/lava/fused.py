@@ -1,0 +1,160 @@
+"""The fused granularity: one Lava process a stage, no delay inside a time step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import check_tokens, check_traces
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.backends.counting import named_counters
+from spikegpt_neuro.backends.emulator import warm_up
+from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
+from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER, RESET, Stage
+from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.program import name_counts
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import Network
+
+Int32Array = npt.NDArray[np.int32]
+
+BUFFERED_MESSAGES = 32
+"""Messages a pipe or channel holds."""
+
+
+def stage_messages(network: Network, kept: Iterable[str]) -> list[dict[str, int]]:
+    """Layer values (name to size) that travel from each stage to the next.
+
+    A value travels as far as a later stage reads it; kept values (logits, traces) to the end.
+    """
+    stages = list(network.stages.values())
+    wanted = set(kept)
+    messages = []
+    for i in range(len(stages)):
+        later = {s for stage in stages[i + 1 :] for layer in stage for s in layer.inputs}
+        done = [layer for stage in stages[: i + 1] for layer in stage]
+        messages.append(
+            {x.name: x.output.size for x in done if x.name in wanted or x.name in later}
+        )
+    return messages
+
+
+class FusedSession:
+    """A session whose stages are Lava processes; state lives in them."""
+
+    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+        self._network = network
+        self._traced = check_traces(trace, network)
+        self._logits = network.layers[-1].name
+        self._traces: dict[str, Int32Array] = {}
+        self._tokens_seen = 0
+        warm_up()  # compiled here, before the fork, and not once in every process
+        messages = stage_messages(network, [*self._traced, self._logits])
+        self._injector = Injector(HEADER, BUFFERED_MESSAGES)
+        self._stages: list[Stage] = []
+        receives: dict[str, int] = {}
+        source = self._injector.s_out
+        for layers, sends in zip(network.stages.values(), messages, strict=True):
+            stage = Stage(layers, receives, sends)
+            source.connect(stage.a_in)
+            source, receives = stage.s_out, sends
+            self._stages.append(stage)
+        self._result = messages[-1]
+        self._extractor = Extractor(HEADER + sum(self._result.values()), BUFFERED_MESSAGES)
+        source.connect(self._extractor.a_in)
+        self._graph = SupervisedGraph(self._injector)
+
+    def _exchange(self, commands: Sequence[tuple[int, int]]) -> Int32Array:
+        """Send commands, one a time step, and receive as many messages."""
+        replies = np.empty((len(commands), HEADER + sum(self._result.values())), np.int32)
+        sent = received = 0
+        sender = self._injector.pipe.external_pipe_csp_send_port
+        receiver = self._extractor.pipe.external_pipe_csp_recv_port
+
+        def turn() -> bool:
+            nonlocal sent, received
+            moved = False
+            while sent < len(commands) and sender.probe():
+                sender.send(np.array(commands[sent], np.int32))
+                sent += 1
+                moved = True
+            while received < len(commands) and receiver.probe():
+                replies[received] = receiver.recv()
+                received += 1
+                moved = True
+            return moved
+
+        self._graph.run(len(commands), turn)
+        # the last message may still be on its way through the pipe when the run is over
+        while received < len(commands):
+            if not turn():
+                self._graph.check()
+        return replies
+
+    def _advance(self, tokens: npt.NDArray[np.int64]) -> Int32Array:
+        replies = self._exchange([(ADVANCE, int(token)) for token in tokens])
+        self._tokens_seen += tokens.size
+        offset = HEADER
+        values = {}
+        for name, size in self._result.items():
+            values[name] = replies[:, offset : offset + size]
+            offset += size
+        self._traces = {name: values[name] for name in self._traced}
+        return values[self._logits]
+
+    def step(self, token: int) -> Int32Array:
+        """See ``Session.step``."""
+        return self._advance(check_tokens([token], self._network.info.vocabulary_size))[0]
+
+    def score(self, tokens: Sequence[int]) -> Int32Array:
+        """See ``Session.score``; while one stage computes a token, earlier ones compute the next."""
+        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        if not checked.size:
+            return np.empty((0, self._network.info.vocabulary_size), np.int32)
+        return self._advance(checked)
+
+    def trace(self, name: str) -> Int32Array:
+        """See ``Session.trace``."""
+        if name not in self._traces:
+            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
+        return self._traces[name]
+
+    def reset(self) -> None:
+        """See ``Session.reset``: one time step in which every stage resets its state."""
+        self._exchange([(RESET, 0)])
+
+    def _counts(self) -> list[npt.NDArray[np.int64]]:
+        if self._tokens_seen == 0:
+            return [np.zeros(stage.counts.shape, np.int64) for stage in self._stages]
+        self._graph.check()
+        return [np.asarray(stage.counts.get()).astype(np.int64) for stage in self._stages]
+
+    @property
+    def counters(self) -> Counters:
+        """See ``Session.counters``; read from the processes' variables."""
+        counts = self._counts()
+        raw = name_counts(self._network.layers, np.concatenate(counts))
+        return named_counters(self._network, raw, self._tokens_seen)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the graph's actors."""
+        return self._graph.process_ids
+
+    def close(self) -> None:
+        """See ``Session.close``."""
+        self._graph.close()
+
+    def __enter__(self) -> FusedSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Getting int32 vectors into and out of a running graph."""

@@ -1,0 +1,1 @@
+"""A whole stage of the network (an SRWKV, an SRFFN, ...) as one Lava process."""

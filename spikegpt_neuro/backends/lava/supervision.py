@@ -1,0 +1,181 @@
+"""A Lava run that never hangs: watched, stopped cleanly, and without orphans.
+
+Stock lava-nc hangs when a process model raises, when a process is killed, when a shape is wrong and
+on Ctrl-C. Here the caller never blocks on a pipe: it sends and receives only what the pipes can
+take, and between that looks whether every actor is alive. This uses attributes of lava-nc 0.10.0
+that are not public; they are all in this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+
+from spikegpt_neuro.errors import RunFailed
+
+POLL_SECONDS = 0.0002
+"""Pause of a poll that found nothing to do."""
+LIVENESS_SECONDS = 0.05
+"""How often the actors are looked at while the caller waits."""
+STOP_SECONDS = 2.0
+"""How long a stopped graph may take before its processes are ended by force."""
+_PR_SET_PDEATHSIG = 1
+
+_building = threading.Event()
+
+
+def _die_with_parent() -> None:
+    """In a process forked while a graph is built: be killed when the parent ends, however it ends."""
+    if _building.is_set() and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+os.register_at_fork(after_in_child=_die_with_parent)
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches the whole process group; the actors must leave it to the parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class SupervisedGraph:
+    """A compiled graph of processes with a watched run.
+
+    ``process`` is any process of the connected graph. Raises ``RunFailed`` if it cannot be built.
+    """
+
+    def __init__(self, process: AbstractProcess) -> None:
+        self._process = process
+        self._running = False
+        self._closed = False
+        configuration = Loihi2SimCfg(select_tag="fixed_pt")
+        _building.set()
+        try:
+            with _children_ignore_interrupts():
+                process.create_runtime(run_cfg=configuration)
+        except BaseException as error:
+            self._abort()
+            if isinstance(error, Exception):
+                raise RunFailed(f"the Lava graph could not be built: {error}") from error
+            raise
+        finally:
+            _building.clear()
+        self._configuration = configuration
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the actors."""
+        return [actor.pid for actor in self._actors() if actor.pid]
+
+    def _runtime(self) -> Any:
+        return self._process.runtime
+
+    def _actors(self) -> list[Any]:
+        infrastructure = getattr(self._runtime(), "_messaging_infrastructure", None)
+        return list(infrastructure.actors) if infrastructure is not None else []
+
+    def run(self, steps: int, turn: Callable[[], bool]) -> None:
+        """Run ``steps`` time steps, calling ``turn`` until they are over.
+
+        ``turn`` moves what the pipes can take without blocking and says whether it moved anything.
+        Raises ``RunFailed`` with the actor's traceback if one raises or dies; the graph is closed
+        then, as it is on KeyboardInterrupt and any other exception.
+        """
+        if self._closed:
+            raise RunFailed("this Lava session is closed; open a new one.")
+        try:
+            self._process.run(condition=RunSteps(steps, blocking=False), run_cfg=self._configuration)
+            self._running = True
+            self._watch(turn)
+            self._process.wait()
+            self._running = False
+        except BaseException:
+            self._abort()
+            raise
+
+    def _watch(self, turn: Callable[[], bool]) -> None:
+        responses = self._runtime().service_to_runtime
+        looked = time.monotonic()
+        while True:
+            moved = turn()
+            if not moved and responses[0].probe():
+                while turn():
+                    pass
+                self._raise_if_broken()
+                return
+            now = time.monotonic()
+            if now - looked > LIVENESS_SECONDS:
+                looked = now
+                self._raise_if_broken()
+            if not moved:
+                time.sleep(POLL_SECONDS)
+
+    def _raise_if_broken(self) -> None:
+        for actor in self._actors():
+            failure = actor.exception
+            if failure is not None:
+                error, trace = failure
+                raise RunFailed(f"a Lava process model raised {error!r}:\n{trace}")
+            if not actor.is_alive():
+                raise RunFailed(
+                    f"a Lava process (pid {actor.pid}) died with exit code {actor.exitcode}; "
+                    "it was killed, or ran out of memory."
+                )
+
+    def check(self) -> None:
+        """Raise ``RunFailed`` (and close) if an actor is gone between two runs."""
+        try:
+            if self._closed:
+                raise RunFailed("this Lava session is closed; open a new one.")
+            self._raise_if_broken()
+        except BaseException:
+            self._abort()
+            raise
+
+    def close(self) -> None:
+        """Stop the graph; by force if it does not stop by itself in time."""
+        if self._closed:
+            return
+        stopper = threading.Thread(target=self._process.stop, daemon=True)
+        stopper.start()
+        stopper.join(STOP_SECONDS)
+        if stopper.is_alive():
+            self._abort()
+        self._closed = True
+
+    def _abort(self) -> None:
+        """End every process of the graph by force and free its channels."""
+        self._closed = True
+        runtime = self._runtime()
+        if runtime is None:
+            return
+        for actor in self._actors():
+            with contextlib.suppress(ValueError):  # already joined and closed
+                actor.kill()
+        for actor in self._actors():
+            with contextlib.suppress(ValueError):
+                actor.join()
+        runtime._is_started = runtime._is_running = False
+        runtime.join()
+        infrastructure = getattr(runtime, "_messaging_infrastructure", None)
+        if infrastructure is not None and infrastructure.smm is not None:
+            infrastructure.smm.shutdown()
