@@ -172,3 +172,14 @@ def test_every_name_of_the_schema_is_described() -> None:
         assert description
     assert all(len(row) == 3 for row in CURVES.values())
     assert all(FEATURES.values())
+
+
+def test_the_documentation_names_every_key_of_the_schema() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text("utf-8")
+    prefixes = ("elementwise_", "weights_per_core_")  # listed once, with their endings
+    for name in (*COEFFICIENTS, *CURVES, *LIMITS, *FEATURES):
+        if name.endswith("_time") and name != "barrier_time":
+            continue  # "times of the same events with the suffix _time"
+        assert name in page or (name.startswith(prefixes) and f"_{name.split('_')[-1]}" in page)
+    for name in list_profiles():
+        assert f"`{name}`" in page, name
