@@ -109,7 +109,10 @@ class LazyTensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose names, shapes and types were checked; its values are read on demand."""
+    """A checkpoint whose names, shapes and types were checked; its values are read on demand.
+
+    ``configuration`` and ``vocabulary`` (JSON text) are there in files of this project's own format.
+    """
 
     path: Path
     format: str
@@ -117,6 +120,7 @@ class Checkpoint:
     tensors: LazyTensors
     dtypes: tuple[str, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: str = ""
     notes: tuple[str, ...] = ()
 
     def array(self, name: str) -> npt.NDArray[np.float32]:
@@ -173,7 +177,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     dtypes = tuple(sorted({stored.dtype for stored in file.tensors.values()}))
     return Checkpoint(
         path, file.kind, architecture, LazyTensors(file.tensors, shapes), dtypes,
-        dict(file.configuration), file.notes,
+        dict(file.configuration), file.vocabulary, file.notes,
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class TensorFile:
     kind: str
     tensors: Mapping[str, StoredTensor]
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: str = ""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -167,8 +168,10 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     """Take the state dict out of ``content``; ``records`` are the sizes of an archive's records."""
     notes: list[str] = []
     configuration: Mapping[str, Any] = {}
+    vocabulary = ""
     if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
         configuration = content.get("configuration", {})
+        vocabulary = str(content.get("vocabulary", ""))
         content = content.get("state_dict")
         if not isinstance(configuration, Mapping) or not isinstance(content, Mapping):
             raise InputError(
@@ -200,7 +203,9 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
         problems += _storage_problems(content.values(), records)
     stripped, prefix_notes = _without_prefix(tensors)
     kind = "torch" if records else "torch-legacy"
-    return TensorFile(kind, stripped, configuration, tuple(problems), (*notes, *prefix_notes))
+    return TensorFile(
+        kind, stripped, configuration, vocabulary, tuple(problems), (*notes, *prefix_notes)
+    )
 
 
 def _unwrap(content: Any, notes: list[str]) -> Any:

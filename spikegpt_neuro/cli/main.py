@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from spikegpt_neuro.cli import doctor
+from spikegpt_neuro.cli import (
+    doctor,
+    energy,
+    export,
+    inspect,
+    map,
+    profiles,
+    score,
+    simulate,
+    verify,
+)
 from spikegpt_neuro.errors import SpikeGPTNeuroError
 from spikegpt_neuro.version import __version__
 
@@ -21,6 +31,14 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a check did not hold or a run broke off, 2 your input, "
     "3 something is missing on this machine, 130 interrupted.",
 )
+app.command("export")(export.export)
+app.command("inspect")(inspect.inspect)
+app.command("simulate")(simulate.simulate)
+app.command("score")(score.score)
+app.command("verify")(verify.verify)
+app.command("energy")(energy.energy)
+app.command("map")(map.map_network)
+app.command("profiles")(profiles.profiles)
 app.command("doctor")(doctor.doctor)
 
 

@@ -331,10 +331,15 @@ def test_entries_that_are_no_plain_tensors(tmp_path: Path, value: object) -> Non
 def test_the_spike_driven_layout_is_checked_against_its_configuration(tmp_path: Path) -> None:
     configuration = SpikeGPTConfiguration("spike-driven", 2, 8, 11, norm="batch")
     tensors = SpikeGPT(configuration).state_dict()
-    content = {"format": "spikegpt-neuro", "configuration": configuration.to_dict()}
+    content: dict[str, object] = {
+        "format": "spikegpt-neuro",
+        "configuration": configuration.to_dict(),
+        "vocabulary": '{"0": "a"}',
+    }
     path = saved(tmp_path / "model.pth", {**content, "state_dict": tensors})
     checkpoint = read_checkpoint(path)
     assert checkpoint.architecture.layout == "spike-driven"
+    assert checkpoint.vocabulary == '{"0": "a"}'
     for name, tensor in tensors.items():
         assert torch.equal(checkpoint.tensors[name], tensor.to(torch.float32))
     tensors.pop("ln_out.bias")

@@ -1,0 +1,105 @@
+"""``energy``: joules and seconds a token, from counted events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spikegpt_neuro.cli.inputs import (
+    BackendOption,
+    NetworkArgument,
+    PackingOption,
+    VocabularyOption,
+    check_available,
+    check_free,
+    text_tokens,
+)
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.errors import InputError
+
+_WRITERS = (".html", ".json", ".csv")
+
+
+def energy(
+    network: NetworkArgument,
+    text: Annotated[Path, typer.Option(metavar="FILE", help="Text to run while counting.")],
+    tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of the text to run. Default: all.")
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Hardware target, by name or as a .toml file; may be repeated. The first one with "
+            "energies gives the single figure. See `profiles`."
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["both", "pipelined", "fall-through"],
+        typer.Option(
+            help="Pipelined: a token enters every step, as in scoring. Fall-through: one token "
+            "passes all layers before the next, as in generation."
+        ),
+    ] = "both",
+    packing: PackingOption = "middle",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Also write a report: .html, .json, or .csv (layers)."
+        ),
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Show every part, coefficient and source.")
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite the report.")] = False,
+    vocab: VocabularyOption = None,
+    backend: BackendOption = "emulator",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Count every event of a run and price it for hardware targets.
+
+    Figures are estimates from exact counts and published coefficients, never measurements; each
+    coefficient has a source and a status, and what is not counted is listed.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    if report is not None:
+        if report.suffix not in _WRITERS:
+            raise InputError(f"{report}: a report ends in {', '.join(_WRITERS)}.")
+        check_free(report, force=force)
+    from spikegpt_neuro.backends import get_backend
+    from spikegpt_neuro.energy import build_study, run_text
+    from spikegpt_neuro.energy.study import DEFAULT_PROFILES
+    from spikegpt_neuro.energy.timing import MODES
+    from spikegpt_neuro.hardware_profiles import load_profile
+    from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.reports.terminal import study_summary
+
+    profiles = [load_profile(name) for name in profile or DEFAULT_PROFILES]
+    check_available([backend])
+    value = read_network(network)
+    ids = text_tokens(value, vocab, text, tokens)
+    with output.progress("counting") as progress:
+        run = run_text(get_backend(backend), value, ids, progress=progress)
+    study = build_study(
+        value, run, profiles, text=text.name, modes=MODES if mode == "both" else (mode,),
+        packing=packing,
+    )  # fmt: skip
+    if report is not None:
+        from spikegpt_neuro.network.atomic import replaced_file
+        from spikegpt_neuro.reports.html import html_page
+        from spikegpt_neuro.reports.tabular import as_json as json_text
+        from spikegpt_neuro.reports.tabular import layers_csv
+        from spikegpt_neuro.version import __version__
+
+        if report.suffix == ".html":
+            content = html_page(study, version=__version__)
+        elif report.suffix == ".json":
+            content = json_text(study.to_dict())
+        else:
+            content = layers_csv(study)
+        with replaced_file(report) as stream:
+            stream.write(content.encode("utf-8"))
+        output.note(f"report written to {report}")
+    output.result(study.to_dict() if as_json else None, *study_summary(study, details=details))

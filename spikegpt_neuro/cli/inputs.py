@@ -1,0 +1,95 @@
+"""Options and inputs that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spikegpt_neuro.errors import InputError
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.vocabulary import Vocabulary
+
+NetworkArgument = Annotated[
+    Path, typer.Argument(metavar="NET", help="A network written by `spikegpt-neuro export`.")
+]
+VocabularyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocab",
+        metavar="FILE",
+        help="Vocabulary file, if NET holds none: SpikeGPT's JSON, or a Hugging Face "
+        "tokenizer.json.",
+    ),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        "--backend", help="What executes the network: emulator, lava, loihi2, or an installed one."
+    ),
+]
+PackingOption = Annotated[
+    str, typer.Option("--packing", help="How densely cores are filled, see `map --help`.")
+]
+
+
+def vocabulary_of(network: Network, path: Path | None) -> Vocabulary:
+    """The vocabulary given, or the one the network holds; checked against its size."""
+    from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
+
+    if path is not None:
+        vocabulary = read_vocabulary(path)
+    elif network.vocabulary:
+        vocabulary = parse_vocabulary(network.vocabulary, "the network's vocabulary")
+    else:
+        raise InputError(
+            "The network holds no vocabulary, so text means nothing to it.",
+            advice="Give --vocab FILE, or export again with --vocab.",
+        )
+    vocabulary.check_size(network.info.vocabulary_size)
+    return vocabulary
+
+
+def text_tokens(
+    network: Network, vocabulary: Path | None, text: Path, limit: int | None = None
+) -> list[int]:
+    """Tokens of a text file, the first ``limit`` of them."""
+    from spikegpt_neuro.texts import read_text
+
+    if limit is not None and limit < 1:
+        raise InputError(f"--tokens {limit}: use at least 1.")
+    tokens = vocabulary_of(network, vocabulary).encode(read_text(text))
+    return tokens[:limit].tolist()
+
+
+def listed_tokens(text: str) -> list[int]:
+    """Token ids of ``1,2,3``."""
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(f"--prompt-tokens {text!r}: token ids must be numbers: {error}") from error
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse to overwrite a file unless told to."""
+    if path.exists() and not force:
+        raise InputError(f"{path} exists.", advice="Name another file, or use --force.")
+
+
+def check_available(names: Sequence[str]) -> None:
+    """Raise Unavailable, with everything probed, if a backend cannot run here."""
+    from spikegpt_neuro.backends import get_backend
+    from spikegpt_neuro.errors import Unavailable
+
+    for name in names:
+        found = get_backend(name).available()
+        if not found.ok:
+            missing = [f"missing: {item}" for item in found.missing]
+            raise Unavailable(
+                f"The backend {name} cannot run on this machine.",
+                [*found.probed, *missing], found.advice,
+            )  # fmt: skip

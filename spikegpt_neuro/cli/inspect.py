@@ -1,0 +1,91 @@
+"""``inspect``: what a network file holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_free
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.network.layers import Layer
+
+
+def _layer_values(layer: Layer) -> dict[str, Any]:
+    """A layer as plain values: ports, arrays with their sizes, scalars."""
+    arrays = {
+        name: {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": int(array.nbytes)}
+        for name in layer.array_specs()
+        for array in [getattr(layer, name)]
+    }
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "stage": layer.stage,
+        "inputs": list(layer.inputs),
+        "output": asdict(layer.output),
+        "arrays": arrays,
+        "scalars": {name: getattr(layer, name) for name in layer.scalar_ranges()},
+        "bytes": sum(array["bytes"] for array in arrays.values()),
+        "state_words": layer.state_words,
+    }
+
+
+def inspect(
+    network: NetworkArgument,
+    layers: Annotated[bool, typer.Option("--layers", help="List every layer.")] = False,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Also draw the layers and their connections."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite the drawing.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what a network file holds: its origin, stages, layers, bits, scales and sizes.
+
+    Reading checks the whole file; anything wrong with it is listed.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    from spikegpt_neuro.network.file import read_network
+
+    value = read_network(network)
+    if graph is not None:
+        check_free(graph, force=force)
+        from spikegpt_neuro.network.drawing import draw_network
+
+        graph.write_text(draw_network(value), encoding="utf-8")
+    info = value.info
+    found = [_layer_values(layer) for layer in value.layers]
+    stages = table("stage", ">layers", ">weights", ">bytes", ">state words")
+    for name, members in value.stages.items():
+        parts = [layer for layer in found if layer["stage"] == name]
+        weights = sum(m.weight.size for m in members if m.kind == "dense")
+        stages.add_row(
+            name, str(len(members)), f"{weights:,}", f"{sum(p['bytes'] for p in parts):,}",
+            f"{sum(p['state_words'] for p in parts):,}",
+        )  # fmt: skip
+    every = table("layer", "kind", ">size", "payload", ">bits", ">scale", "inputs")
+    for layer in found:
+        port = layer["output"]
+        every.add_row(
+            layer["name"], layer["kind"], str(port["size"]), port["payload"], str(port["bits"]),
+            f"{port['scale']:.3g}", ", ".join(layer["inputs"]),
+        )  # fmt: skip
+    source = [f"{key}: {item}" for key, item in info.source.items() if not isinstance(item, dict)]
+    settings = [f"{key}: {item}" for key, item in info.quantisation.items() if key != "notes"]
+    notes = [f"note: {note}" for note in info.quantisation.get("notes", [])]
+    output.result(
+        {
+            "path": str(network), "bytes": network.stat().st_size, "info": asdict(info),
+            "logit_scale": value.logit_scale, "has_vocabulary": bool(value.vocabulary),
+            "layers": found,
+        },
+        f"{network}: {info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, "
+        f"vocabulary {info.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}",
+        *source, *settings, *notes, "", every if layers else stages,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""``map``: a network on cores and chips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikegpt_neuro.cli.inputs import NetworkArgument, VocabularyOption, text_tokens
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+
+
+def map_network(
+    network: NetworkArgument,
+    profile: Annotated[
+        str, typer.Option(help="Hardware target, by name or as a .toml file; see `profiles`.")
+    ] = "loihi2",
+    packing: Annotated[
+        str, typer.Option(help="How densely cores are filled: the summary compares all packings.")
+    ] = "middle",
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weigh traffic by the events of this text. Default: every value is an event.",
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of the text to run.")] = 1024,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 if a design rule is broken.")
+    ] = False,
+    vocab: VocabularyOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Map a network onto the cores and chips of a target; check its design rules.
+
+    Shows cores, chips, how full they are, which design rules are broken, and the traffic between
+    cores.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    from spikegpt_neuro.hardware_profiles import load_profile
+    from spikegpt_neuro.mapping import map_network as place
+    from spikegpt_neuro.mapping import sizes
+    from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.reports.tabular import mapping_dict
+    from spikegpt_neuro.reports.terminal import mapping_summary
+
+    target = load_profile(profile)
+    value = read_network(network)
+    counters = None
+    if text is not None:
+        from spikegpt_neuro.backends.emulator import Emulator
+        from spikegpt_neuro.energy import run_text
+
+        ids = text_tokens(value, vocab, text, tokens)
+        with output.progress("counting") as progress:
+            counters = run_text(Emulator(), value, ids, progress=progress).counters
+    mapping = place(value, target, packing, counters)
+    compared = sizes(value, target)
+    output.result(mapping_dict(mapping, compared), *mapping_summary(mapping, compared))
+    if strict and mapping.violations:
+        raise typer.Exit(1)

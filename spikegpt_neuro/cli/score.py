@@ -1,0 +1,108 @@
+"""``score``: how well a network predicts a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikegpt_neuro.cli.inputs import (
+    BackendOption,
+    NetworkArgument,
+    VocabularyOption,
+    check_available,
+    vocabulary_of,
+)
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+
+
+def score(
+    network: NetworkArgument,
+    text: Annotated[Path, typer.Argument(metavar="TEXT", help="A UTF-8 file; - reads stdin.")],
+    context: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Start afresh every N tokens. Default: the state is carried on through the text.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="Predict only the first N tokens.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT", help="Score this float checkpoint too, and show the difference."
+        ),
+    ] = None,
+    vocab: VocabularyOption = None,
+    backend: BackendOption = "emulator",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a text: bits per character, bits per token, perplexity.
+
+    Every token predicts the next one; the figure is the mean of -log2 p. Lower is better: 8 bits is
+    no knowledge of bytes, English text scores about 1 to 2 bits a character with small models.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    from spikegpt_neuro.backends import get_backend
+    from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.scoring import score_tokens
+    from spikegpt_neuro.texts import read_text
+
+    check_available([backend])
+    value = read_network(network)
+    vocabulary = vocabulary_of(value, vocab)
+    array = vocabulary.encode(read_text(text))
+    characters = len if vocabulary.kind == "characters" else vocabulary.count_characters
+    watch = Stopwatch()
+    with output.progress("scoring") as progress, get_backend(backend).open(value) as session:
+        scoring = score_tokens(
+            session, array, logit_scale=value.logit_scale,
+            vocabulary_size=value.info.vocabulary_size, context=context, limit=tokens,
+            characters=characters, progress=progress,
+        )  # fmt: skip
+        overflows = session.counters.total("overflows")
+    seconds = watch.seconds
+    result = {
+        "bits_per_character": scoring.bits_per_character,
+        "bits_per_token": scoring.bits_per_token,
+        "perplexity": scoring.perplexity,
+        "tokens": scoring.tokens,
+        "characters": scoring.characters,
+        "context": context,
+        "windows": len(scoring.window_bits),
+        "backend": backend,
+        "overflows": overflows,
+        "seconds": seconds,
+        "tokens_per_second": scoring.tokens / seconds,
+    }
+    windows = f"{len(scoring.window_bits)} windows of {context}" if context else "state carried on"
+    lines = [
+        f"{scoring.bits_per_character:.4f} bits per character (perplexity per token "
+        f"{scoring.perplexity:.3f}) over {scoring.tokens:,} tokens, {windows}; "
+        f"{result['tokens_per_second']:,.0f} tokens/s on {backend}",
+    ]
+    if overflows:
+        lines.append(f"{overflows:,} accumulators exceeded the declared width")
+    if against is not None:
+        from spikegpt_neuro.converters.float_model import float_scoring, load_float_model
+
+        with output.progress("float model") as progress:
+            reference = float_scoring(
+                load_float_model(against, value), array, context=context, limit=tokens,
+                characters=characters, progress=progress,
+            )  # fmt: skip
+        difference = scoring.bits_per_character - reference.bits_per_character
+        result["against"] = {
+            "checkpoint": str(against),
+            "bits_per_character": reference.bits_per_character,
+            "difference_bits_per_character": difference,
+        }
+        lines.append(
+            f"{reference.bits_per_character:.4f} bits per character for the float checkpoint; the "
+            f"integer network is {difference:+.4f}"
+        )
+    output.result(result, *lines)

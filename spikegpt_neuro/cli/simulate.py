@@ -1,0 +1,220 @@
+"""``simulate``: generate text."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikegpt_neuro.cli.inputs import (
+    BackendOption,
+    NetworkArgument,
+    VocabularyOption,
+    check_available,
+    listed_tokens,
+    vocabulary_of,
+)
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.errors import InputError
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.generation import SavedState
+    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.sampling import SamplingSettings
+    from spikegpt_neuro.vocabulary import Vocabulary
+
+
+def simulate(
+    network: NetworkArgument,
+    prompt: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="Token ids to go on from, without a text.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to generate.")] = 100,
+    temperature: Annotated[
+        float,
+        typer.Option(help="0: always the most probable token, the same everywhere. 1: as trained."),
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(help="Choose among the most probable tokens that reach this share.")
+    ] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Choose among that many tokens at most; 0: all.")] = 0,
+    presence_penalty: Annotated[
+        float, typer.Option(help="Subtracted from the logit of every token generated before.")
+    ] = 0.0,
+    frequency_penalty: Annotated[
+        float, typer.Option(help="Subtracted from a token's logit for each time it was generated.")
+    ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the random choices; 0 if none is given and none is in --state."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Go on from the state in FILE if it exists, and save the state there at the end "
+            "(emulator only).",
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Write the integers of every layer, for each prompt and generated token.",
+        ),
+    ] = None,
+    vocab: VocabularyOption = None,
+    backend: BackendOption = "emulator",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Generate text, token by token, as it appears.
+
+    Without --temperature the choice is greedy and exact: the same tokens on every backend and
+    machine.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.sampling import SamplingSettings
+
+    settings = SamplingSettings(
+        temperature, top_p, top_k, presence_penalty, frequency_penalty, seed or 0
+    )
+    if tokens < 0:
+        raise InputError(f"--tokens {tokens}: generate 0 or more.")
+    if prompt is not None and prompt_tokens is not None:
+        raise InputError("give either --prompt or --prompt-tokens.")
+    if state is not None and backend != "emulator":
+        raise InputError("--state is for the emulator only.")
+    value = read_network(network)
+    vocabulary = None
+    if prompt is not None or value.vocabulary or vocab is not None:
+        vocabulary = vocabulary_of(value, vocab)
+    ids = listed_tokens(prompt_tokens) if prompt_tokens is not None else []
+    if prompt is not None and vocabulary is not None:
+        ids = vocabulary.encode(prompt).tolist()
+    check_available([backend])
+    run = _Run(output, value, vocabulary, settings, trace, state, keep_random=seed is None)
+    result = run.run(backend, ids, tokens)
+    if as_json:
+        output.result(result)
+    else:
+        output.note(
+            f"[{len(result['token_ids'])} tokens, {result['tokens_per_second']:,.1f} tokens/s on "
+            f"{backend}]"
+        )
+
+
+class _Run:
+    """One generation: prompt, tokens, and the files written at its end."""
+
+    def __init__(
+        self, output: Output, network: Network, vocabulary: Vocabulary | None,
+        settings: SamplingSettings, trace: Path | None, state: Path | None, *, keep_random: bool,
+    ) -> None:  # fmt: skip
+        from spikegpt_neuro.sampling import Sampler
+
+        self._output = output
+        self._network = network
+        self._vocabulary = vocabulary
+        size = vocabulary.size if vocabulary is not None else network.info.vocabulary_size
+        self._sampler = Sampler(settings, network.logit_scale, size)
+        self._keep_random = keep_random
+        self._trace = trace
+        self._traces: dict[str, list[Any]] = {}
+        self._state = state
+
+    def run(self, backend: str, prompt: list[int], count: int) -> dict[str, Any]:
+        """Generate; text appears on standard output on the way, unless the result is JSON."""
+        from spikegpt_neuro.backends import get_backend
+        from spikegpt_neuro.generation import generate, load_state, network_digest, read_prompt
+
+        saved = None
+        if self._state is not None and self._state.exists():
+            saved = load_state(self._state, self._network)
+        traced = [layer.name for layer in self._network.layers] if self._trace else []
+        stream = self._vocabulary.stream() if self._vocabulary is not None else None
+        generated: list[int] = []
+        pieces: list[bytes] = []
+        with get_backend(backend).open(self._network, trace=traced) as session:
+            if saved is not None:
+                self._resume(session, saved)
+            if prompt or saved is None:
+                logits = read_prompt(session, prompt)
+                self._keep(session)
+            else:
+                logits = saved.logits
+            watch = Stopwatch()
+            interrupted = False
+            try:
+                for token, after in generate(session, logits, self._sampler, count):
+                    logits = after
+                    generated.append(token)
+                    self._keep(session)
+                    piece = stream.push(token) if stream is not None else f"{token} ".encode()
+                    pieces.append(piece)
+                    self._write(piece)
+            except KeyboardInterrupt:
+                interrupted = True
+            seconds = watch.seconds
+            pieces.append(stream.finish() if stream is not None else b"")
+            self._write(pieces[-1] + b"\n")
+            if self._state is not None:
+                seen = (saved.tokens_seen if saved else 0) + len(prompt) + len(generated)
+                self._save(session, logits, network_digest(self._network), seen)
+        self._write_trace()
+        if interrupted:
+            raise KeyboardInterrupt
+        text = b"".join(pieces).decode("utf-8", "replace")
+        return {
+            "text": text if stream is not None else None,
+            "token_ids": generated,
+            "prompt_tokens": len(prompt),
+            "tokens_per_second": len(generated) / seconds if generated else 0.0,
+            "seconds": seconds,
+            "backend": backend,
+            "resumed": saved is not None,
+        }
+
+    def _write(self, piece: bytes) -> None:
+        if not self._output.as_json:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+    def _resume(self, session: Any, saved: SavedState) -> None:
+        session.state = saved.state
+        sampler = dict(saved.sampler)
+        if not self._keep_random:
+            sampler["random"] = self._sampler.state["random"]
+        self._sampler.state = sampler
+
+    def _save(self, session: Any, logits: Any, digest: str, seen: int) -> None:
+        from spikegpt_neuro.generation import SavedState, save_state
+
+        assert self._state is not None
+        save_state(
+            self._state, SavedState(digest, session.state, logits, self._sampler.state, seen)
+        )
+
+    def _keep(self, session: Any) -> None:
+        """Collect the integers of the last tokens; a layer the backend cannot show is left out."""
+        if self._trace is None:
+            return
+        for layer in self._network.layers:
+            with suppress(InputError):
+                self._traces.setdefault(layer.name, []).append(session.trace(layer.name))
+
+    def _write_trace(self) -> None:
+        if self._trace is None:
+            return
+        import numpy as np
+
+        from spikegpt_neuro.network.atomic import replaced_file
+
+        arrays = {name: np.concatenate(parts) for name, parts in self._traces.items()}
+        with replaced_file(self._trace) as stream:
+            np.savez_compressed(stream, **arrays)

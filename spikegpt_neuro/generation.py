@@ -1,0 +1,107 @@
+"""Generating text, and setting it aside to go on later with exactly the same integers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.sampling import Sampler
+
+Int32Array = npt.NDArray[np.int32]
+_LARGEST_STATE_FILE = 1 << 30
+
+
+def read_prompt(session: Session, tokens: Sequence[int], piece: int = 256) -> Int32Array:
+    """Advance by known tokens; the logits after the last, int32 [vocabulary]."""
+    if not tokens:
+        raise InputError(
+            "there is nothing to go on from: the prompt has no tokens.",
+            advice="Give --prompt or --prompt-tokens, or a --state saved before.",
+        )
+    for begin in range(0, len(tokens), piece):
+        logits = session.score(tokens[begin : begin + piece])
+    return logits[-1].copy()
+
+
+def generate(
+    session: Session, logits: Int32Array, sampler: Sampler, count: int
+) -> Iterator[tuple[int, Int32Array]]:
+    """Choose ``count`` tokens, each fed back; yields a token and the logits after it."""
+    for _ in range(count):
+        token = sampler.choose(logits)
+        logits = session.step(token)
+        yield token, logits
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A generation set aside: recurrent state, logits after the last token, sampler's memory."""
+
+    network_sha256: str
+    state: Int32Array
+    logits: Int32Array
+    sampler: dict[str, Any]
+    tokens_seen: int
+
+
+def network_digest(network: Network) -> str:
+    """Identifies a network by everything that decides its integers, weights by their first rows."""
+    digest = hashlib.sha256()
+    for layer in network.layers:
+        digest.update(repr((layer.name, layer.kind, layer.inputs, layer.output)).encode())
+        for name in layer.array_specs():
+            array = getattr(layer, name)
+            digest.update(repr((name, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array.reshape(-1)[:4096]).tobytes())
+    return digest.hexdigest()
+
+
+def save_state(path: str | Path, saved: SavedState) -> None:
+    """Write a state file (numpy .npz) atomically."""
+    meta = {
+        "network_sha256": saved.network_sha256,
+        "sampler": saved.sampler,
+        "tokens_seen": saved.tokens_seen,
+    }
+    text = np.frombuffer(json.dumps(meta).encode("utf-8"), np.uint8)
+    with replaced_file(Path(path)) as stream:
+        np.savez(stream, state=saved.state, logits=saved.logits, meta=text)
+
+
+def load_state(path: str | Path, network: Network) -> SavedState:
+    """Read what ``save_state`` wrote. Raises InputError if it does not belong to ``network``."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file.")
+    if path.stat().st_size > _LARGEST_STATE_FILE:
+        raise InputError(f"{path} is too large to be a state file.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(bytes(file["meta"]).decode("utf-8"))
+            state, logits = file["state"], file["logits"]
+            saved = SavedState(
+                str(meta["network_sha256"]), state, logits, dict(meta["sampler"]),
+                int(meta["tokens_seen"]),
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a state file: {error}") from error
+    if saved.network_sha256 != network_digest(network):
+        raise InputError(
+            f"{path} was saved from another network.",
+            advice="Use the model.net it was saved with.",
+        )
+    if logits.shape != (network.info.vocabulary_size,) or logits.dtype != np.int32:
+        raise InputError(f"{path} holds logits {logits.dtype} {logits.shape}, which do not fit.")
+    return saved

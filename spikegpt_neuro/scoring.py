@@ -1,0 +1,116 @@
+"""How well a network predicts a text: bits per character and perplexity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.errors import InputError
+
+PIECE = 256
+"""Tokens scored at a time, fewer for large vocabularies."""
+_LARGEST_LOGITS = 1 << 23
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Total bits of each window: ``-log2 p`` summed over its predictions.
+
+    ``tokens`` predictions were made of ``characters`` characters. ``context`` None: one window, the
+    state carried on through the whole text.
+    """
+
+    window_bits: tuple[float, ...]
+    tokens: int
+    characters: int
+    context: int | None
+
+    @property
+    def bits_per_token(self) -> float:
+        """Mean bits a prediction."""
+        return math.fsum(self.window_bits) / self.tokens
+
+    @property
+    def bits_per_character(self) -> float:
+        """Total bits by the number of characters predicted."""
+        return math.fsum(self.window_bits) / self.characters
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the power of the bits a token."""
+        return 2.0**self.bits_per_token
+
+
+def prediction_bits(
+    logits: npt.NDArray[np.int32], targets: npt.NDArray[np.int64], logit_scale: float
+) -> npt.NDArray[np.float64]:
+    """``-log2 softmax(logits * logit_scale)[target]`` in float64.
+
+    Logits int32 [T, vocabulary], targets [T]; result float64 [T].
+    """
+    real = logits.astype(np.float64)
+    real -= real.max(axis=1, keepdims=True)  # exact: differences of integers below 2**53
+    real *= logit_scale
+    chosen = real[np.arange(targets.size), targets]
+    np.exp(real, out=real)
+    return (np.log(real.sum(axis=1)) - chosen) / math.log(2.0)
+
+
+def prediction_windows(tokens: int, context: int | None, limit: int | None) -> list[range]:
+    """Positions of the inputs of each window; position i predicts token i + 1.
+
+    Windows begin at multiples of ``context``; the last may be shorter. ``limit``: number of
+    predictions at most. Raises InputError where nothing can be predicted.
+    """
+    predictions = tokens - 1
+    if predictions < 1:
+        raise InputError(f"a text of {tokens} tokens holds nothing to predict; give at least 2.")
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"--tokens {limit}: score at least 1 prediction.")
+        predictions = min(predictions, limit)
+    if context is None:
+        return [range(predictions)]
+    if context < 1:
+        raise InputError(f"--context {context}: a window has at least 1 token.")
+    return [
+        range(begin, min(begin + context, predictions)) for begin in range(0, predictions, context)
+    ]
+
+
+def score_tokens(
+    session: Session,
+    tokens: Sequence[int] | npt.NDArray[np.int64],
+    *,
+    logit_scale: float,
+    vocabulary_size: int,
+    context: int | None = None,
+    limit: int | None = None,
+    characters: Callable[[npt.NDArray[np.int64]], int] = len,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scoring:
+    """Score a text on a backend's session.
+
+    ``context`` N: the state is reset at the start of each window of N tokens; None: carried on from
+    the first token to the last. ``characters`` counts the characters of the tokens predicted.
+    """
+    array = np.asarray(tokens, np.int64)
+    windows = prediction_windows(array.size, context, limit)
+    total = windows[-1].stop
+    piece = max(1, min(PIECE, _LARGEST_LOGITS // vocabulary_size))
+    bits = []
+    for window in windows:
+        session.reset()
+        found = []
+        for begin in range(window.start, window.stop, piece):
+            end = min(begin + piece, window.stop)
+            logits = session.score(array[begin:end].tolist())
+            found.extend(prediction_bits(logits, array[begin + 1 : end + 1], logit_scale).tolist())
+            progress(end, total)
+        bits.append(math.fsum(found))
+    return Scoring(tuple(bits), total, characters(array[1 : total + 1]), context)
