@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
@@ -16,15 +19,49 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 llvm.set_option("", "-vectorizer-maximize-bandwidth")
 
 
+def _cache_folder() -> str:
+    """Folder of compiled kernels, named after the sources they were compiled from.
+
+    numba recompiles a function when its own file changes, but not when a function it calls does:
+    a changed operation would go on being executed in its old form. Honours ``NUMBA_CACHE_DIR``;
+    otherwise beside the sources, or in the user's cache folder where those cannot be written.
+    """
+    sources = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sorted(sources.glob("*.py")):
+        digest.update(source.read_bytes())
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        root = Path(given)
+    elif os.access(sources, os.W_OK):
+        root = sources / "__pycache__"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spikegpt-neuro"
+    return str(root / f"kernels-{digest.hexdigest()}")
+
+
+CACHE_FOLDER = _cache_folder()
+
+
+def _compile(function: _Function, **options: Any) -> _Function:
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = CACHE_FOLDER  # read while the decorator runs
+    try:
+        return numba.njit(cache=True, nogil=True, **options)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
 def kernel(function: _Function) -> _Function:
     """Compile ``function`` to machine code on first call and keep it in numba's cache.
 
     Bounds are not checked inside a kernel: callers validate shapes when a program is compiled.
     The GIL is released so that sessions can run in threads.
     """
-    return numba.njit(cache=True, nogil=True, boundscheck=False)(function)  # type: ignore[no-any-return]
+    return _compile(function, boundscheck=False)
 
 
 def inline_kernel(function: _Function) -> _Function:
     """Compile a scalar operation so that LLVM inlines it into the loops that call it."""
-    return numba.njit(cache=True, nogil=True, inline="never", forceinline=True)(function)  # type: ignore[no-any-return]
+    return _compile(function, inline="never", forceinline=True)

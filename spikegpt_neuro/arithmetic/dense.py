@@ -4,6 +4,9 @@
 ``max_row sum |w| * max |x| < 2**31`` is checked when a network is built (network/layers.py).
 """
 
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment,call-arg,return-value,unreachable"
+
 from __future__ import annotations
 
 import numpy as np
@@ -77,7 +80,7 @@ def _dense_tiles(weight: np.ndarray, x: np.ndarray, result: np.ndarray) -> None:
 
 @kernel
 def gather_active(x: np.ndarray, active: np.ndarray) -> int:
-    """Write the indices of the non-zero elements of ``x`` to ``active`` (int32 [n + 1]); how many."""
+    """Write the indices of the non-zero ``x`` to ``active`` (int32 [n + 1]); returns how many."""
     found = 0
     for k in range(x.size):
         active[found] = k

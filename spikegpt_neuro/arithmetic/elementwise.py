@@ -5,6 +5,9 @@ Common conventions: vectors are int32 of shape [n]; ``multiplier`` (15-bit manti
 [2] and receives neurons with non-zero input and results clipped to the output's range.
 """
 
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment"
+
 from __future__ import annotations
 
 import numpy as np
@@ -77,10 +80,8 @@ def layer_norm(
         squares += d * d
     # squares = mantissa * 4**half_power with the mantissa in [2**30, 2**32)
     half_power = (bit_length(squares) - 31) >> 1
-    if half_power >= 0:
-        mantissa = squares >> (2 * half_power)
-    else:
-        mantissa = squares << (-2 * half_power)
+    down, up = max(2 * half_power, 0), max(-2 * half_power, 0)
+    mantissa = (squares >> down) << up
     root = reciprocal_square_root(mantissa)
     drop = half_power + 31 - NORMALISED_BITS
     active = 0

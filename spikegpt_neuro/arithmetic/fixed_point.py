@@ -3,6 +3,9 @@
 That is the instruction mix a neuron's microcode has; there is no division and no square root.
 """
 
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment"
+
 from __future__ import annotations
 
 from spikegpt_neuro.arithmetic.compiler import inline_kernel

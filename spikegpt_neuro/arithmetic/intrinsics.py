@@ -4,6 +4,9 @@ Nothing here is specific to one processor: LLVM turns each pattern into the best
 the machine it runs on (``vpdpwssd`` or ``vpmaddwd`` for ``multiply_tile`` on x86).
 """
 
+# numba does not type its code generation
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 from typing import Any
@@ -32,7 +35,7 @@ def _pointer(builder: Any, address: Any, kind: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def address_to_pointer(typing_context: Any, address: Any) -> Any:
     """Turn an integer address into a pointer ``carray`` can view."""
 
@@ -42,7 +45,7 @@ def address_to_pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch(typing_context: Any, address: Any) -> Any:
     """Ask for the cache line at ``address`` to be brought into the second-level cache."""
 
@@ -61,7 +64,7 @@ def prefetch(typing_context: Any, address: Any) -> Any:
     return types.void(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def atomic_add(typing_context: Any, address: Any, amount: Any) -> Any:
     """Add ``amount`` to the int64 at ``address`` as one indivisible operation; the old value."""
 
@@ -72,7 +75,7 @@ def atomic_add(typing_context: Any, address: Any, amount: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def atomic_load(typing_context: Any, address: Any) -> Any:
     """The int64 at ``address``, seeing everything written before it was last added to."""
 
@@ -89,7 +92,9 @@ def _sum_lanes(builder: Any, vector: Any, lanes: int) -> Any:
         undefined = ir.Constant(vector.type, ir.Undefined)
         low, high = (
             builder.shuffle_vector(
-                vector, undefined, ir.Constant(_vector(_INT, lanes), list(range(start, start + lanes)))
+                vector,
+                undefined,
+                ir.Constant(_vector(_INT, lanes), list(range(start, start + lanes))),
             )
             for start in (0, lanes)
         )
@@ -97,7 +102,7 @@ def _sum_lanes(builder: Any, vector: Any, lanes: int) -> Any:
     return builder.extract_element(vector, ir.Constant(_INT, 0))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def multiply_tile(
     typing_context: Any, weight: Any, weight_stride: Any, x: Any, x_stride: Any, length: Any,
     result: Any,

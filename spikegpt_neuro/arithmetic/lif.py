@@ -1,5 +1,8 @@
 """Leaky integrate-and-fire neurons, binary or graded."""
 
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment"
+
 from __future__ import annotations
 
 import numpy as np
@@ -52,7 +55,7 @@ def lif(
     aligned = threshold << ALIGNMENT_BITS
     active = 0
     saturated = 0
-    # three passes over the vector, so that each one is compiled to vector instructions
+    # several passes that each write one vector: LLVM compiles those to vector instructions
     for i in range(driving.size):
         wide = round_shift(np.int64(driving[i]) * multiplier[i], shift[i]) + offset[i]
         current = clip(wide, -CURRENT_LIMIT, CURRENT_LIMIT)
@@ -64,8 +67,8 @@ def lif(
         v = clip(wide, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
         saturated += v != wide
         membrane[i] = v
-        spikes[i] = v > aligned
-    for j in range(2, levels + 1):
+    spikes[:] = 0
+    for j in range(1, levels + 1):
         for i in range(driving.size):
             spikes[i] += membrane[i] > j * aligned
     for i in range(driving.size):

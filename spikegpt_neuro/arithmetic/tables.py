@@ -58,7 +58,7 @@ def _exp2() -> Int32Array:
 
 
 def _reciprocal() -> Int32Array:
-    # entry i: 2**31 / ((2 i + 1) * 2**7), the middle of the cell m >> 8 == i, for m in [2**15, 2**16)
+    # entry i: 2**31 / ((2 i + 1) * 2**7), the middle of the cell m >> 8 == i, 2**15 <= m < 2**16
     return np.array(
         [_round(Decimal(1 << 31) / ((2 * i + 1) << 7)) if i >= 128 else 0 for i in range(256)],
         dtype=np.int32,
@@ -66,7 +66,7 @@ def _reciprocal() -> Int32Array:
 
 
 def _reciprocal_square_root() -> Int32Array:
-    # entry i: 2**31 / sqrt((2 i + 1) * 2**23), the middle of the cell m >> 24 == i, m in [2**30, 2**32)
+    # entry i: 2**31 / sqrt((2 i + 1) * 2**23), the middle of the cell m >> 24 == i
     with localcontext() as context:
         context.prec = 40
         return np.array(

@@ -1,5 +1,8 @@
 """The SRWKV recurrence (linear attention with exponential decay) in integers."""
 
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment,operator"
+
 from __future__ import annotations
 
 import numpy as np

@@ -10,7 +10,9 @@ from spikegpt_neuro.errors import InputError
 
 ENTRY_POINT_GROUP = "spikegpt_neuro.backends"
 
-__all__ = ["ENTRY_POINT_GROUP", "Availability", "Backend", "Session", "backend_names", "get_backend"]
+__all__ = [
+    "ENTRY_POINT_GROUP", "Availability", "Backend", "Session", "backend_names", "get_backend",
+]  # fmt: skip
 
 
 def backend_names() -> list[str]:

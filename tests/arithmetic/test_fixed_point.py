@@ -1,4 +1,4 @@
-"""Scalar operations against fractions, decimals and Python integers, over whole ranges and at edges."""
+"""Scalar operations against fractions and Python integers, over whole ranges and at edges."""
 
 from __future__ import annotations
 
