@@ -85,10 +85,10 @@ class EmulatorSession:
 
     @state.setter
     def state(self, state: Int32Array) -> None:
-        if state.shape != self._program.state.shape or state.dtype != np.int32:
+        problems = list(self._program.state_problems(state))
+        if problems:
             raise InputError(
-                f"this state has {state.dtype} {state.shape}; the network needs int32 "
-                f"{self._program.state.shape}. It was saved from another network."
+                "this is not a state of this network:", problems, "Was it saved from another one?"
             )
         self._program.state[:] = state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -10,9 +10,23 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
+from spikegpt_neuro.arithmetic.lif import MEMBRANE_LIMIT
+from spikegpt_neuro.arithmetic.wkv import (
+    DENOMINATOR_CAP,
+    EMPTY_EXPONENT,
+    EXPONENT_LIMIT,
+    WEIGHT_ONE_BITS,
+)
 from spikegpt_neuro.backends.execution import Column, Count, Opcode, execute
-from spikegpt_neuro.network.layers import BinaryEmbedding, Dense, Layer, RealEmbedding, Wkv
+from spikegpt_neuro.network.layers import (
+    BinaryEmbedding,
+    Delay,
+    Dense,
+    Layer,
+    Lif,
+    RealEmbedding,
+    Wkv,
+)
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -212,6 +226,29 @@ class Program:
         """View [block, size] of an input or kept layer's values of the last block."""
         offset = self.offsets[name]
         return self.values[:, offset : offset + self.sizes[name]]
+
+    def state_problems(self, state: Int32Array) -> Iterator[str]:
+        """Why ``state`` cannot be a state of these layers: kernels rely on its ranges."""
+        if state.dtype != np.int32 or state.shape != self.state.shape:
+            yield f"{state.dtype} {state.shape}, must be int32 {self.state.shape}"
+            return
+        for row, layer in zip(self._instructions, self.layers, strict=True):
+            n, begin = layer.output.size, row[Column.STATE]
+            if isinstance(layer, Delay):
+                values, limit = state[begin : begin + n], layer.output.high
+            elif isinstance(layer, Lif):
+                values, limit = state[begin : begin + n], MEMBRANE_LIMIT
+            elif isinstance(layer, Wkv):
+                numerator, denominator, exponent = state[begin : begin + 3 * n].reshape(3, n)
+                empty = (numerator == 0) & (denominator == 0) & (exponent == EMPTY_EXPONENT)
+                filled = (denominator >= 1 << WEIGHT_ONE_BITS) & (denominator < DENOMINATOR_CAP)
+                if not (empty | filled).all():
+                    yield f"{layer.name}: denominators outside 2**16..2**20"
+                values, limit = exponent, EXPONENT_LIMIT
+            else:
+                continue
+            if values.max() > limit or values.min() < -limit:
+                yield f"{layer.name}: {values.min()}..{values.max()}, allowed +-{limit}"
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:

@@ -159,9 +159,28 @@ def test_a_state_of_another_network_is_refused() -> None:
     with (
         Emulator().open(NETWORKS["upstream"]) as session,
         Emulator().open(NETWORKS["spike-driven binary"]) as other,
-        pytest.raises(InputError, match="another network"),
+        pytest.raises(InputError, match="not a state of this network"),
     ):
         session.state = other.state
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1), words=st.integers(1, 40), name=st.sampled_from(sorted(NETWORKS))
+)
+def test_a_corrupt_state_is_refused_or_harmless(seed: int, words: int, name: str) -> None:
+    network = NETWORKS[name]
+    rng = np.random.default_rng(seed)
+    with Emulator().open(network) as session:
+        session.score(_tokens(network, 20))
+        state = session.state
+        places = rng.integers(0, state.size, words)
+        state[places] = rng.integers(-(2**31), 2**31, words) >> rng.integers(0, 31, words)
+        try:
+            session.state = state
+        except InputError as error:
+            assert error.problems
+        assert session.score(_tokens(network, 20)).shape == (20, network.info.vocabulary_size)
 
 
 def test_two_sessions_share_weights_but_no_state() -> None:
