@@ -37,6 +37,7 @@ ALWAYS_NOT_COUNTED = (
     "loading weights, configuration and start-up",
     "off-chip memory, voltage conversion, cooling, boards",
     "congestion in routers, and waiting for the host (time is a lower bound)",
+    "time steps a layer norm's sums may need beyond one (its operations are counted)",
 )
 """What no profile prices."""
 
@@ -174,6 +175,12 @@ class EnergyReport:
 
     def _layer_dict(self, layer: LayerActivity) -> dict[str, Any]:
         energy = self.by_layer.get(layer.name)
+        packets, hops = None, None
+        if self.mapping is not None:
+            sent = self.mapping.transport.get(layer.name)
+            packets = sent[0] if sent else 0.0
+            if self.mapping.has_mesh:
+                hops = sent[1].total if sent else 0.0
         return {
             "name": layer.name,
             "kind": layer.kind,
@@ -198,6 +205,8 @@ class EnergyReport:
             "parameter_words_read": layer.parameter_words_read,
             "activation_words_read": layer.activation_words_read,
             "activation_words_written": layer.activation_words_written,
+            "packets_per_token": packets,
+            "hops_per_token": hops,
             "saturations": layer.saturations,
             "overflows": layer.overflows,
         }

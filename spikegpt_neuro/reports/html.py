@@ -177,6 +177,10 @@ def _claim(study: Study) -> str:
                 count(b.multiply_accumulates_per_token),
                 engineering(b.joules_per_token, "J"),
                 "" if b.ratio is None else f"{b.ratio:.2f}",
+                ""
+                if b.joules_with_memory_per_token is None
+                else engineering(b.joules_with_memory_per_token, "J"),
+                "" if b.ratio_with_memory is None else f"{b.ratio_with_memory:.2f}",
                 b.note,
             )
             for b in comparison.baselines
@@ -187,7 +191,11 @@ def _claim(study: Study) -> str:
                 charts.opponents(comparison, f"opponents-{i}"),
                 "Arithmetic energy of a token beside opponents",
             )
-            + _table("Opponents", _columns("network|AC|MAC|energy per token|ratio|note*"), rows)
+            + _table(
+                "Opponents",
+                _columns("network|AC|MAC|arithmetic|ratio|with memory|ratio|note*"),
+                rows,
+            )
             + _fold("The paper's formulae with the measured rate", detail)
         )
     return "".join(text)

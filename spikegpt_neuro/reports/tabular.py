@@ -16,7 +16,8 @@ _LAYER_COLUMNS: Final = (
     "energy_joules_per_token", "accumulates", "multiply_accumulates", "dense_operations",
     "unit_additions", "neuron_updates_active", "neuron_updates_idle", "input_events",
     "output_events", "weights_read", "state_words_read", "state_words_written",
-    "parameter_words_read", "activation_words_read", "activation_words_written", "saturations",
+    "parameter_words_read", "activation_words_read", "activation_words_written",
+    "packets_per_token", "hops_per_token", "saturations",
     "overflows",
 )  # fmt: skip
 _PART_COLUMNS: Final = (

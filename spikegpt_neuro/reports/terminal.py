@@ -142,8 +142,8 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
 def comparison_table(comparison: Comparison) -> Table:
     """The network beside its opponents."""
     table = _table(
-        f"Arithmetic of matrix products per token, {comparison.profile}",
-        "network", "AC", "MAC", "energy/token", "ratio",
+        f"Matrix products per token, {comparison.profile}",
+        "network", "AC", "MAC", "arithmetic", "ratio", "with memory", "ratio",
     )  # fmt: skip
     for row in comparison.baselines:
         table.add_row(
@@ -152,6 +152,10 @@ def comparison_table(comparison: Comparison) -> Table:
             count(row.multiply_accumulates_per_token),
             engineering(row.joules_per_token, "J"),
             "-" if row.ratio is None else f"{row.ratio:.2f}",
+            "-"
+            if row.joules_with_memory_per_token is None
+            else engineering(row.joules_with_memory_per_token, "J"),
+            "-" if row.ratio_with_memory is None else f"{row.ratio_with_memory:.2f}",
         )
     return table
 

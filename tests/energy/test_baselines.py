@@ -83,3 +83,37 @@ def test_few_bit_spikes_are_added_repeatedly_where_that_is_cheaper(run: Any) -> 
     others = counters.total("unit_additions") - counters.count("head.projection", "unit_additions")
     assert row.accumulates_per_token == others / tokens
     assert row.joules_per_token < found["this network"].joules_per_token
+
+
+def test_reading_weights_is_charged_to_every_opponent_alike(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    layers = activities(network, counters)
+    profile = load_profile("cmos45-int8")
+    found = {b.name: b for b in compare(network, layers, profile, context=64).baselines}
+    curve = profile.curves["sram_access"]
+    tokens = counters.tokens
+    own = whole = Fraction(0)
+    for layer in layers:
+        if layer.role == "synapse":
+            byte = curve.at(layer.weight_memory_bytes) / 8
+            own += Fraction(layer.input_events * layer.size, tokens) * byte
+            whole += layer.size * layer.input_size * byte
+    for name, memory in (
+        ("this network", own),
+        ("dense int8", whole),
+        ("1-bit activations", whole),
+    ):
+        row = found[name]
+        assert row.joules_with_memory_per_token is not None
+        # float sum of two exact terms
+        expected = row.joules_per_token + float(memory) / 1e12
+        assert row.joules_with_memory_per_token == pytest.approx(expected, rel=1e-12)
+    d, cache = 32, 2 * 64 * 32
+    head = curve.at(50 * d) / 8 * 50 * d
+    blocks = 2 * (
+        4 * d * d * curve.at(d * d) + 8 * d * d * curve.at(4 * d * d) + cache * curve.at(cache)
+    ) / 8  # fmt: skip
+    row = found["transformer"]
+    assert row.joules_with_memory_per_token == pytest.approx(
+        row.joules_per_token + float(blocks + head) / 1e12, rel=1e-12
+    )
