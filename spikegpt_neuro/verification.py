@@ -88,18 +88,20 @@ def verify(
     right: Backend,
     *,
     right_network: Network | None = None,
+    every_layer: bool = True,
     progress: Callable[[int], None] = lambda tokens_done: None,
 ) -> Verification:
-    """Run ``tokens`` on both backends; compare all logits, all LIF spikes and all counters.
+    """Run ``tokens`` on both backends; compare every layer's integers and all counters.
 
-    ``right_network``: what the right backend executes, if not ``network``. On a difference the
+    ``right_network``: what the right backend executes, if not ``network``. ``every_layer`` False
+    compares logits and LIF spikes only, which is faster on large networks; on a difference the
     tokens up to it are run again with every layer of its stage traced, so that the layer named is
     the first wrong one and not only the first LIF behind it.
     """
     other = right_network or network
     array = np.asarray(tokens, dtype=np.int64)
     logits = network.layers[-1].name
-    names = (*network.spiking_layers, logits)
+    names = tuple(network.by_name) if every_layer else (*network.spiking_layers, logits)
     compared = 0
     found: list[Difference] = []
     counter_difference = None
@@ -120,7 +122,7 @@ def verify(
             difference = left_session.counters.difference(right_session.counters)
             counter_difference = None if difference is None else str(difference)
     first = min(found, key=_order(network)) if found else None
-    if first is not None:
+    if first is not None and not every_layer:
         first = _localise(network, other, array, left, right, first)
     return Verification(
         left.name, right.name, int(array.size), names, compared, first, counter_difference
