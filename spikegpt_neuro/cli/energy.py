@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,6 +50,20 @@ def energy(
             "--output", metavar="FILE", help="Also write a report: .html, .json, or .csv (layers)."
         ),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write figures for papers there, SVG and PNG."),
+    ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(
+            help="Date printed in the HTML report. Default: today. The rest is the same "
+            "bytes every time."
+        ),
+    ] = None,
+    context: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Tokens the transformer opponent attends to.")
+    ] = 1024,
     details: Annotated[
         bool, typer.Option("--details", help="Show every part, coefficient and source.")
     ] = False,
@@ -84,7 +99,7 @@ def energy(
         run = run_text(get_backend(backend), value, ids, progress=progress)
     study = build_study(
         value, run, profiles, text=text.name, modes=MODES if mode == "both" else (mode,),
-        packing=packing,
+        packing=packing, context=context,
     )  # fmt: skip
     if report is not None:
         from spikegpt_neuro.network.atomic import replaced_file
@@ -94,7 +109,8 @@ def energy(
         from spikegpt_neuro.version import __version__
 
         if report.suffix == ".html":
-            content = html_page(study, version=__version__)
+            today = datetime.date.today().isoformat()
+            content = html_page(study, date=today if date is None else date, version=__version__)
         elif report.suffix == ".json":
             content = json_text(study.to_dict())
         else:
@@ -102,4 +118,9 @@ def energy(
         with replaced_file(report) as stream:
             stream.write(content.encode("utf-8"))
         output.note(f"report written to {report}")
+    if figures is not None:
+        from spikegpt_neuro.reports.figures import write_figures
+
+        written = write_figures(study, figures)
+        output.note(f"{len(written)} figures written to {figures}")
     output.result(study.to_dict() if as_json else None, *study_summary(study, details=details))

@@ -41,11 +41,11 @@ def map_network(
     """
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.hardware_profiles import load_profile
+    from spikegpt_neuro.mapping import check_capacity, describes_cores, sizes
     from spikegpt_neuro.mapping import map_network as place
-    from spikegpt_neuro.mapping import sizes
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.reports.tabular import mapping_dict
-    from spikegpt_neuro.reports.terminal import mapping_summary
+    from spikegpt_neuro.reports.terminal import capacity_summary, mapping_summary
 
     target = load_profile(profile)
     value = read_network(network)
@@ -57,6 +57,12 @@ def map_network(
         ids = text_tokens(value, vocab, text, tokens)
         with output.progress("counting") as progress:
             counters = run_text(Emulator(), value, ids, progress=progress).counters
+    if not describes_cores(target):
+        capacity = check_capacity(value, target, counters)
+        output.result(capacity.to_dict(), *capacity_summary(capacity))
+        if strict and capacity.violations:
+            raise typer.Exit(1)
+        return
     mapping = place(value, target, packing, counters)
     compared = sizes(value, target)
     output.result(mapping_dict(mapping, compared), *mapping_summary(mapping, compared))

@@ -1,0 +1,127 @@
+"""The commands ``energy``, ``map`` and ``profiles``, from files to exit codes."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network.file import write_network
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A network, its vocabulary and a text."""
+    folder = tmp_path_factory.mktemp("commands")
+    found = {name: folder / name for name in ("model.net", "vocabulary.json", "text.txt")}
+    letters = string.ascii_letters[:50]
+    write_network(random_network(RandomShape(vocabulary_size=50)), found["model.net"])
+    vocabulary = json.dumps({str(i): letter for i, letter in enumerate(letters)})
+    found["vocabulary.json"].write_bytes(vocabulary.encode("utf-16"))
+    found["text.txt"].write_text("spikesgobywhilenobodylooks" * 4)
+    return found
+
+
+def _energy(files: dict[str, Path], *arguments: str) -> list[str]:
+    return [
+        "energy", str(files["model.net"]), "--text", str(files["text.txt"]),
+        "--vocab", str(files["vocabulary.json"]), "--quiet", *arguments,
+    ]  # fmt: skip
+
+
+def test_energy_prints_one_json_value_with_the_promised_key(files: dict[str, Path]) -> None:
+    result = CliRunner().invoke(app, _energy(files, "--profile", "loihi2", "--json"))
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert values["energy_joules_per_token"] > 0
+    assert values["profile"] == "loihi2"
+    assert values["tokens"] == 104
+    assert [r["mode"] for r in values["reports"]] == ["pipelined", "fall-through"]
+
+
+def test_energy_writes_the_same_page_twice_with_a_fixed_date(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    pages = []
+    for name in ("one.html", "two.html"):
+        wanted = ("--output", str(tmp_path / name), "--date", "2026-02-03")
+        result = CliRunner().invoke(app, _energy(files, "--tokens", "30", *wanted))
+        assert result.exit_code == 0, result.output
+        pages.append((tmp_path / name).read_bytes())
+    assert pages[0] == pages[1]
+    assert b"2026-02-03" in pages[0]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_energy_writes_json_and_csv(files: dict[str, Path], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"report.{suffix}"
+    result = CliRunner().invoke(app, _energy(files, "--output", str(path)))
+    assert result.exit_code == 0, result.output
+    text = path.read_text("utf-8")
+    assert "blocks.0.srwkv.key" in text
+    if suffix == "json":
+        assert json.loads(text)["energy_joules_per_token"] > 0
+
+
+def test_energy_writes_figures_and_takes_a_profile_of_the_users(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(
+        'schema = 1\nname = "mine"\ntitle = "t"\nsummary = "s"\nmethod = "per-token"\n'
+        '[coefficients.energy_per_token]\nvalue = 0.25\nunit = "J"\nstatus = "measured"\n'
+        'source = "wall socket"\n'
+    )
+    figures = tmp_path / "figures"
+    arguments = ("--profile", str(profile), "--figures", str(figures), "--json")
+    result = CliRunner().invoke(app, _energy(files, *arguments))
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["energy_joules_per_token"] == 0.25
+    assert (figures / "firing-rates.svg").is_file() and (figures / "spikes.png").is_file()
+
+
+def test_map_lists_every_packing_and_strict_fails_on_broken_rules(files: dict[str, Path]) -> None:
+    net = str(files["model.net"])
+    result = CliRunner().invoke(app, ["map", net, "--profile", "loihi2", "--json", "--strict"])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert len(values["packings"]) == 3 and values["violations"] == []
+    broken = CliRunner().invoke(app, ["map", net, "--profile", "loihi1-paper", "--strict"])
+    assert broken.exit_code == 1
+    assert "graded_spikes" in broken.stdout
+
+
+def test_map_checks_capacity_where_cores_are_not_described(files: dict[str, Path]) -> None:
+    arguments = ["map", str(files["model.net"]), "--profile", "xylo", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert {n["what"] for n in json.loads(result.stdout)["needs"]} == {
+        "neurons", "weights", "bytes",
+    }  # fmt: skip
+
+
+def test_map_weighs_traffic_by_a_text(files: dict[str, Path]) -> None:
+    arguments = [
+        "map", str(files["model.net"]), "--text", str(files["text.txt"]), "--json",
+        "--vocab", str(files["vocabulary.json"]), "--quiet",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert values["traffic_assumes_every_value_non_zero"] is False
+
+
+def test_profiles_lists_and_shows(files: dict[str, Path]) -> None:
+    listed = CliRunner().invoke(app, ["profiles", "--json"])
+    assert "loihi2" in [p["name"] for p in json.loads(listed.stdout)["profiles"]]
+    shown = CliRunner().invoke(app, ["profiles", "loihi2", "--json"])
+    values = json.loads(shown.stdout)
+    assert values["coefficients"]["static_power_per_chip"]["status"] == "measured"
+    unknown = CliRunner().invoke(app, ["profiles", "loihi9"])
+    assert isinstance(unknown.exception, InputError)
