@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -171,11 +172,11 @@ def _line(progress: Progress) -> str:
 
 def _accelerator(mixed_precision: str) -> Any:
     try:
-        from accelerate import Accelerator
+        accelerate = importlib.import_module("accelerate")
     except ImportError as error:
         raise Unavailable(
             "Several devices need Hugging Face Accelerate.",
             ["import accelerate"],
             "pip install accelerate; `accelerate launch -m spikegpt_neuro.cli.main train ...`.",
         ) from error
-    return Accelerator(mixed_precision=mixed_precision)
+    return accelerate.Accelerator(mixed_precision=mixed_precision)

@@ -190,3 +190,37 @@ def lif_backward(
                 total = g[c] * slope[c] + carried[c] * through
                 out[c] = scale * total
                 carried[c] = kept * total
+
+
+@_kernel
+def slayer_integrate(
+    driving: Array, keep: Array, state: Array, threshold: float, scale: float, result: Array
+) -> None:
+    """SLAYER's leaky integrator in fixed point, one row [T] of ``driving`` [M, T] after another.
+
+    ``y = trunc(y * keep / 4096) + trunc(scale * x)``; above ``threshold`` >= 0 the next step starts
+    from 0. ``keep`` int64 [M]; ``state`` int64 [M] is read; ``result`` [M, T] is ``y / scale``.
+    """
+    rows, length = driving.shape
+    real = driving.dtype.type
+    for m in range(rows):
+        x, y = driving[m], result[m]
+        old = state[m]
+        for t in range(length):
+            product = old * keep[m]
+            kept = -((-product) >> 12) if product < 0 else product >> 12
+            new = kept + np.int64(x[t] * real(scale))
+            y[t] = real(new) / real(scale)
+            old = np.int64(0) if threshold >= 0 and new >= threshold else new
+
+
+@_kernel
+def slayer_integrate_backward(gradient: Array, kept_share: Array, to_driving: Array) -> None:
+    """Gradient of ``slayer_integrate`` as SLAYER defines it: the reset is not differentiated."""
+    rows, length = gradient.shape
+    for m in range(rows):
+        carried = gradient.dtype.type(0)
+        for step in range(length):
+            t = length - 1 - step
+            carried = kept_share[m] * carried + gradient[m, t]
+            to_driving[m, t] = carried
