@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,7 +138,11 @@ def _read_stream(path: Path, stream: BinaryIO) -> Network:
 
 
 class _Reader:
-    """Reads one open file and collects every problem on the way."""
+    """Reads one open file and collects every problem on the way.
+
+    It uses HDF5's own functions, not h5py's dictionary-like objects: a large model has thousands of
+    small objects, and opening the file must not take longer than the first token.
+    """
 
     def __init__(self, path: Path, file: h5py.File, stream: BinaryIO) -> None:
         self._path = path
@@ -166,20 +171,16 @@ class _Reader:
         if self._file.userblock_size:
             self._problems.append("the file has an HDF5 user block; the network must be all of it")
         self._compare_names("/", set(attributes), _ROOT_ATTRIBUTES, "attribute")
-        self._compare_names("/", set(self._file), {"spikegpt"}, "group")
-        self._refuse_links("", self._file)
+        top = self._members("/", self._file.id, {"spikegpt"}, "group").get("spikegpt")
         self._stop_if_wrong()
-        top = self._file["spikegpt"]
-        self._compare_names("/spikegpt", set(top), {"layers", "vocabulary"}, "member")
-        self._refuse_links("/spikegpt", top)
+        parts = self._members("/spikegpt", top, {"layers", "vocabulary"}, "member")
         self._stop_if_wrong()
-        self._walk(top["layers"], "")
-        vocabulary = self._array("vocabulary", top["vocabulary"], "uint8", 1)
+        self._walk(parts["layers"], "")
+        vocabulary = self._array("vocabulary", parts["vocabulary"], "uint8", 1)
         self._stop_if_wrong()
         layers = tuple(self._layers[index] for index in sorted(self._layers))
         if sorted(self._layers) != list(range(len(layers))):
             self._problems.append("the layers' indices are not 0, 1, 2, ...")
-        self._stop_if_wrong()
         n_layer, n_embd, vocabulary_size = (
             self._whole_number(f"/{name}", attributes[name])
             for name in ("n_layer", "n_embd", "vocabulary_size")
@@ -211,40 +212,63 @@ class _Reader:
         self._problems += [f"{where}: unknown {what} {name!r}" for name in sorted(found - allowed)]
         self._problems += [f"{where}: {what} {name!r} missing" for name in sorted(allowed - found)]
 
-    def _refuse_links(self, where: str, group: h5py.Group) -> None:
-        """Soft and external links lead out of the checked content, external ones to other files."""
-        self._problems += [
-            f"{where}/{name}: is a link; all content must be in this file"
-            for name in group
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink)
-        ]
+    def _members(
+        self, where: str, group: Any, expected: set[str] | None = None, what: str = ""
+    ) -> dict[str, Any]:
+        """Open the group's members. Links are refused: they lead out of the checked content."""
+        names = {name.decode("utf-8"): name for name in group}
+        if expected is not None:
+            self._compare_names(where, set(names), expected, what)
+        opened = {}
+        for name, encoded in names.items():
+            if group.links.get_info(encoded).type != h5py.h5l.TYPE_HARD:
+                self._problems.append(f"{where}/{name}: is a link; all must be in this file")
+            else:
+                opened[name] = h5py.h5o.open(group, encoded)
+        return opened
 
-    def _walk(self, group: h5py.Group, path: str) -> None:
+    @staticmethod
+    def _attributes(group: Any) -> dict[str, Any]:
+        """Attributes of a layer by name: text or a number each."""
+        values = {}
+        for i in range(h5py.h5a.get_num_attrs(group)):
+            attribute = h5py.h5a.open(group, index=i)
+            is_text = isinstance(attribute.get_type(), h5py.h5t.TypeStringID)
+            if attribute.shape != () or not (is_text or attribute.dtype.kind in "biuf"):
+                values[attribute.name.decode("utf-8")] = None
+                continue
+            value = np.empty((), h5py.string_dtype() if is_text else attribute.dtype)
+            attribute.read(value)
+            read = value.item()
+            name = attribute.name.decode("utf-8")
+            values[name] = read.decode("utf-8") if isinstance(read, bytes) else read
+        return values
+
+    def _walk(self, group: Any, path: str) -> None:
         """Read ``group`` as a layer, or descend into it."""
-        if "kind" in group.attrs:
+        if not isinstance(group, h5py.h5g.GroupID):
+            self._problems.append(f"{path or 'layers'}: dataset outside a layer")
+            return
+        if h5py.h5a.exists(group, b"kind"):
             self._read_layer(group, path)
             return
-        if group.id in self._groups:
+        if group in self._groups:
             self._problems.append(f"{path or 'layers'}: this group has two names")
             return
-        self._groups.add(group.id)
-        if not len(group):
+        self._groups.add(group)
+        members = self._members(path, group)
+        if not members:
             self._problems.append(f"{path or 'layers'}: empty group")
-        self._refuse_links(path, group)
-        for name in group:
+        for name, member in members.items():
             inner = f"{path}.{name}" if path else name
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                continue
-            if not isinstance(group[name], h5py.Group):
-                self._problems.append(f"{inner}: dataset outside a layer")
-            elif inner.count(".") > 8:
+            if inner.count(".") > 8:
                 self._problems.append(f"{inner}: nested too deeply")
             else:
-                self._walk(group[name], inner)
+                self._walk(member, inner)
 
-    def _read_layer(self, group: h5py.Group, name: str) -> None:
+    def _read_layer(self, group: Any, name: str) -> None:
         before = len(self._problems)
-        attributes = dict(group.attrs)
+        attributes = self._attributes(group)
         self._compare_names(name, set(attributes), _LAYER_ATTRIBUTES, "attribute")
         kind = LAYER_KINDS.get(str(attributes["kind"]))
         if kind is None:
@@ -255,8 +279,7 @@ class _Reader:
             return
         specs = kind.array_specs()
         expected = {*specs, *(_STOCK_DATASETS if kind is Dense else ())}
-        self._compare_names(name, set(group), expected, "dataset")
-        self._refuse_links(name, group)
+        members = self._members(name, group, expected, "dataset")
         output = json.loads(attributes["output"])
         scalars = json.loads(attributes["scalars"])
         self._compare_names(f"{name}/output", set(output), _PORT_KEYS, "key")
@@ -265,57 +288,69 @@ class _Reader:
             return
         arrays = {}
         for part, spec in specs.items():
-            array = self._array(f"{name}/{part}", group[part], spec.dtype, len(spec.shape))
+            array = self._array(f"{name}/{part}", members[part], spec.dtype, len(spec.shape))
             if array is not None:
                 arrays[part] = array
         wrong = [key for key, value in scalars.items() if type(value) is not int]
         self._problems += [f"{name}/{key}: must be an integer" for key in wrong]
         self._problems += [f"{name}/output: {problem}" for problem in _port_problems(output)]
         if kind is Dense and "weight" in arrays:
-            outputs, inputs = arrays["weight"].shape
-            for key, value in (
-                ("type", b"dense"), ("shape", outputs), ("inFeatures", inputs),
-                ("outFeatures", outputs),
-            ):  # fmt: skip
-                dataset = group[key]
-                if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
-                    self._problems.append(f"{name}/{key}: must be a dataset of one value")
-                elif dataset[...].reshape(-1).tolist() != [value]:
-                    self._problems.append(
-                        f"{name}/{key}: {dataset[...].item()!r}, must be {value!r}"
-                    )
+            self._check_stock(name, members, arrays["weight"].shape)
+        index = self._whole_number(f"{name}/index", attributes["index"])
         if len(self._problems) > before:
             return
-        inputs_read = tuple(str(source) for source in json.loads(attributes["inputs"]))
-        index = self._whole_number(f"{name}/index", attributes["index"])
         if index in self._layers:
             self._problems.append(f"{name}: index {index} is taken by {self._layers[index].name}")
-        self._layers[index] = kind(name, inputs_read, Port(**output), **arrays, **scalars)
+        inputs = tuple(str(source) for source in json.loads(attributes["inputs"]))
+        self._layers[index] = kind(name, inputs, Port(**output), **arrays, **scalars)
+
+    def _check_stock(self, name: str, members: dict[str, Any], shape: tuple[int, ...]) -> None:
+        """The datasets lava-dl reads must say what ours say."""
+        outputs, inputs = shape
+        for key, value in (
+            ("type", b"dense"), ("shape", outputs), ("inFeatures", inputs),
+            ("outFeatures", outputs),
+        ):  # fmt: skip
+            dataset = members[key]
+            if not isinstance(dataset, h5py.h5d.DatasetID) or math.prod(dataset.shape) != 1:
+                self._problems.append(f"{name}/{key}: must be a dataset of one value")
+                continue
+            read = np.empty(dataset.shape, dataset.dtype)
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, read)
+            if read.item() != value:
+                self._problems.append(f"{name}/{key}: {read.item()!r}, must be {value!r}")
 
     def _array(
         self, where: str, dataset: Any, dtype: str, dimensions: int
     ) -> npt.NDArray[Any] | None:
         """A dataset's values: memory mapped where large, checked before anything is allocated."""
         problem = ""
-        if not isinstance(dataset, h5py.Dataset):
-            problem = "must be a dataset"
-        elif str(dataset.dtype) != dtype:
+        if not isinstance(dataset, h5py.h5d.DatasetID):
+            self._problems.append(f"{where}: must be a dataset")
+            return None
+        shape, size = dataset.shape, math.prod(dataset.shape) * np.dtype(dtype).itemsize
+        if dataset.dtype != dtype:
             problem = f"dtype {dataset.dtype}, must be {dtype}"
-        elif dataset.ndim != dimensions:
-            problem = f"{dataset.ndim} dimensions, must have {dimensions}"
-        elif dataset.size == 0:
-            return np.zeros(dataset.shape, dtype)
-        elif dataset.chunks is not None or dataset.is_virtual or dataset.external:
+        elif len(shape) != dimensions:
+            problem = f"{len(shape)} dimensions, must have {dimensions}"
+        elif size == 0:
+            return np.zeros(shape, dtype)
+        elif not _is_contiguous(dataset):
             problem = "must be stored contiguously in this file"
         else:
-            offset = dataset.id.get_offset()
-            if offset is None or offset + dataset.nbytes > self._bytes:
+            offset = dataset.get_offset()
+            if offset is None or offset + size > self._bytes:
                 problem = "its data lie beyond the end of the file"
         if problem:
             self._problems.append(f"{where}: {problem}")
             return None
-        mapped = self._map[offset : offset + dataset.nbytes].view(dtype).reshape(dataset.shape)
+        mapped = self._map[offset : offset + size].view(dtype).reshape(shape)
         return mapped if dtype in ("int8", "uint8", "int16") else np.array(mapped)
+
+
+def _is_contiguous(dataset: Any) -> bool:
+    storage = dataset.get_create_plist()
+    return storage.get_layout() == h5py.h5d.CONTIGUOUS and storage.get_external_count() == 0
 
 
 def _port_problems(output: dict[str, Any]) -> Iterator[str]:
