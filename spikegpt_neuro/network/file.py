@@ -230,7 +230,7 @@ class _Reader:
     @staticmethod
     def _attributes(group: Any) -> dict[str, Any]:
         """Attributes of a layer by name: text or a number each."""
-        values = {}
+        values: dict[str, Any] = {}
         for i in range(h5py.h5a.get_num_attrs(group)):
             attribute = h5py.h5a.open(group, index=i)
             is_text = isinstance(attribute.get_type(), h5py.h5t.TypeStringID)
