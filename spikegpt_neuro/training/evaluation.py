@@ -26,6 +26,7 @@ class Evaluation:
     context: int
     events_per_token: float
     additions_per_token: float
+    multiplications_per_token: float
     firing_rates: dict[str, float]
 
     @property
@@ -61,8 +62,10 @@ def evaluate(model: SpikeGPT, tokens: Tensor, context: int) -> Evaluation:
         )
         bits.append(loss.sum(dim=1).cpu() / math.log(2.0))
     model.train(training)
-    events, additions = counts.per_token()
-    return Evaluation(torch.cat(bits).numpy(), context, events, additions, counts.firing_rates())
+    events, additions, multiplications = counts.per_token()
+    return Evaluation(
+        torch.cat(bits).numpy(), context, events, additions, multiplications, counts.firing_rates()
+    )
 
 
 def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:

@@ -151,7 +151,7 @@ class Trainer:
             self._advance(counts)
             self.seconds += time.perf_counter() - began
             last = self.step == settings.steps
-            events, additions = counts.per_token()
+            events, additions, _ = counts.per_token()
             evaluation = None
             if self.is_main and (last or self.step % settings.evaluate_every == 0):
                 if self.valid is not None:

@@ -1,8 +1,8 @@
 """Counting spikes and the additions they cause, for the log, the evaluation and the rate penalty.
 
 Counts concern the projections' operands only, after the token shift, as the integer network
-counts them: a non-zero operand costs one synaptic event per output of its projection, and as unit
-spikes (repeated addition) as many additions as its value.
+counts them: a non-zero operand costs one synaptic event per output of its projection. Spikes (whole
+numbers) cost, as unit spikes, as many additions as their value; real operands multiplications.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class SpikeCounts:
     positions: int = 0
     events: dict[str, float] = field(default_factory=dict)
     additions: dict[str, float] = field(default_factory=dict)
+    multiplications: dict[str, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     penalised: Tensor | float = 0.0
     counting: bool = True
@@ -74,21 +75,29 @@ class SpikeCounts:
         operands = value.detach()
         events = torch.count_nonzero(operands).item() * fan_out
         self.events[name] = self.events.get(name, 0.0) + events
-        additions = operands.abs().sum().item() * fan_out
-        self.additions[name] = self.additions.get(name, 0.0) + additions
+        if torch.equal(operands, operands.round()):
+            additions = operands.abs().sum().item() * fan_out
+            self.additions[name] = self.additions.get(name, 0.0) + additions
+        else:
+            self.multiplications[name] = self.multiplications.get(name, 0.0) + events
 
     def forget(self) -> None:
         """Start counting anew."""
         self.positions = 0
         self.events.clear()
         self.additions.clear()
+        self.multiplications.clear()
         self.rates.clear()
         self.penalised = 0.0
 
-    def per_token(self) -> tuple[float, float]:
-        """Synaptic events and unit additions per token, projections and head."""
+    def per_token(self) -> tuple[float, float, float]:
+        """Synaptic events, unit additions and multiplications a token, projections and head."""
         positions = max(1, self.positions)
-        return sum(self.events.values()) / positions, sum(self.additions.values()) / positions
+        events, additions, multiplications = (
+            sum(counted.values()) / positions
+            for counted in (self.events, self.additions, self.multiplications)
+        )
+        return events, additions, multiplications
 
     def firing_rates(self) -> dict[str, float]:
         """Share of non-zero outputs of every LIF, by layer name."""
