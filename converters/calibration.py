@@ -76,7 +76,7 @@ OBSERVED = frozenset(
         "square", "product_lif.membrane", "hidden_lif.membrane",
     }
 )  # fmt: skip
-"""Parts of a block whose ranges decide a scale; looking at all would double a calibration's time."""
+"""Parts of a block whose ranges decide a scale; looking at all doubled the time."""
 
 
 class RangeRecorder:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -203,9 +202,7 @@ class _Export:
             )
         return float(loss) / math.log(2)
 
-    def _embedded(
-        self, tokens: torch.Tensor, configuration: SpikeGPTConfiguration
-    ) -> torch.Tensor:
+    def _embedded(self, tokens: torch.Tensor, configuration: SpikeGPTConfiguration) -> torch.Tensor:
         return embed(
             tokens, self._checkpoint.tensors["emb.weight"],
             binary=configuration.embedding == "binary",

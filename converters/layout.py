@@ -50,7 +50,7 @@ STREAM_BITS = 12
 LOGIT_BITS = 16
 """Fraction bits of the logits."""
 CURRENT_BITS = 10
-"""Fraction bits of a LIF's input current: +-128 in steps of 2**-10 (measured: docs/arithmetic.md)."""
+"""Fraction bits of a LIF's input current: +-128 in steps of 2**-10."""
 LAYER_NORM_EPSILON = 1e-5
 LOG2_E = 1.0 / math.log(2.0)
 
@@ -137,7 +137,9 @@ class Builder:
     ) -> str:  # fmt: skip
         """Layer norm; ``input_scale`` is the real value of one unit after ``input_shift``."""
         size = weight.size
-        factors = weight.astype(np.float64) * math.sqrt(size) * 2.0 ** (STREAM_BITS - NORMALISED_BITS)
+        factors = (
+            weight.astype(np.float64) * math.sqrt(size) * 2.0 ** (STREAM_BITS - NORMALISED_BITS)
+        )
         multiplier, shift = mantissa_and_shift(factors)
         mean_multiplier, mean_shift = mantissa_and_shift(np.array([1.0 / size]))
         return self.add(
@@ -204,9 +206,7 @@ class Builder:
         )  # fmt: skip
         return name, scale
 
-    def product(
-        self, part: str, gate: str, value: str, value_scale: Any, port: Port
-    ) -> str:
+    def product(self, part: str, gate: str, value: str, value_scale: Any, port: Port) -> str:
         """Gate times value in ``port``'s format; ``value_scale`` real value of a unit of value."""
         factors = np.broadcast_to(
             np.asarray(value_scale, np.float64) * 2.0**-GATE_BITS / port.scale, (port.size,)

@@ -73,7 +73,9 @@ def accumulator_bound(weight: npt.NDArray[np.int8], largest_operand: int) -> int
     largest = 0
     for begin in range(0, weight.shape[0], rows):
         block = weight[begin : begin + rows]
-        largest = max(largest, int(np.abs(block).astype(np.uint8).sum(axis=1, dtype=np.int64).max()))
+        largest = max(
+            largest, int(np.abs(block).astype(np.uint8).sum(axis=1, dtype=np.int64).max())
+        )
     return largest * largest_operand
 
 

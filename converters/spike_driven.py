@@ -57,7 +57,8 @@ class SpikeDrivenBuilder(Builder):
         return Projection(integers, row_scale, 1.0, False, payload)
 
     def neuron(
-        self, part: str, source: str, size: int, levels: int, bits: int, unit: npt.NDArray[np.float64],
+        self, part: str, source: str, size: int, levels: int, bits: int,
+        unit: npt.NDArray[np.float64],
         offset: npt.NDArray[np.float64],
     ) -> str:  # fmt: skip
         """LIF of threshold 1 on ``unit * driving + offset``; ``bits`` fraction bits of current.
@@ -141,7 +142,11 @@ def srwkv_layers(
     )  # fmt: skip
     gate = build.gate("gate", build.name("receptance"), projections["receptance"])
     gated = build.product(
-        "product", gate, wkv, wkv_scale, Port(size, **GRADED_STREAM)  # type: ignore[arg-type]
+        "product",
+        gate,
+        wkv,
+        wkv_scale,
+        Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
     )
     gain, offset = channel_norm(tensors, f"{mixer}.product_norm")
     levels = configuration.levels_product

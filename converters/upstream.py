@@ -53,9 +53,7 @@ def embedding_layers(
             table=np.rint(weight / np.float32(input_scale)).astype(np.int16),
         )  # fmt: skip
     build.add(first)
-    build.layer_norm(
-        "norm", first.name, *norm, input_scale=input_scale, input_shift=input_shift
-    )
+    build.layer_norm("norm", first.name, *norm, input_scale=input_scale, input_shift=input_shift)
     return build.layers
 
 
@@ -63,7 +61,7 @@ def srwkv_layers(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
     ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float,
 ) -> list[Layer]:  # fmt: skip
-    """One SRWKV with its LIF. ``norm``/``mixer``: key prefixes (``blocks.0.ln1``, ``blocks.0.att``).
+    """One SRWKV with its LIF. ``norm``, ``mixer``: keys (``blocks.0.ln1``, ``blocks.0.att``).
 
     ``divisor`` divides the output weights (upstream's run-time rescaling, 1 without).
     """

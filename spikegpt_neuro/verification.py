@@ -75,7 +75,7 @@ def _compare_chunk(
     tokens: npt.NDArray[np.int64], begin: int,
 ) -> tuple[list[Difference], int]:  # fmt: skip
     """Differences of one chunk, a layer at most one, and how many integers were compared."""
-    pairs = [(logits, left.score(tokens), right.score(tokens))]
+    pairs = [(logits, left.score(tokens.tolist()), right.score(tokens.tolist()))]
     pairs += [(name, left.trace(name), right.trace(name)) for name in names if name != logits]
     found = [first_difference(name, begin, a, b) for name, a, b in pairs]
     return [d for d in found if d is not None], sum(a.size for _, a, _ in pairs)
@@ -111,9 +111,7 @@ def verify(
     ):
         for begin in range(0, array.size, CHUNK):
             chunk = array[begin : begin + CHUNK]
-            found, count = _compare_chunk(
-                left_session, right_session, names, logits, chunk, begin
-            )
+            found, count = _compare_chunk(left_session, right_session, names, logits, chunk, begin)
             compared += count
             progress(min(begin + CHUNK, array.size))
             if found:

@@ -127,9 +127,8 @@ def test_exported_network_follows_the_float_model(
         assert flipped <= 2 * (rounded[name] != expected[name]).mean() + 0.02, name
     spread = expected["head.projection"].std()
     error = root_mean_square(logits - expected["head.projection"])
-    assert error <= 2 * root_mean_square(rounded["head.projection"] - expected["head.projection"]) + (
-        0.1 * spread
-    )
+    yardstick = root_mean_square(rounded["head.projection"] - expected["head.projection"])
+    assert error <= 2 * yardstick + 0.1 * spread
 
 
 def observed(model: SpikeGPT, tokens: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from spikegpt_neuro.vocabulary import Vocabulary, read_vocabulary
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv-4x192"
 CHARACTERS = 25_600
 FLOAT_BITS = {"kjv-valid.txt": 1.9690, "kjv-test.txt": 2.0397}
-"""Bits per character of the float model (examples/kjv-4x192/README.md; tests/model repeats them)."""
+"""Bits per character of the float model (examples/kjv-4x192/README.md)."""
 ALLOWED_BITS = 0.01
 
 

@@ -41,7 +41,7 @@ def prepare_lava() -> None:
             options["unsafe_hash"] = True
         return original(cls, **options)
 
-    dataclasses.dataclass = hashable  # type: ignore[assignment]
+    dataclasses.dataclass = hashable
     try:
         importlib.import_module("lava.magma.compiler.var_model")
     except ImportError as error:

@@ -110,7 +110,7 @@ class FusedSession:
         return self._advance(check_tokens([token], self._network.info.vocabulary_size))[0]
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
-        """See ``Session.score``; while one stage computes a token, earlier ones compute the next."""
+        """See ``Session.score``; earlier stages compute the next tokens already."""
         checked = check_tokens(tokens, self._network.info.vocabulary_size)
         if not checked.size:
             return np.empty((0, self._network.info.vocabulary_size), np.int32)

@@ -36,7 +36,7 @@ _building = threading.Event()
 
 
 def _die_with_parent() -> None:
-    """In a process forked while a graph is built: be killed when the parent ends, however it ends."""
+    """In a process forked while a graph is built: be killed when the parent ends."""
     if _building.is_set() and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -103,7 +103,9 @@ class SupervisedGraph:
         if self._closed:
             raise RunFailed("this Lava session is closed; open a new one.")
         try:
-            self._process.run(condition=RunSteps(steps, blocking=False), run_cfg=self._configuration)
+            self._process.run(
+                condition=RunSteps(steps, blocking=False), run_cfg=self._configuration
+            )
             self._running = True
             self._watch(turn)
             self._process.wait()
