@@ -13,9 +13,9 @@ from spikegpt_neuro.network import Network
 
 ADVICE = (
     "Loihi 2 needs Intel's lava-loihi package (members of the Intel Neuromorphic Research "
-    "Community get it from Intel) and a board: set NXSDKHOST to the board's host for Ethernet, or run where "
-    "SLURM offers a Loihi partition. Without them use --backend emulator or --backend lava; both "
-    "compute the same integers."
+    "Community get it from Intel) and a board: set NXSDKHOST to the board's host for Ethernet, or "
+    "run where SLURM offers a Loihi partition. Without them use --backend emulator or --backend "
+    "lava; both compute the same integers."
 )
 
 
