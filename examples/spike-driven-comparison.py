@@ -74,7 +74,8 @@ def main() -> None:
         mean, error = paired_difference(found, base)
         print(
             f"{name}: {found.bits_per_character:.4f} bits per character, "
-            f"{mean:+.4f} +- {error:.4f} against the released layout; a token: {found.events_per_token:.0f} synaptic events, "
+            f"{mean:+.4f} +- {error:.4f} against the released layout; "
+            f"a token: {found.events_per_token:.0f} synaptic events, "
             f"{found.additions_per_token:.0f} unit additions, "
             f"{found.multiplications_per_token:.0f} multiplications, {energy(found):.1f} nJ; "
             f"mean firing rate {found.mean_rate:.4f}"
