@@ -9,15 +9,15 @@ from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.parts import CATEGORIES
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.reports import svg
-from spikegpt_neuro.reports.numbers import engineering, share
+from spikegpt_neuro.reports.numbers import engineering, plural, share
 
 _MOST_RASTER_LAYERS: Final = 12
 _MOST_CHIPS: Final = 12
 _MOST_COEFFICIENTS: Final = 10
+_PLAIN_WIDTH: Final = 32
 
-GROUPS: Final = (
-    "embedding", "SRWKV", "SRFFN", "head",
-)  # fmt: skip
+GROUPS: Final = ("embedding", "SRWKV", "SRFFN", "head")
+"""What the colours of cores mean."""
 
 
 def energy_by_stage(report: EnergyReport, name: str) -> str:
@@ -61,20 +61,20 @@ def sensitivity(report: EnergyReport, name: str) -> str:
 
 def opponents(comparison: Comparison, name: str) -> str:
     """The network beside its opponents."""
-    rows = [
-        svg.Bar(
-            b.name,
-            (b.joules_per_token,),
-            engineering(b.joules_per_token, "J")
-            + ("" if b.ratio is None else f" ({b.ratio:.2f}x)"),
-        )
-        for b in comparison.baselines
-    ]
+    rows = []
+    for b in comparison.baselines:
+        total = b.joules_with_memory_per_token
+        reading = 0.0 if total is None else total - b.joules_per_token
+        text = engineering(b.joules_per_token if total is None else total, "J")
+        ratio = b.ratio if total is None else b.ratio_with_memory
+        if ratio is not None:
+            text += f" ({ratio:.2f}x)"
+        rows.append(svg.Bar(b.name, (b.joules_per_token, reading), text))
     return svg.stacked_bars(
         name,
-        f"Arithmetic energy per token beside opponents, {comparison.profile}",
+        f"Energy per token beside opponents, {comparison.profile}",
         " ".join(comparison.answers),
-        ["matrix products"],
+        ["arithmetic", "reading of weights"],
         rows,
     )
 
@@ -139,21 +139,30 @@ def _group(stage: str) -> int:
 def mapping_picture(mapping: Mapping, name: str) -> str:
     """Cores on chips, coloured by the part of the network they hold."""
     place = mapping.placement
-    drawn: list[tuple[str, list[svg.Cell]]] = [
-        (f"chip {chip}", []) for chip in range(min(mapping.chips, _MOST_CHIPS))
-    ]
+    limit = mapping.profile.limit
+    per_chip = limit("cores_per_chip") or len(mapping.cores)
+    wide = limit("mesh_width") or _PLAIN_WIDTH
+    tall = -(-per_chip // ((limit("cores_per_tile") or 1) * wide))
+    if not mapping.has_mesh:
+        tall = min(tall, -(-min(len(mapping.cores), per_chip) // wide))
+    cells: list[list[svg.Cell]] = [[] for _ in range(min(mapping.chips, _MOST_CHIPS))]
     for i, core in enumerate(mapping.cores):
         chip = int(place.chip[i])
-        if chip < len(drawn):
+        if chip < len(cells):
             use = mapping.use_of_core(i)
             title = f"core {i}, {core.stage}: {use.weights} weights, {use.neurons} neurons"
-            cell = svg.Cell(int(place.x[i]), int(place.y[i]), _group(core.stage), title)
-            drawn[chip][1].append(cell)
+            slot = int(place.slot[i])
+            x, y = int(place.x[i]), int(place.y[i])
+            if not mapping.has_mesh:
+                x, y = slot % wide, slot // wide
+            cells[chip].append(svg.Cell(x, y, _group(core.stage), title))
+    drawn = [svg.Chip(f"chip {chip}", wide, tall, tuple(held)) for chip, held in enumerate(cells)]
     shown = "" if mapping.chips <= _MOST_CHIPS else f", the first {_MOST_CHIPS} shown"
+    order = "" if mapping.has_mesh else " Where routers lie is not known: drawn in order."
     return svg.chips(
         name,
         f"Cores on {mapping.profile.name}, {mapping.packing} packing",
-        f"{len(mapping.cores)} cores on {mapping.chips} chips{shown}.",
+        f"{plural(len(mapping.cores), 'core')} on {plural(mapping.chips, 'chip')}{shown}.{order}",
         drawn,
         GROUPS,
     )

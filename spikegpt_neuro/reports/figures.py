@@ -74,10 +74,19 @@ def _opponents(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(5.5, 2.2))
     axes = figure.add_subplot()
     names = [b.name for b in comparison.baselines]
-    values = [b.joules_per_token for b in comparison.baselines]
-    bars = axes.barh(names, values, color=PALETTE[0])
-    axes.bar_label(bars, [engineering(v, "J") for v in values], padding=3)
+    arithmetic = [b.joules_per_token for b in comparison.baselines]
+    totals = [
+        b.joules_per_token
+        if b.joules_with_memory_per_token is None
+        else b.joules_with_memory_per_token
+        for b in comparison.baselines
+    ]
+    reading = [t - a for t, a in zip(totals, arithmetic, strict=True)]
+    axes.barh(names, arithmetic, color=PALETTE[0], label="arithmetic")
+    bars = axes.barh(names, reading, left=arithmetic, color=PALETTE[1], label="reading of weights")
+    axes.bar_label(bars, [engineering(v, "J") for v in totals], padding=3)
     axes.invert_yaxis()
+    axes.legend(frameon=False)
     axes.set_xlabel(f"J per token, matrix products, {comparison.profile}")
     return figure
 

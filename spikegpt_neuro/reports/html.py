@@ -10,7 +10,7 @@ from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.reports import charts
-from spikegpt_neuro.reports.numbers import count, engineering, share
+from spikegpt_neuro.reports.numbers import count, engineering, plural, share
 from spikegpt_neuro.reports.style import CSS, SCRIPT
 from spikegpt_neuro.reports.svg import escape
 
@@ -189,7 +189,7 @@ def _claim(study: Study) -> str:
             f"<h3>{escape(comparison.profile)}</h3>{_list(comparison.answers)}"
             + _figure(
                 charts.opponents(comparison, f"opponents-{i}"),
-                "Arithmetic energy of a token beside opponents",
+                "Energy of a token's matrix products beside opponents",
             )
             + _table(
                 "Opponents",
@@ -327,9 +327,11 @@ def _mapping(mapping: Mapping, name: str) -> str:
              share(use.weight_share), count(use.neurons), held)
         )  # fmt: skip
     system = mapping.system
-    board = f"smallest known system: {system.name}" if system else "no known system is large enough"
+    board = "no board is listed in the profile"
+    if mapping.profile.systems:
+        board = f"smallest listed board: {system.name}" if system else "no listed board is enough"
     lines = [
-        f"{len(mapping.cores)} cores on {mapping.chips} chips; {board}.",
+        f"{plural(len(mapping.cores), 'core')} on {plural(mapping.chips, 'chip')}; {board}.",
         f"{count(mapping.traffic.total)} packets a token, {count(mapping.hops.chip_crossings)} of "
         "them between chips.",
     ]

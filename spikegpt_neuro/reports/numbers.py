@@ -35,6 +35,15 @@ def count(value: float) -> str:
     return f"{value:.1f}"
 
 
+def plural(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> plural(1, "chip"), plural(2, "chip")
+    ('1 chip', '2 chips')
+    """
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def share(value: float) -> str:
     """A share in per cent; a small one is not rounded to zero.
 

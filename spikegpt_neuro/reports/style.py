@@ -40,6 +40,7 @@ figcaption{font-weight:600;font-size:.9rem}
 .chart text{fill:var(--ink);font:12px system-ui,sans-serif}
 .chart .axis{stroke:var(--ink)}
 .chart .grid{stroke:var(--line)}
+.chart .outline{fill:none;stroke:var(--line)}
 .status{border:1px solid var(--line);border-radius:.3rem;padding:0 .3rem;font-size:.8rem}
 .warning{border-left:4px solid #d55e00;padding-left:1.6rem}
 footer{color:var(--ink);margin-top:2rem;padding-bottom:2rem;font-size:.9rem}

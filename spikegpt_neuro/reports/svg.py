@@ -7,6 +7,7 @@ page, and fixed coordinates, so that the same values give the same bytes.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,19 @@ def number(value: float) -> str:
     """A coordinate: at most two decimals, no trailing zeros."""
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("", "-0") else text
+
+
+def round_up(value: float) -> float:
+    """The next of 1, 2, 4, 8 times a power of ten; 1 for zero.
+
+    >>> round_up(0.737), round_up(0.19), round_up(0.0)
+    (0.8, 0.2, 1.0)
+    """
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    step = next((s for s in (1, 2, 4, 8, 10) if value <= s * power * (1 + 1e-12)), 10)
+    return float(f"{step * power:.3g}")
 
 
 def escape(text: str) -> str:
@@ -139,8 +153,8 @@ def lines(
     name: str, title: str, description: str, x: Sequence[float],
     series: Sequence[tuple[str, Sequence[float]]], unit: str,
 ) -> str:  # fmt: skip
-    """Curves over a common axis; the vertical axis begins at zero."""
-    top = max((max(values, default=0.0) for _, values in series), default=0.0) or 1.0
+    """Curves over a common axis; the vertical axis begins at zero and ends at a round number."""
+    top = round_up(max((max(values, default=0.0) for _, values in series), default=0.0))
     last = max(x, default=1.0) or 1.0
     left, right, height = 60.0, WIDTH - 20.0, 220.0
     body = legend([label for label, _ in series], left, 12)
@@ -226,22 +240,35 @@ class Cell:
     title: str
 
 
+@dataclass(frozen=True)
+class Chip:
+    """A chip's cores, and the width and height of its grid of routers."""
+
+    label: str
+    wide: int
+    tall: int
+    cells: tuple[Cell, ...]
+
+
 def chips(
-    name: str, title: str, description: str, drawn: Sequence[tuple[str, Sequence[Cell]]],
-    groups: Sequence[str],
-) -> str:  # fmt: skip
-    """Chips as grids of cores, coloured by group; neighbours of one router share its place."""
-    wide = 1 + max((c.x for _, cells in drawn for c in cells), default=0)
-    tall = 1 + max((c.y for _, cells in drawn for c in cells), default=0)
+    name: str, title: str, description: str, drawn: Sequence[Chip], groups: Sequence[str]
+) -> str:
+    """Chips as grids of cores, coloured by group; cores of one router share its place."""
+    wide = max((chip.wide for chip in drawn), default=1)
+    tall = max((chip.tall for chip in drawn), default=1)
     columns = max(1, min(len(drawn), 4 if wide <= 8 else 2))
-    size = min(20.0, (WIDTH - 20.0 * columns) / (columns * wide))
+    size = min(22.0, (WIDTH - 20.0 * columns) / (columns * wide))
     block_w, block_h = WIDTH / columns, tall * size + 30
     body = []
-    for i, (label, cells) in enumerate(drawn):
+    for i, chip in enumerate(drawn):
         left, top = (i % columns) * block_w, (i // columns) * block_h
-        body.append(_text(left, top + 12, label))
+        body.append(_text(left, top + 12, chip.label))
+        body.append(
+            f'<rect class="outline" x="{number(left)}" y="{number(top + 17)}" '
+            f'width="{number(chip.wide * size)}" height="{number(chip.tall * size)}"/>'
+        )
         together: dict[tuple[int, int], list[Cell]] = {}
-        for cell in cells:
+        for cell in chip.cells:
             together.setdefault((cell.x, cell.y), []).append(cell)
         for (column, row), sharing in together.items():
             width = (size - 2) / len(sharing)

@@ -15,6 +15,7 @@ from spikegpt_neuro.reports.numbers import count, engineering, share
 
 _MOST_ROWS = 12
 _MOST_EXAMPLES = 3
+_MOST_CORES = 5
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -166,11 +167,12 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
         f"{mapping.profile.name}: size", "packing", "weights/core", "cores", "chips",
         "chips without head", "smallest system",
     )  # fmt: skip
+    nothing = "none large enough" if mapping.profile.systems else "-"
     for size in sizes:
         packings.add_row(
             size.packing + (" (shown below)" if size.packing == mapping.packing else ""),
             count(size.weights_per_core), count(size.cores), str(size.chips),
-            str(size.chips_without_head), size.system or "none large enough",
+            str(size.chips_without_head), size.system or nothing,
         )  # fmt: skip
     chips = _table("Chips", "chip", "weights", "full", "neurons", "full")
     for chip in range(min(mapping.chips, _MOST_ROWS)):
@@ -181,6 +183,15 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
         )  # fmt: skip
     if mapping.chips > _MOST_ROWS:
         chips.add_row(f"{mapping.chips - _MOST_ROWS} more", "", "", "", "")
+    cores = _table("Fullest cores", "core", "chip", "weights", "full", "neurons", "holds")
+    fullest = sorted(range(len(mapping.cores)), key=lambda i: -mapping.use_of_core(i).weight_share)
+    for i in fullest[:_MOST_CORES]:
+        use = mapping.use_of_core(i)
+        held = ", ".join(f"{s.layer} {s.begin}-{s.end - 1}" for s in mapping.cores[i].slices)
+        cores.add_row(
+            str(i), str(int(mapping.placement.chip[i])), count(use.weights),
+            share(use.weight_share), count(use.neurons), held,
+        )  # fmt: skip
     stages = _table("Stages", "stage", "cores")
     for stage, cores in mapping.cores_by_stage.items():
         stages.add_row(stage, str(cores))
@@ -195,7 +206,8 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
     lines.append(f"{count(mapping.hops.chip_crossings)} packets a token leave their chip")
     if mapping.traffic.assumed_dense:
         lines.append("no run was given: every value counts as an event")
-    return [packings, stages, chips, _lines("Traffic", lines), _rules(mapping.violations)]
+    traffic = _lines("Traffic", lines)
+    return [packings, stages, chips, cores, traffic, _rules(mapping.violations)]
 
 
 def _rules(violations: tuple[Violation, ...]) -> Text:

@@ -18,7 +18,7 @@ from spikegpt_neuro.energy import Study, build_study, run_text
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
 from spikegpt_neuro.mapping import map_network, sizes
-from spikegpt_neuro.reports import numbers, tabular, terminal
+from spikegpt_neuro.reports import numbers, svg, tabular, terminal
 from spikegpt_neuro.reports.figures import write_figures
 
 MakeStudy = Callable[[str], Study]
@@ -158,6 +158,7 @@ def test_a_study_needs_a_profile(make_study: MakeStudy) -> None:
 
 def test_numbers_read_as_documented() -> None:
     assert doctest.testmod(numbers).failed == 0
+    assert doctest.testmod(svg).failed == 0
     assert numbers.engineering(999.96e-9, "J") == "1 uJ"
     assert numbers.engineering(-2e-3, "s") == "-2 ms"
     assert numbers.engineering(3e-20, "J") == "3e-05 fJ"
