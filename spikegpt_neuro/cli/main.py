@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spikegpt_neuro.cli import (
+    demo,
     doctor,
     energy,
     export,
@@ -17,6 +18,7 @@ from spikegpt_neuro.cli import (
     profiles,
     score,
     simulate,
+    train,
     verify,
 )
 from spikegpt_neuro.errors import SpikeGPTNeuroError
@@ -39,6 +41,8 @@ app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
 app.command("profiles")(profiles.profiles)
+app.command("train")(train.train)
+app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 
 

@@ -29,7 +29,9 @@ class Output:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
-        self._console = Console(highlight=False, soft_wrap=True)
+        # tables cannot be read at the 80 columns assumed where there is no terminal
+        width = None if sys.stdout.isatty() else 120
+        self._console = Console(highlight=False, soft_wrap=True, width=width)
         self._errors = Console(stderr=True, highlight=False)
         self._progress = not quiet and not as_json and self._errors.is_terminal
         self._notes = not quiet

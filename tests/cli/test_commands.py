@@ -1,0 +1,253 @@
+"""Every command does its work, with stable JSON keys and the documented exit codes."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer.main
+import typer.testing
+
+from spikegpt_neuro.cli.main import app, main
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+RunJson = Callable[..., Any]
+COMMANDS = [
+    "export", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
+    "doctor", "demo",
+]  # fmt: skip
+
+
+def test_all_commands_are_there() -> None:
+    listed = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option(command: str) -> None:
+    shown = typer.testing.CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0
+    for parameter in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        if parameter.name != "help":
+            assert len(parameter.help or "") > 10, f"{command} {parameter.name}"
+    assert "--json" in shown.stdout
+
+
+def test_export_says_what_it_did(run_json: RunJson, example: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model.net"
+    found = run_json("export", example / "kjv-4x192.pth", target)
+    assert found["path"] == str(target) and found["bytes"] == target.stat().st_size
+    assert (found["n_layer"], found["n_embd"], found["vocabulary_size"]) == (4, 192, 63)
+    assert any("random tokens" in note for note in found["notes"])
+
+
+def test_export_refuses_to_overwrite(run: Run, example: Path, network: Path) -> None:
+    before = network.read_bytes()
+    done = run("export", example / "kjv-4x192.pth", network, code=2)
+    assert "--force" in done.stderr and network.read_bytes() == before
+
+
+def test_inspect(run: Run, run_json: RunJson, network: Path, tmp_path: Path) -> None:
+    drawing = tmp_path / "graph.svg"
+    found = run_json("inspect", network, "--graph", drawing)
+    assert found["has_vocabulary"] and found["info"]["layout"] == "upstream"
+    names = [layer["name"] for layer in found["layers"]]
+    assert "blocks.3.srffn.value" in names and "head.readout" in names
+    svg = drawing.read_text()
+    assert svg.startswith("<svg") and svg.count("<rect") == len(names)
+    assert "blocks.3.srffn.value" in run("inspect", network, "--layers").stdout
+
+
+def test_score_is_within_a_hundredth_of_the_float_checkpoint(
+    run_json: RunJson, network: Path, example: Path
+) -> None:
+    found = run_json(
+        "score", network, example / "kjv-valid.txt", "--context", 256, "--tokens", 5120,
+        "--against", example / "kjv-4x192.pth",
+    )  # fmt: skip
+    assert (found["tokens"], found["windows"]) == (5120, 20)
+    against = found["against"]
+    assert found["bits_per_character"] == pytest.approx(
+        against["bits_per_character"] + against["difference_bits_per_character"], abs=1e-12
+    )
+    assert abs(against["difference_bits_per_character"]) <= 0.01  # the issue's criterion
+    bits = np.load(example / "kjv-4x192.golden.npz")["valid_window_bits"][:20].sum() / 5120
+    # the reference ran in float32, this one too, summed in another order: equal to four decimals
+    assert round(against["bits_per_character"], 4) == round(float(bits), 4)
+
+
+def test_score_reads_standard_input(run_json: RunJson, network: Path) -> None:
+    found = run_json("score", network, "-", stdin="In the beginning God created")
+    assert found["tokens"] == found["characters"] == 27
+    assert found["context"] is None
+
+
+def test_simulate_is_greedy_and_repeatable(run: Run, run_json: RunJson, network: Path) -> None:
+    options = ("simulate", network, "--prompt", "In the beginning", "--tokens", 40)
+    found = run_json(*options)
+    assert len(found["token_ids"]) == len(found["text"]) == 40
+    assert found["tokens_per_second"] > 0
+    assert run_json(*options)["token_ids"] == found["token_ids"]
+    assert run(*options).stdout == found["text"] + "\n"
+
+
+def test_simulate_resumes_exactly(run_json: RunJson, network: Path, tmp_path: Path) -> None:
+    sampling = ("--temperature", 0.9, "--top-p", 0.95, "--seed", 7, "--prompt", "And")
+    whole = run_json("simulate", network, *sampling, "--tokens", 30)
+    state = ("--state", tmp_path / "chat.state")
+    begun = run_json("simulate", network, *sampling, *state, "--tokens", 12)
+    ended = run_json("simulate", network, *sampling[:4], *state, "--tokens", 18)
+    assert (begun["resumed"], ended["resumed"]) == (False, True)
+    assert begun["token_ids"] + ended["token_ids"] == whole["token_ids"]
+
+
+def test_simulate_from_tokens_with_a_trace(
+    run_json: RunJson, network: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.npz"
+    found = run_json(
+        "simulate", network, "--prompt-tokens", "1,2, 3", "--tokens", 5, "--trace", trace
+    )
+    assert (found["prompt_tokens"], len(found["token_ids"])) == (3, 5)
+    with np.load(trace) as arrays:
+        assert arrays["head.readout"].shape == (8, 63)
+        assert set(np.unique(arrays["blocks.0.srwkv.lif"])) <= {0, 1}
+
+
+def test_verify_against_the_checkpoint(
+    run_json: RunJson, network: Path, text: Path, example: Path
+) -> None:
+    found = run_json(
+        "verify", network, "--text", text, "--tokens", 2048,
+        "--against", example / "kjv-4x192.pth",
+    )  # fmt: skip
+    assert found["holds"] and len(found["layers"]) == 8
+    assert all(layer["disagreement"] < 0.1 for layer in found["layers"])
+
+
+def test_verify_of_two_different_networks_names_the_place(
+    run: Run, run_json: RunJson, network: Path, text: Path, example: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.net"
+    run("export", example / "kjv-4x192.pth", other, "--activation-bits", 6)
+    options = ("verify", network, "--text", text, "--tokens", 20)
+    options += ("--backends", "emulator,emulator")
+    assert run_json(*options)["equal"] is True
+    found = run_json(*options, "--other", other, code=1)
+    assert found["equal"] is False
+    assert {"layer", "step", "index", "left", "right"} == set(found["difference"])
+    assert found["difference"]["step"] == 0
+
+
+def test_energy(run: Run, run_json: RunJson, network: Path, text: Path, tmp_path: Path) -> None:
+    found = run_json("energy", network, "--text", text, "--tokens", 200)
+    assert found["energy_joules_per_token"] > 0 and found["tokens"] == 200
+    page = tmp_path / "report.html"
+    run("energy", network, "--text", text, "--tokens", 50, "--profile", "loihi2", "--output", page)
+    assert page.read_text().lstrip().lower().startswith("<!doctype html>")
+
+
+def test_map_and_profiles(run: Run, run_json: RunJson, network: Path) -> None:
+    assert run_json("map", network, "--profile", "loihi2")["packings"]
+    names = [profile["name"] for profile in run_json("profiles")["profiles"]]
+    assert {"loihi2", "loihi1-paper", "cmos45-int8"} <= set(names)
+    assert run_json("profiles", "loihi2")["coefficients"]
+    assert "Loihi" in run("profiles", "loihi2").stdout
+
+
+def test_doctor(run_json: RunJson) -> None:
+    found = run_json("doctor")
+    assert found["ok"] is True
+    pieces = {piece["name"]: piece for piece in found["pieces"]}
+    assert pieces["numba"]["found"] and pieces["lava-loihi"]["without_it"]
+    assert {backend["name"] for backend in found["backends"]} >= {"emulator", "lava", "loihi2"}
+
+
+MISTAKES: dict[str, tuple[tuple[object, ...], int, str]] = {
+    "no command": ((), 2, ""),
+    "unknown command": (("fly",), 2, "fly"),
+    "unknown option": (("doctor", "--wings"), 2, "--wings"),
+    "no file": (("inspect", "none.net"), 2, "none.net"),
+    "not a network": (("inspect", __file__), 2, "network"),
+    "folder": (("inspect", "/"), 2, "not a file"),
+    "not a checkpoint": (("export", __file__, "x.net"), 2, "neither a torch checkpoint"),
+    "no such folder": (("export", "CHECKPOINT", "/none/x.net"), 2, "/none does not exist"),
+    "wrong bits": (("export", "CHECKPOINT", "x.net", "--activation-bits", 99), 2, "99"),
+    "no vocabulary": (("export", "CHECKPOINT", "x.net", "--calibration", __file__), 2, "--vocab"),
+    "wrong layout": (("export", "CHECKPOINT", "x.net", "--layout", "spike-driven"), 2, "upstream"),
+    "no prompt": (("simulate", "NET"), 2, "--prompt"),
+    "two prompts": (("simulate", "NET", "--prompt", "a", "--prompt-tokens", "1"), 2, "either"),
+    "bad token": (("simulate", "NET", "--prompt-tokens", "1,63"), 2, "outside the vocabulary"),
+    "no number": (("simulate", "NET", "--prompt-tokens", "a"), 2, "numbers"),
+    "unknown character": (("simulate", "NET", "--prompt", "Ünd"), 2, "U+00DC"),
+    "temperature": (("simulate", "NET", "--prompt", "a", "--temperature", -1), 2, "temperature -1"),
+    "negative count": (("simulate", "NET", "--prompt", "a", "--tokens", -1), 2, "--tokens -1"),
+    "backend": (("simulate", "NET", "--prompt", "a", "--backend", "x"), 2, "no backend 'x'"),
+    "one backend": (("verify", "NET", "--text", "TEXT", "--backends", "emulator"), 2, "name two"),
+    "context": (("score", "NET", "TEXT", "--context", 0), 2, "--context 0"),
+    "short text": (("score", "NET", "-"), 2, "standard input is empty"),
+    "profile": (("energy", "NET", "--text", "TEXT", "--profile", "abacus"), 2, "abacus"),
+    "report": (("energy", "NET", "--text", "TEXT", "--output", "x.pdf"), 2, "x.pdf"),
+    "no board": (("simulate", "NET", "--prompt", "a", "--backend", "loihi2"), 3, "loihi2"),
+    "no example": (("demo", "--example", "/none"), 2, "looked in /none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_a_sentence_and_an_exit_code(
+    network: Path, text: Path, example: Path, tmp_path: Path, mistake: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments, code, message = MISTAKES[mistake]
+    places = {
+        "NET": network, "TEXT": text, "CHECKPOINT": example / "kjv-4x192.pth",
+        "x.net": tmp_path / "x.net",
+    }  # fmt: skip
+    named = [str(places.get(str(argument), argument)) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["spikegpt-neuro", *named])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert ended.value.code == code
+    assert message in shown.err and "Traceback" not in shown.err
+    if arguments:
+        assert shown.out == ""
+
+
+def test_a_reader_that_goes_away_is_no_traceback(network: Path) -> None:
+    program = subprocess.Popen(
+        [
+            sys.executable, "-m", "spikegpt_neuro.cli.main", "simulate", str(network),
+            "--prompt", "a", "--tokens", "100000",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert program.stdout is not None and program.stderr is not None
+    program.stdout.read(10)
+    program.stdout.close()
+    errors = program.stderr.read()
+    assert program.wait(timeout=60) == 1
+    assert b"Traceback" not in errors
+
+
+def test_an_interrupt_ends_with_130(network: Path) -> None:
+    program = subprocess.Popen(
+        [
+            sys.executable, "-m", "spikegpt_neuro.cli.main", "simulate", str(network),
+            "--prompt", "a", "--tokens", "10000000",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert program.stdout is not None
+    program.stdout.read(10)
+    program.send_signal(2)
+    _, errors = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert b"Traceback" not in errors
