@@ -193,8 +193,8 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
             share(use.weight_share), count(use.neurons), held,
         )  # fmt: skip
     stages = _table("Stages", "stage", "cores")
-    for stage, cores in mapping.cores_by_stage.items():
-        stages.add_row(stage, str(cores))
+    for stage, number in mapping.cores_by_stage.items():
+        stages.add_row(stage, str(number))
     lines = [f"{count(mapping.traffic.total)} packets a token"]
     if mapping.has_mesh:
         ours, simple = mapping.hops.total, mapping.baseline_hops.total

@@ -111,7 +111,13 @@ def test_terminal_mapping_lists_sizes_traffic_and_rules(make_study: MakeStudy) -
     profile = load_profile("loihi1-paper")
     mapping = map_network(network, profile)
     text = _words(*terminal.mapping_summary(mapping, sizes(network, profile)))
-    for expected in ("pessimistic", "middle (shown below)", "hops a token", "graded_spikes:"):
+    for expected in (
+        "pessimistic",
+        "middle (shown below)",
+        "hops a token",
+        "graded_spikes:",
+        "Fullest cores",
+    ):
         assert expected in text, expected
     values = tabular.mapping_dict(mapping, sizes(network, profile))
     assert [row["packing"] for row in values["packings"]] == [
