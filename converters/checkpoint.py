@@ -111,7 +111,7 @@ class LazyTensors(Mapping[str, Tensor]):
 class Checkpoint:
     """A checkpoint whose names, shapes and types were checked; its values are read on demand.
 
-    ``configuration`` and ``vocabulary`` (JSON text) are there in files of this project's own format.
+    ``configuration`` and ``vocabulary`` (JSON text) are those in files of our own format.
     """
 
     path: Path

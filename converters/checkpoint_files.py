@@ -84,7 +84,7 @@ def open_tensor_file(path: Path) -> TensorFile:
 
 def _open_safetensors(path: Path) -> TensorFile:
     try:
-        handle = safe_open(path, framework="pt", device="cpu")
+        handle: Any = safe_open(path, framework="pt", device="cpu")  # its methods are untyped
         names = list(handle.keys())
         slices = {name: handle.get_slice(name) for name in names}
     except (SafetensorError, OSError, ValueError, OverflowError) as error:

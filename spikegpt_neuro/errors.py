@@ -5,7 +5,7 @@ One small tree, so that a caller can catch one kind of failure:
     SpikeGPTNeuroError          base; exit code 1
     ├── InputError              the user's input is wrong; exit code 2
     ├── CheckFailed             a check ran and did not hold (verify, design rules); exit code 1
-    ├── RunFailed               a run broke off (a process model raised, a process died); exit code 1
+    ├── RunFailed               a run broke off (a process model raised or died); exit code 1
     └── Unavailable             something is missing on this machine; exit code 3
 
 Every message says what was found, where, what is allowed and what to do next.

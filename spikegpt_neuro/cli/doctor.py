@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
 from spikegpt_neuro.version import __version__
@@ -109,7 +110,13 @@ def doctor(
         listed.add_row(str(backend["name"]), state, str(backend["advice"]))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.machine()}, {cores} processors, {sys.executable}"
-    lines = [f"spikegpt-neuro {__version__} on {machine}", "", shown, "", listed]
+    lines: list[RenderableType] = [
+        f"spikegpt-neuro {__version__} on {machine}",
+        "",
+        shown,
+        "",
+        listed,
+    ]
     if seconds is not None:
         lines += ["", f"The emulator's kernels are compiled ({seconds:.1f} s)."]
     output.result(

@@ -52,6 +52,7 @@ def inspect(
     """
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.network.layers import Dense
 
     value = read_network(network)
     if graph is not None:
@@ -64,7 +65,7 @@ def inspect(
     stages = table("stage", ">layers", ">weights", ">bytes", ">state words")
     for name, members in value.stages.items():
         parts = [layer for layer in found if layer["stage"] == name]
-        weights = sum(m.weight.size for m in members if m.kind == "dense")
+        weights = sum(m.weight.size for m in members if isinstance(m, Dense))
         stages.add_row(
             name, str(len(members)), f"{weights:,}", f"{sum(p['bytes'] for p in parts):,}",
             f"{sum(p['state_words'] for p in parts):,}",

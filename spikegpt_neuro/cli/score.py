@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def score(
         )  # fmt: skip
         overflows = session.counters.total("overflows")
     seconds = watch.seconds
-    result = {
+    result: dict[str, Any] = {
         "bits_per_character": scoring.bits_per_character,
         "bits_per_token": scoring.bits_per_token,
         "perplexity": scoring.perplexity,

@@ -215,6 +215,8 @@ class _Run:
 
         from spikegpt_neuro.network.atomic import replaced_file
 
-        arrays = {name: np.concatenate(parts) for name, parts in self._traces.items()}
+        arrays: dict[str, Any] = {
+            name: np.concatenate(parts) for name, parts in self._traces.items()
+        }
         with replaced_file(self._trace) as stream:
             np.savez_compressed(stream, **arrays)
