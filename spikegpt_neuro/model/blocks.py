@@ -54,7 +54,7 @@ class ChannelNorm(nn.BatchNorm1d):
     """Normalisation per channel over batch and time, by running statistics at inference.
 
     A fixed gain and offset per channel once trained; see the module's docstring for the folding.
-    ``momentum`` None would average all batches equally; 0.02 forgets the early ones.
+    The running statistics follow the batches with momentum 0.02.
     """
 
     def __init__(self, channels: int) -> None:

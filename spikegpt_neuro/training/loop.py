@@ -113,15 +113,15 @@ class Trainer:
         self.optimisers = make_optimisers(model, settings.rates)
         self.runner: Any = model
         self.device = next(model.parameters()).device
-        rank = 0
+        self.rank = 0
         if accelerator is not None:
             prepared = accelerator.prepare(model, *self.optimisers)
             self.runner, self.optimisers = prepared[0], list(prepared[1:])
-            self.device, rank = accelerator.device, accelerator.process_index
+            self.device, self.rank = accelerator.device, accelerator.process_index
         if teacher is not None:
             self.teacher = teacher.to(self.device).eval()
-        torch.manual_seed(settings.seed + rank)
-        self.generator = np.random.default_rng([settings.seed, rank])
+        torch.manual_seed(settings.seed + self.rank)
+        self.generator = np.random.default_rng([settings.seed, self.rank])
         self.step = 0
         self.average = math.nan
         self.seconds = 0.0
@@ -267,4 +267,7 @@ class Trainer:
         self.step, self.average = content["step"], content["average"]
         self.seconds = content["seconds"]
         torch.set_rng_state(content["torch_random"])
-        self.generator.bit_generator.state = content["window_random"]
+        if self.rank == 0:
+            self.generator.bit_generator.state = content["window_random"]
+        else:  # only the main process's windows are stored; the others draw new ones
+            self.generator = np.random.default_rng([self.settings.seed, self.rank, self.step])
