@@ -243,14 +243,23 @@ def _answers(
         verdict("transformer", "a dense transformer of the same depth and width"),
     ]
     if paper.ratio is not None:
+        spikes_enter = by_name["this network"].accumulates_per_token > 0
+        caveat = (
+            "has no memory, normalisation, output projection or head"
+            if spikes_enter
+            else "prices projections as if spikes entered them, and here none does"
+        )
         answers.append(
             f"By the paper's own table with the measured rate: {paper.ratio:.1f} times; that table "
-            "prices projections as if spikes entered them."
+            f"{caveat}."
         )
     below = [rate for rate, _ in BREAK_EVEN_RATES if operand_rate < rate]
     answers.append(
         f"Projections see {operand_rate:.1%} non-zero operands; published break-even rates are "
         f"5.7 to 6.4 %: {'below' if len(below) == 2 else 'not below'}."
+    )
+    answers.append(
+        "These are costs only: that an opponent would predict the text as well is not claimed."
     )
     return tuple(answers)
 
