@@ -13,16 +13,21 @@ Importing this module needs lava-dl (``Unavailable`` otherwise).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
+from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model import kernels
 from spikegpt_neuro.model.blocks import embed, hard_token_shift
 from spikegpt_neuro.model.wkv import WkvState, wkv
+from spikegpt_neuro.network.atomic import replaced_file
 
 _StockNeuron: Any = import_lava_dl("lava.lib.dl.slayer.neuron.cuba").Neuron
 _StockDense: Any = import_lava_dl("lava.lib.dl.slayer.block.cuba").Dense
@@ -262,6 +267,30 @@ class BinaryEmbedding(nn.Module):
         """Write the table as bits, uint8 [vocabulary, channels]."""
         _export_type(handle, "embedding", self.shape)
         handle.create_dataset("table", data=(self.weight >= 0).cpu().numpy().astype(np.uint8))
+
+
+STOCK_TYPES = (b"input", b"dense", b"conv", b"flatten")
+"""Layer types that stock NetX reads and runs."""
+
+
+def export_chain(path: Path, blocks: Iterable[Any]) -> None:
+    """Write a chain of stock blocks as a stock NetX file (``/layer/0``, ``/layer/1``, ...).
+
+    Raises ``InputError`` where a block writes a type that stock NetX does not run: it would skip
+    the layer without a word.
+    """
+    with replaced_file(path) as stream, h5py.File(stream, "w") as file:
+        layers = file.create_group("layer")
+        for i, block in enumerate(blocks):
+            if not hasattr(block, "export_hdf5"):
+                raise InputError(f"block {i}, {type(block).__name__}, has no export_hdf5.")
+            block.export_hdf5(layers.create_group(str(i)))
+            kind = bytes(layers[f"{i}/type"][0])
+            if kind not in STOCK_TYPES:
+                raise InputError(
+                    f"block {i} is of type {kind.decode()}, which stock NetX does not run.",
+                    advice="A stock chain may hold " + ", ".join(k.decode() for k in STOCK_TYPES),
+                )
 
 
 def _export_type(handle: Any, kind: str, shape: torch.Size) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
+from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model import slayer_blocks as ours
 
 slayer = import_lava_dl("lava.lib.dl.slayer")
@@ -169,3 +170,48 @@ def test_projections_export_as_stock_dense_layers(tmp_path: Path) -> None:
             # lava-dl may hold the same weights scaled to the full range, with an exponent
             exponent = float(np.squeeze(dense.synapse.proc_params["weight_exp"]))
             assert np.array_equal(dense.synapse.weights.get() * 2.0**exponent, written), group
+
+
+def run_in_lava(network: Any, spikes: Tensor) -> np.ndarray[Any, Any]:
+    """Spikes [channels, T] through a netx network on the CPU."""
+    source_of = import_lava_dl("lava.proc.io.source")
+    sink_of = import_lava_dl("lava.proc.io.sink")
+    conditions = import_lava_dl("lava.magma.core.run_conditions")
+    configurations = import_lava_dl("lava.magma.core.run_configs")
+    steps = spikes.shape[-1]
+    source = source_of.RingBuffer(data=spikes.numpy().astype(int))
+    sink = sink_of.RingBuffer(shape=network.out.shape, buffer=steps)
+    source.s_out.connect(network.inp)
+    network.out.connect(sink.a_in)
+    try:
+        network.run(
+            condition=conditions.RunSteps(num_steps=steps),
+            run_cfg=configurations.Loihi2SimCfg(select_tag="fixed_pt"),
+        )
+        return np.asarray(sink.data.get())
+    finally:
+        network.stop()
+
+
+@pytest.mark.parametrize("kind", ["stock", "ours"])
+def test_dense_chain_runs_unchanged_in_stock_netx(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(4)
+    parameters = {**SPIKEGPT_LIF, "threshold": 1.0}
+    dense = slayer.block.cuba.Dense if kind == "stock" else ours.Dense
+    blocks = [dense(parameters, a, b, weight_scale=4) for a, b in ((12, 20), (20, 8))]
+    spikes = (torch.rand(1, 12, 30) < 0.4).float()
+    with torch.no_grad():
+        expected = torch.nn.Sequential(*blocks)(spikes)[0].numpy()
+    assert 0.05 < expected.mean() < 0.95
+    ours.export_chain(tmp_path / "chain.net", blocks)
+    netx = import_lava_dl("lava.lib.dl.netx.hdf5")
+    found = run_in_lava(netx.Network(str(tmp_path / "chain.net")), spikes[0])
+    assert np.array_equal(found, expected)
+
+
+def test_stock_file_refuses_blocks_that_netx_would_skip(tmp_path: Path) -> None:
+    block = ours.SRWKV(SPIKEGPT_LIF, 4)
+    block(torch.zeros(1, 4, 3))
+    with pytest.raises(InputError, match="block 0 is of type srwkv"):
+        ours.export_chain(tmp_path / "chain.net", [block])
+    assert not (tmp_path / "chain.net").exists()
