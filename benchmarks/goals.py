@@ -1,0 +1,88 @@
+"""The goals for the headline class, and what the studies found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.classes import HEADLINE
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure with what it must reach and what it should; ``least`` False: the less the better."""
+
+    text: str
+    must: float
+    aim: float
+    find: Callable[[Results], float]
+    least: bool = True
+
+    def reached(self, value: float) -> str:
+        """``aim``, ``must`` or ``missed``."""
+        sign = 1 if self.least else -1
+        if sign * value >= sign * self.aim:
+            return "aim"
+        return "must" if sign * value >= sign * self.must else "missed"
+
+
+def _class(results: Results) -> Any:
+    sizes = results["sizes"]
+    return sizes.get(HEADLINE) or list(sizes.values())[-1]
+
+
+def _projection(density: float) -> Callable[[Results], float]:
+    def find(results: Results) -> float:
+        rows = next(iter(results["projection"].values()))
+        return next(
+            row["event_driven_times_dense"]["median"]
+            for row in rows
+            if row["density"] == density and not row["binary"]
+        )
+
+    return find
+
+
+MEGABYTE = 1e6
+GOALS = (
+    Goal("generation, times PyTorch fp32", 6, 9,
+         lambda r: _class(r)["generation_times_torch"]["median"]),
+    Goal("weight bytes touched per second / memory probe", 0.5, 0.7,
+         lambda r: _class(r)["weight_bytes_over_probe"]["median"]),
+    Goal("scoring with all logits, times own generation", 1.3, 2,
+         lambda r: _class(r)["scoring_times_own_generation"]["median"]),
+    Goal("event-driven, times dense, 5 % active", 3, 6, _projection(0.05)),
+    Goal("event-driven, times dense, 10 % active", 1.7, 3, _projection(0.1)),
+    Goal("times Lava CPU, 4 x stock (Dense + LIF)", 15, 25,
+         lambda r: r["lava"]["stock Dense and LIF"]["emulator_times_lava"]["median"]),
+    Goal("times Lava CPU, 4 blocks, fused", 15, 25,
+         lambda r: r["lava"]["fused SpikeGPT"]["emulator_times_lava"]["median"]),
+    Goal("export, wall seconds with imports", 6, 4,
+         lambda r: r["export"]["wall_seconds"]["median"], least=False),
+    Goal("export, most memory, MB", 1600, 1300,
+         lambda r: r["export"]["peak_memory_bytes"] / MEGABYTE, least=False),
+    Goal("open and first token, process seconds", 1.5, 1,
+         lambda r: r["resources"]["process_seconds_to_first_token"]["median"], least=False),
+    Goal("memory while generating beyond mapped files, MB", 200, 100,
+         lambda r: r["resources"]["memory_beyond_mapped_files_bytes"] / MEGABYTE, least=False),
+)  # fmt: skip
+
+
+def table(results: Results) -> list[dict[str, Any]]:
+    """Every goal whose study ran."""
+    rows = []
+    for goal in GOALS:
+        try:
+            value = goal.find(results)
+        except KeyError:  # its study was not asked for
+            continue
+        rows.append(
+            {
+                "figure": goal.text, "must": goal.must, "aim": goal.aim, "measured": value,
+                "reached": goal.reached(value),
+            }
+        )  # fmt: skip
+    return rows

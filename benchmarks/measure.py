@@ -1,0 +1,93 @@
+"""Clocks, the memory-bandwidth probe, and rounds in which contenders take turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+import numba
+import numpy as np
+
+PROBE_BYTES = 256 << 20
+
+
+@numba.njit(cache=True)
+def _sum(values: np.ndarray) -> int:
+    total = 0
+    for i in range(values.size):
+        total += values[i]
+    return total
+
+
+class BandwidthProbe:
+    """Reads a vector far larger than the caches; bytes per second one thread gets from memory."""
+
+    def __init__(self) -> None:
+        self._values = np.ones(PROBE_BYTES // 8, np.int64)
+        _sum(self._values)
+
+    def __call__(self) -> float:
+        begin = time.perf_counter()
+        _sum(self._values)
+        return PROBE_BYTES / (time.perf_counter() - begin)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def rounds(contenders: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
+    """Let every contender (a function that returns its figure) take its turn, ``count`` times.
+
+    The order turns by one each round, so that none always follows the same other.
+    """
+    names = list(contenders)
+    figures: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(count):
+        shift = i % len(names)
+        for name in names[shift:] + names[:shift]:
+            figures[name].append(contenders[name]())
+    return figures
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median and extremes."""
+    return {"median": median(values), "least": min(values), "most": max(values)}
+
+
+def paired_ratio(above: list[float], below: list[float]) -> dict[str, float]:
+    """Summary of the ratios within each round, which drift far less than the figures do."""
+    return summary([a / b for a, b in zip(above, below, strict=True)])
+
+
+_REPORT = (
+    "\nimport json as _json\n"
+    "_memory = {k: int(v.split()[0]) * 1024 for k, v in (line.split(':', 1) for line in "
+    "open('/proc/self/status')) if k in ('VmHWM', 'RssAnon', 'RssFile')}\n"
+    "print(_json.dumps({**_memory, **globals().get('report', {})}))\n"
+)
+
+
+def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
+    """Run ``script`` in a new interpreter: its ``report``, wall seconds with imports, memory.
+
+    ``VmHWM``: most memory resident at any time. ``RssAnon``: memory at the end that is not a
+    mapped file. Bytes.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script + _REPORT, *arguments],
+        check=True, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    wall = time.perf_counter() - begin
+    return {"wall_seconds": wall, **json.loads(done.stdout.strip().splitlines()[-1])}
