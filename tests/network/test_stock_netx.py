@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 import types
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import h5py
 import numpy as np
 import pytest
 
+from spikegpt_neuro.backends.lava.compatibility import import_lava_dl, prepare_lava
 from spikegpt_neuro.network.file import write_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -21,27 +19,11 @@ from spikegpt_neuro.network.random_networks import RandomShape, random_network
 @pytest.fixture(scope="module")
 def stock() -> Any:
     """``lava.lib.dl.netx.hdf5`` and Lava's bit-accurate Dense model, unmodified."""
-    original = dataclasses.dataclass
-
-    def hashable(cls: type | None = None, /, **options: Any) -> Any:
-        # Python >= 3.11 refuses one unhashable default in lava-nc 0.10.0
-        if cls is None:
-            return lambda decorated: hashable(decorated, **options)
-        if (cls.__module__, cls.__name__) == ("lava.magma.compiler.var_model", "ByteEncoder"):
-            options["unsafe_hash"] = True
-        return original(cls, **options)
-
-    with mock.patch.object(dataclasses, "dataclass", hashable):
-        import lava.magma.compiler.var_model  # noqa: F401
-    # would import torchvision and OpenCV, which nothing here uses
-    sys.modules.setdefault(
-        "lava.lib.dl.slayer.object_detection", types.ModuleType("object_detection")
-    )
-    from lava.lib.dl.netx import hdf5
-    from lava.lib.dl.netx.utils import NetDict
+    prepare_lava()
+    hdf5, utils = (import_lava_dl(f"lava.lib.dl.netx.{name}") for name in ("hdf5", "utils"))
     from lava.proc.dense.models import PyDenseModelBitAcc
 
-    return types.SimpleNamespace(hdf5=hdf5, NetDict=NetDict, Model=PyDenseModelBitAcc)
+    return types.SimpleNamespace(hdf5=hdf5, NetDict=utils.NetDict, Model=PyDenseModelBitAcc)
 
 
 class _Wire:
