@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.parts import SYSTEM, NotCounted, Part, price
-from spikegpt_neuro.energy.timing import Timing, extra_operations
+from spikegpt_neuro.energy.timing import Timing, extra_operations, synaptic_work
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.roles import balancing_words
@@ -67,12 +67,10 @@ def price_event_driven(
         name = layer.name
         if layer.role == "synapse":
             repeated = layer.operand == "graded" and unpaid
+            operations = synaptic_work(layer, profile)
             bill.add(
-                name, "synaptic",
-                "synaptic operations, graded" if layer.operand == "graded"
-                else "synaptic operations, binary",
-                "synaptic_operation", layer.synaptic_operations,
-                high=max(layer.unit_additions, layer.synaptic_operations) if repeated else None,
+                name, "synaptic", f"synaptic operations, {layer.operand}", "synaptic_operation",
+                operations, high=max(layer.unit_additions, operations) if repeated else None,
             )  # fmt: skip
         if layer.role == "neuron":
             bill.add(

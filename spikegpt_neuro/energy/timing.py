@@ -12,8 +12,7 @@ slower: routers congest, hosts wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping as MappingOf
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -48,6 +47,13 @@ def extra_operations(layer: LayerActivity) -> int:
     if layer.role != "neuron":
         return 0
     return max(0, sum(layer.elementwise.values()) - LIF_OPERATIONS * layer.size * layer.tokens)
+
+
+def synaptic_work(layer: LayerActivity, profile: Profile) -> int:
+    """Synaptic operations the target performs: all products where it cannot skip zeros."""
+    if profile.can("event_driven_synapses") is False:
+        return layer.dense_operations
+    return layer.synaptic_operations
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,11 @@ def _bound(
     core = np.array([s[0] for s in slices], np.int64)
     neurons = np.array([s[2] for s in slices], np.float64)
     per_neuron = {
-        name: _neuron_time(activity, name, ends.get(name, ()), time_of)
+        name: _neuron_time(
+            activity[name],
+            [synaptic_work(activity[s], profile) for s in ends.get(name, ())],
+            time_of,
+        )
         for name in {s[1] for s in slices}
     }
     work = neurons * np.array([per_neuron[s[1]] for s in slices])
@@ -128,16 +138,13 @@ def _bound(
 
 
 def _neuron_time(
-    activity: MappingOf[str, LayerActivity], name: str, synapses: tuple[str, ...],
-    time_of: Callable[[str], float],
-) -> float:  # fmt: skip
+    layer: LayerActivity, operations: Sequence[int], time_of: Callable[[str], float]
+) -> float:
     """Nanoseconds a token that one neuron of a layer keeps its core busy, synapses included."""
-    layer = activity[name]
     each = 1.0 / (layer.tokens * layer.size)
-    operations = sum(activity[source].synaptic_operations for source in synapses)
     return each * (
         layer.active_updates * time_of("neuron_update_active")
         + layer.idle_updates * time_of("neuron_update_idle")
         + extra_operations(layer) * time_of("neuron_operation")
-        + operations * time_of("synaptic_operation")
+        + sum(operations) * time_of("synaptic_operation")
     )

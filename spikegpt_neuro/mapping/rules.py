@@ -12,6 +12,7 @@ from typing import Final
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.partition import (
+    WORD_BYTES,
     Core,
     capacity_needed,
     demands,
@@ -213,11 +214,26 @@ def output_axons(design: Design) -> Iterator[Finding]:
 def core_memory(design: Design) -> Iterator[Finding]:
     """Weights, state and parameters of a core must fit its memory."""
     limit = design.profile.limit("memory_per_core")
+    synapses = design.profile.limit("synapse_memory_per_core")
+    for number, core in enumerate(design.cores):
+        if limit is not None and core.bytes > limit:
+            yield f"core {number}", f"holds {core.bytes} bytes, its memory has {limit}"
+        if synapses is not None and core.weights > synapses:
+            yield (
+                f"core {number}",
+                f"holds {core.weights} bytes of weights, its synapse memory has {synapses}",
+            )
+
+
+def neuron_state(design: Design) -> Iterator[Finding]:
+    """State and parameters of one neuron."""
+    limit = design.profile.limit("state_per_neuron")
     if limit is None:
         return
-    for number, core in enumerate(design.cores):
-        if core.bytes > limit:
-            yield f"core {number}", f"holds {core.bytes} bytes, its memory has {limit}"
+    for demand in demands(design.network):
+        needed = WORD_BYTES * demand.words_per_neuron
+        if needed > limit:
+            yield demand.layer.name, f"a neuron has {needed} bytes of state, allowed are {limit}"
 
 
 def neurons_per_core(design: Design) -> Iterator[Finding]:
@@ -231,18 +247,28 @@ def neurons_per_core(design: Design) -> Iterator[Finding]:
 
 
 def chip_capacity(design: Design) -> Iterator[Finding]:
-    """A target without described cores is one chip: everything must fit it."""
+    """Contents of a chip; a target without described cores is one chip for everything."""
+    held = [("network", capacity_needed(design.network))]
     if design.cores:
-        return
-    needs = capacity_needed(design.network)
-    for name, needed, unit in (
-        ("neurons_per_chip", needs["neurons"], "neurons"),
-        ("synapses_per_chip", needs["weights"], "synapses"),
-        ("memory_per_chip", needs["bytes"], "bytes"),
-    ):
-        limit = design.profile.limit(name)
-        if limit is not None and needed > limit:
-            yield "network", f"needs {needed} {unit}, a chip has {limit}"
+        per_chip = design.profile.limit("cores_per_chip") or len(design.cores)
+        held = []
+        for chip, begin in enumerate(range(0, len(design.cores), per_chip)):
+            cores = design.cores[begin : begin + per_chip]
+            amounts = {
+                "neurons": sum(core.neurons for core in cores),
+                "weights": sum(core.weights for core in cores),
+                "bytes": sum(core.bytes for core in cores),
+            }
+            held.append((f"chip {chip}", amounts))
+    for subject, needs in held:
+        for name, needed, unit in (
+            ("neurons_per_chip", needs["neurons"], "neurons"),
+            ("synapses_per_chip", needs["weights"], "synapses"),
+            ("memory_per_chip", needs["bytes"], "bytes"),
+        ):
+            limit = design.profile.limit(name)
+            if limit is not None and needed > limit:
+                yield subject, f"needs {needed} {unit}, a chip has {limit}"
 
 
 def system_size(design: Design) -> Iterator[Finding]:
@@ -258,8 +284,8 @@ def system_size(design: Design) -> Iterator[Finding]:
 
 RULES: Final[tuple[Rule, ...]] = (
     weight_width, payload_width, graded_spikes, accumulator_width, neuron_program, lif_neurons,
-    neuron_fits_core, fan_in, input_axons, output_axons, core_memory, neurons_per_core,
-    chip_capacity, system_size,
+    neuron_fits_core, fan_in, input_axons, output_axons, core_memory, neuron_state,
+    neurons_per_core, chip_capacity, system_size,
 )  # fmt: skip
 """All design rules, in the order they are reported."""
 

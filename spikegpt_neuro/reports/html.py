@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
+from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.reports import charts
 from spikegpt_neuro.reports.numbers import count, engineering, plural, share
@@ -210,6 +211,8 @@ def _target(report: EnergyReport, name: str) -> str:
         text.append("<p><b>No per-operation data</b>: capacity checks only.</p>")
     else:
         text.append(_breakdown(report, name))
+    if report.profile.coefficients:
+        text.append(_sources(report.profile))
     if report.timing is not None:
         text.append(
             f"<p>A token takes at least {escape(engineering(report.timing.value, 's'))} "
@@ -269,6 +272,16 @@ def _breakdown(report: EnergyReport, name: str) -> str:
         )
         for where, e in report.by_layer.items()
     ]
+    text += _table("By category", _columns("category|energy per token|share|low|high"), categories)
+    text += _fold(
+        "Every layer",
+        _table("By layer", _columns("layer|kind*|energy per token|share|non-zero outputs"), layers),
+    )
+    return text
+
+
+def _sources(profile: Profile) -> str:
+    """Every coefficient and curve of a profile with its evidence, folded."""
     sources = [
         (
             f.name,
@@ -279,7 +292,7 @@ def _breakdown(report: EnergyReport, name: str) -> str:
             f.source,
             f.note,
         )
-        for f in report.profile.coefficients.values()
+        for f in profile.coefficients.values()
     ] + [
         (
             c.name,
@@ -290,14 +303,9 @@ def _breakdown(report: EnergyReport, name: str) -> str:
             c.source,
             c.note,
         )
-        for c in report.profile.curves.values()
+        for c in profile.curves.values()
     ]
-    text += _table("By category", _columns("category|energy per token|share|low|high"), categories)
-    text += _fold(
-        "Every layer",
-        _table("By layer", _columns("layer|kind*|energy per token|share|non-zero outputs"), layers),
-    )
-    return text + _fold(
+    return _fold(
         "Every coefficient and its source",
         _table(
             "Coefficients", _columns("coefficient|value|range|unit*|status*|source*|note*"), sources

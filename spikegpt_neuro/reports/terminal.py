@@ -83,6 +83,9 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
 def _gaps(report: EnergyReport) -> Text:
     """Warnings, broken rules and what has no price, in a few lines."""
     lines = list(report.profile.warnings)
+    for figure in report.profile.coefficients.values():
+        if figure.name.endswith("power_per_chip") and report.energy is None:
+            lines.append(f"{figure.name}: {_extent(figure)} ({figure.status}; {figure.source})")
     rules: dict[str, int] = {}
     for violation in report.violations:
         rules[violation.rule] = rules.get(violation.rule, 0) + 1

@@ -256,3 +256,14 @@ def test_a_host_power_in_a_users_profile_is_charged_over_the_time_of_a_token(run
     assert report.power_watts == report.energy.value / report.timing.value
     without = build_report(network, counters, profile, mode="fall-through")
     assert "power of the host" in {n.what for n in without.not_counted}
+
+
+def test_hardware_that_cannot_skip_zeros_pays_for_all_products(run: Any) -> None:
+    profile = load_profile("loihi1-paper")
+    dense = replace(profile.features["event_driven_synapses"], value=False)
+    features = {**profile.features, "event_driven_synapses": dense}
+    network, counters = run("spike-driven", 1)
+    report = build_report(network, counters, replace(profile, features=features))
+    every = sum(layer.dense_operations for layer in report.layers)
+    exact = Fraction(236, 10) * every / counters.tokens / 10**12
+    assert _close(report.by_category["synaptic"].value, exact, len(report.parts))

@@ -18,6 +18,7 @@ _UNITS = {
     "weight_bits": "bits", "payload_bits": "bits", "accumulator_bits": "bits",
     "fan_in_per_neuron": "synapses", "input_axons_per_core": "axons",
     "output_axons_per_core": "axons", "weights_per_core": "weights",
+    "state_per_neuron": "bytes", "synapse_memory_per_core": "bytes",
 }  # fmt: skip
 
 

@@ -64,6 +64,8 @@ CASES = (
          "blocks.0.srffn.square", "64 axons leave a core, the target allows 10", cores=CORES),
     Case("core_memory", {"memory_per_core": 10000}, {"memory_per_core": 60}, "core ",
          "bytes, its memory has 60", cores=CORES),
+    Case("neuron_state", {"state_per_neuron": 40}, {"state_per_neuron": 30},
+         "blocks.0.srwkv.wkv", "a neuron has 36 bytes of state, allowed are 30"),
     Case("neurons_per_core", {"neurons_per_core": 64}, {}, "", "", cores=CORES),
     Case("chip_capacity", {"neurons_per_chip": 10**6, "synapses_per_chip": 10**6},
          {"neurons_per_chip": 100}, "network", "neurons, a chip has 100"),
@@ -142,3 +144,29 @@ def test_zero_weights_need_one_bit(make_profile: Callable[..., Profile]) -> None
 def test_every_rule_has_a_case_and_a_sentence_of_its_own() -> None:
     assert {rule.__name__ for rule in RULES} == {case.rule for case in CASES}
     assert all(rule.__doc__ for rule in RULES)
+
+
+def test_weights_must_fit_the_synapse_memory(make_profile: Callable[..., Profile]) -> None:
+    network = _network("upstream")
+    cores = partition(network, make_profile(**CORES), "middle")
+    most = max(core.weights for core in cores)
+
+    def broken(limit: int) -> list[str]:
+        profile = make_profile(**CORES, synapse_memory_per_core=limit)
+        found = check_rules(network, profile, "middle", cores)
+        return [v.message for v in found if v.rule == "core_memory"]
+
+    assert broken(most) == []
+    assert broken(most - 1)[0].endswith(f"its synapse memory has {most - 1}")
+
+
+def test_a_chip_of_described_cores_has_its_own_capacity(
+    make_profile: Callable[..., Profile],
+) -> None:
+    network = _network("upstream")
+    profile = make_profile(**CORES, neurons_per_chip=100)
+    cores = partition(network, profile, "middle")
+    found = check_rules(network, profile, "middle", cores)
+    assert {v.subject for v in found if v.rule == "chip_capacity"} == {
+        f"chip {i}" for i in range(0, -(-len(cores) // 8))
+    }
