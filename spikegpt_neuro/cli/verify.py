@@ -105,6 +105,9 @@ def _against_float(
         f"float {found.float_bits_per_token:.4f}, integer {found.integer_bits_per_token:.4f} bits "
         f"per token over {found.tokens} tokens: {found.difference_bits_per_token:+.4f}, "
         f"{'within' if holds else 'beyond'} {tolerance}",
+        f"of this, rounding the weights: {found.weights_bits_per_token:+.4f}; integer activations "
+        f"and the spikes they flip: {found.activations_bits_per_token:+.4f} "
+        f"({found.saturations:,} saturations, {found.overflows:,} overflows)",
     )
     if not holds:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
-from spikegpt_neuro.converters.scales import quantise_rows
+from spikegpt_neuro.converters.float_model import with_rounded_weights
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import ChannelNorm
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
@@ -140,17 +139,6 @@ def observed(model: SpikeGPT, tokens: np.ndarray) -> dict[str, np.ndarray]:
             lambda name, values: seen.__setitem__(name, values[0].numpy().copy()),
         )  # fmt: skip
     return seen
-
-
-def with_rounded_weights(model: SpikeGPT) -> SpikeGPT:
-    """A copy whose projections have the int8 rows of the export, in float."""
-    copied = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, parameter in copied.named_parameters():
-            if parameter.ndim == 2 and name != "emb.weight":
-                integers, scale = quantise_rows(parameter.numpy())
-                parameter.copy_(torch.from_numpy(integers * scale[:, None]))
-    return copied
 
 
 def root_mean_square(values: np.ndarray) -> float:
