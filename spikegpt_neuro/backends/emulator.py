@@ -42,6 +42,11 @@ class EmulatorSession:
         self._traces: dict[str, list[Int32Array]] = {}
         self._logits = network.layers[-1].name
 
+    @property
+    def program(self) -> Program:
+        """What is executed: its layers, and how each one's weights are walked."""
+        return self._program
+
     def _run(self, tokens: npt.NDArray[np.int64]) -> Int32Array:
         self._program.run(tokens)
         for name in self._traced:

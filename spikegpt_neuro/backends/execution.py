@@ -61,8 +61,9 @@ class Column(IntEnum):
     ADDRESS = 10  # weights or embedding table
     ADDRESS_BY_INPUT = 11  # transposed weights, 0 where there are none
     EVENT_LIMIT = 12  # largest number of active operands for which the event-driven walk is used
-    SCALARS = 13  # up to six integers, in the layer's declared order
-    WIDTH = 19
+    BLOCK_EVENT_LIMIT = 13  # the same for blocks of tokens, whose dense walk costs less
+    SCALARS = 14  # up to six integers, in the layer's declared order
+    WIDTH = 20
 
 
 class Count(IntEnum):
@@ -92,6 +93,7 @@ _HIGH = int(Column.HIGH)
 _ADDRESS = int(Column.ADDRESS)
 _ADDRESS_BY_INPUT = int(Column.ADDRESS_BY_INPUT)
 _EVENT_LIMIT = int(Column.EVENT_LIMIT)
+_BLOCK_EVENT_LIMIT = int(Column.BLOCK_EVENT_LIMIT)
 _SCALARS = int(Column.SCALARS)
 _OPERATIONS = int(Count.OPERATIONS)
 _OVERFLOWS = int(Count.OVERFLOWS)
@@ -146,15 +148,16 @@ def _execute_dense(
     weight = carray(address_to_pointer(row[_ADDRESS]), (n, m), np.int8)[begin:end]
     fan_out = parameters[row[_PARAMETERS] : row[_PARAMETERS] + m]
     first, result = row[_FIRST], row[_RESULT]
+    limit = row[_EVENT_LIMIT] if tokens < synapses.TILE_TOKENS else row[_BLOCK_EVENT_LIMIT]
     gathered = scratch[: tokens * m].reshape(tokens, m)
     waiting = 0  # tokens gathered for the dense walk, which reads the weights once for all of them
     for t in range(tokens):
         operands = values[t, first : first + m]
         if worker == 0:
             synapses.count_events(operands, fan_out, counters[_OPERATIONS:_OVERFLOWS])
-        if row[_EVENT_LIMIT] >= 0:
+        if limit >= 0:
             found = synapses.gather_active(operands, active)
-            if found <= row[_EVENT_LIMIT]:
+            if found <= limit:
                 by_input = carray(address_to_pointer(row[_ADDRESS_BY_INPUT]), (m, n), np.int8)
                 synapses.event_driven(
                     by_input[:, begin:end], operands, active[:found],
@@ -172,13 +175,13 @@ def _execute_dense(
         position = 0
         for t in range(tokens):
             found = synapses.gather_active(values[t, first : first + m], active)
-            if found > row[_EVENT_LIMIT]:
+            if found > limit:
                 values[t, result + begin : result + end] = products[position]
                 position += 1
-    limit = (1 << (row[_SCALARS] - 1)) - 1
+    largest = (1 << (row[_SCALARS] - 1)) - 1
     for t in range(tokens):
         counters[_OVERFLOWS] += synapses.count_overflows(
-            values[t, result + begin : result + end], limit
+            values[t, result + begin : result + end], largest
         )
 
 

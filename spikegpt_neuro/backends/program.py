@@ -32,6 +32,8 @@ Int32Array = npt.NDArray[np.int32]
 
 EVENT_DENSITY = 0.3
 """Up to this share of active operands the event-driven walk beats the dense one (benchmarks/)."""
+BLOCK_EVENT_DENSITY = 0.2
+"""The same where a block of tokens shares each weight the dense walk loads."""
 
 _by_input: WeakKeyDictionary[Dense, npt.NDArray[np.int8]] = WeakKeyDictionary()
 """Transposed weights of sparsely driven layers, shared by all programs of a network."""
@@ -169,10 +171,17 @@ class Program:
         elif isinstance(layer, Dense):
             row[Column.INPUT_SIZE] = layer.weight.shape[1]
             row[Column.ADDRESS] = self._address(layer.weight)
-            row[Column.EVENT_LIMIT] = -1
+            row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
                 row[Column.ADDRESS_BY_INPUT] = self._address(_weight_by_input(layer))
-                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * layer.weight.shape[1])
+                inputs = layer.weight.shape[1]
+                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * inputs)
+                row[Column.BLOCK_EVENT_LIMIT] = int(BLOCK_EVENT_DENSITY * inputs)
+
+    def is_event_driven(self, layer: Dense, density: float) -> bool:
+        """Whether ``layer`` visits only active weights at that share of active operands."""
+        row = self._instructions[self.layers.index(layer)]
+        return bool(density * layer.weight.shape[1] <= row[Column.EVENT_LIMIT])
 
     def _is_sparse(self, layer: Dense) -> bool:
         """True where operands can be mostly zero: behind a LIF or a ReLU, not behind a mix."""
