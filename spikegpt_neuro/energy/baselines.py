@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.paper_formula import PaperFormula, paper_formula
+from spikegpt_neuro.energy.spikes import takes_spikes
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.network import Network
@@ -212,14 +213,15 @@ def compare(
     rate = firing_rate(layers)
     n, d = network.info.n_layer, network.info.n_embd
     paper = paper_formula(profile, tokens=context, width=d, blocks=n, rate=rate)
+    spiking = any(takes_spikes(network, layer.name) for layer in dense)
     return Comparison(
         profile.name, context, tuple(baselines), rate, operand_rate, paper,
-        _answers(baselines, paper, operand_rate),
+        _answers(baselines, paper, operand_rate, spiking),
     )  # fmt: skip
 
 
 def _answers(
-    baselines: list[Baseline], paper: PaperFormula, operand_rate: float
+    baselines: list[Baseline], paper: PaperFormula, operand_rate: float, spiking: bool
 ) -> tuple[str, ...]:
     """A straight answer to the claim, method by method."""
     by_name = {b.name: b for b in baselines}
@@ -243,10 +245,10 @@ def _answers(
         verdict("transformer", "a dense transformer of the same depth and width"),
     ]
     if paper.ratio is not None:
-        spikes_enter = by_name["this network"].accumulates_per_token > 0
         caveat = (
-            "has no memory, normalisation, output projection or head"
-            if spikes_enter
+            "takes a spike of any size for one addition, and has no memory, normalisation, output "
+            "projection or head"
+            if spiking
             else "prices projections as if spikes entered them, and here none does"
         )
         answers.append(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
@@ -64,7 +65,8 @@ def _stages(report: EnergyReport) -> Figure:
         axes.barh(stages, widths, left=left, color=colour, label=category)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.invert_yaxis()
-    axes.set_xlabel("J per token")
+    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+    axes.set_xlabel("energy per token")
     axes.set_title(f"{report.profile.name}, {report.mode}", loc="left")
     axes.legend(frameon=False)
     return figure
@@ -87,7 +89,8 @@ def _opponents(comparison: Comparison) -> Figure:
     axes.bar_label(bars, [engineering(v, "J") for v in totals], padding=3)
     axes.invert_yaxis()
     axes.legend(frameon=False)
-    axes.set_xlabel(f"J per token, matrix products, {comparison.profile}")
+    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+    axes.set_xlabel(f"energy per token, matrix products, {comparison.profile}")
     return figure
 
 

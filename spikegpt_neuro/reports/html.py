@@ -86,8 +86,10 @@ def _mode(report: EnergyReport) -> str:
 
 def _summary(study: Study) -> str:
     cards = []
+    chips = [r for r in study.reports if r.timing is not None]
+    shown = {study.main.profile.name, *(r.profile.name for r in chips[-1:])}
     for report in study.reports:
-        if report.profile.name != study.reports[-1].profile.name and report is not study.main:
+        if report.profile.name not in shown:
             continue
         time = ""
         if report.timing is not None:
@@ -265,7 +267,7 @@ def _breakdown(report: EnergyReport, name: str) -> str:
     layers = [
         (
             where,
-            activity[where].kind if where != SYSTEM else "whole system",
+            activity[where].kind if where != SYSTEM else "-",
             engineering(e.value, "J"),
             share(e.value / total),
             share(activity[where].output_rate) if where != SYSTEM else "",

@@ -117,14 +117,16 @@ def test_upstream_layout_is_all_multiplications_and_the_report_says_so(run: Any)
     assert values["accumulates_per_token"] == 0
     assert values["multiply_accumulates_per_token"] == values["synaptic_operations_per_token"] > 0
     assert any("No LIF spike enters a projection" in s for s in values["spike_statement"])
-    assert values["spike_statement"][0].startswith("0 of 15 projections took only operands 0")
+    assert values["spike_statement"][0] == "0 of 15 projections take spikes of LIF neurons."
+    assert values["spike_statement"][1].startswith("0 of 15 projections took only operands 0")
 
 
 def test_spike_driven_binary_layout_adds_everywhere_but_in_the_head(run: Any) -> None:
     report = build_report(*run("spike-driven", 1), load_profile("cmos45-int8"))
     graded = [layer.name for layer in report.layers if layer.operand == "graded"]
     assert graded == ["head.projection"]
-    assert report.statement[-1] == "Graded operands of 8 bits enter head.projection."
+    assert report.statement[0] == "14 of 15 projections take spikes of LIF neurons."
+    assert report.statement[-1] == "Graded values of 8 bits enter head.projection."
     assert not any("No LIF spike" in s for s in report.statement)
 
 
@@ -267,3 +269,12 @@ def test_hardware_that_cannot_skip_zeros_pays_for_all_products(run: Any) -> None
     every = sum(layer.dense_operations for layer in report.layers)
     exact = Fraction(236, 10) * every / counters.tokens / 10**12
     assert _close(report.by_category["synaptic"].value, exact, len(report.parts))
+
+
+def test_graded_spikes_are_called_spikes_and_priced_as_multiplications(run: Any) -> None:
+    report = build_report(*run("spike-driven", 3), load_profile("cmos45-int8"))
+    assert report.statement[0] == "14 of 15 projections take spikes of LIF neurons."
+    graded = [layer for layer in report.layers if layer.operand == "graded"]
+    assert f"Graded spikes of 2 bits enter {len(graded) - 1} projections." in report.statement
+    for layer in graded:  # the others happened to see only 0 and 1
+        assert layer.multiply_accumulates == layer.synaptic_operations > 0 == layer.accumulates
