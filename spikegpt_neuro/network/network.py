@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import (
@@ -19,6 +17,9 @@ from spikegpt_neuro.network.layers import (
     LayerNorm,
     RealEmbedding,
 )
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 TOKEN = "token"
 """Name of the network's input: one token id a step."""
@@ -131,6 +132,8 @@ class Network:
     @cached_property
     def graph(self) -> nx.DiGraph:
         """Directed graph of layer names; nodes carry ``layer``, edges run from source to reader."""
+        import networkx as nx  # here, so that opening a network does not wait for it
+
         graph = nx.DiGraph()
         for layer in self.layers:
             graph.add_node(layer.name, layer=layer)
