@@ -258,6 +258,12 @@ class _Reader:
         }.get(method)
         if needed and needed not in coefficients:
             self.problems.append(f"coefficients: {needed} is missing; {method} profiles need it")
+        cores = ("cores_per_chip", *(n for n in LIMITS if n.startswith("weights_per_core_")))
+        absent = [name for name in cores if name not in limits]
+        if 0 < len(absent) < len(cores):
+            self.problems.append(
+                f"limits: {', '.join(absent)} missing; a profile describes cores wholly or not"
+            )
         if method == "structure-only":
             priced = [n for n in coefficients if COEFFICIENTS[n][0] in ("pJ", "J")]
             if priced:

@@ -117,6 +117,10 @@ def price_event_driven(
                     "packets between chips", crossings, "no energy between chips was published"
                 )
             )
+    else:
+        not_counted.append(
+            NotCounted("transport of spikes", None, "the profile describes no cores")
+        )
     not_counted += _over_time(bill, mapping, timing)
     return bill.parts, [*bill.not_counted(), *not_counted]
 
@@ -160,7 +164,10 @@ def _over_time(bill: _Bill, mapping: Mapping | None, timing: Timing | None) -> l
         if figure is None:
             missing.append(NotCounted(event, None, "not published for this target"))
         elif timing is None:
-            missing.append(NotCounted(event, None, "no time per operation is published"))
+            why = "no time per operation is published"
+            if mapping is None:
+                why = "the profile describes no cores, so the time is not known"
+            missing.append(NotCounted(event, None, why))
         else:
             low, value, high = (
                 Fraction(t) * count for t in (timing.low, timing.value, timing.high)

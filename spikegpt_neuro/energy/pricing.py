@@ -13,6 +13,7 @@ from spikegpt_neuro.energy.timing import Mode, Timing, token_time
 from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.roles import levels
+from spikegpt_neuro.network import Network
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,16 @@ class Bill:
 
 
 def bill(
-    layers: tuple[LayerActivity, ...], profile: Profile, mapping: Mapping | None, mode: Mode
-) -> Bill:
+    network: Network, layers: tuple[LayerActivity, ...], profile: Profile,
+    mapping: Mapping | None, mode: Mode,
+) -> Bill:  # fmt: skip
     """Price the counts of a run."""
     if profile.method == "arithmetic":
         parts, missing = price_arithmetic(layers, profile)
         return Bill(tuple(parts), tuple(missing), None)
     if profile.method == "event-driven":
         timing = None if mapping is None else token_time(layers, mapping, profile, mode)
-        steps = None
-        if mapping is not None and mode == "fall-through":
-            steps = max(levels(mapping.network).values())
+        steps = max(levels(network).values()) if mode == "fall-through" else None
         parts, missing = price_event_driven(layers, profile, mapping, timing, steps)
         return Bill(tuple(parts), tuple(missing), timing)
     figure = profile.coefficients.get("energy_per_token")
@@ -78,8 +78,9 @@ def _with(profile: Profile, name: str, value: Fraction) -> Profile:
 
 
 def sensitivity(
-    layers: tuple[LayerActivity, ...], profile: Profile, mapping: Mapping | None, mode: Mode
-) -> tuple[Sensitivity, ...]:
+    network: Network, layers: tuple[LayerActivity, ...], profile: Profile,
+    mapping: Mapping | None, mode: Mode,
+) -> tuple[Sensitivity, ...]:  # fmt: skip
     """Every coefficient that moves the total, the strongest first.
 
     The whole bill is priced again for each coefficient, so times that only act through static
@@ -87,7 +88,7 @@ def sensitivity(
     """
 
     def total(changed: Profile) -> Fraction:
-        return bill(layers, changed, mapping, mode).joules_per_token
+        return bill(network, layers, changed, mapping, mode).joules_per_token
 
     base = total(profile)
     if base == 0:

@@ -271,7 +271,7 @@ def build_report(
         violations = mapping.violations
     else:
         violations = check_rules(network, profile, packing, (), counters)
-    paid = bill(layers, profile, mapping, checked)
+    paid = bill(network, layers, profile, mapping, checked)
     return EnergyReport(
         network=network,
         counters=counters,
@@ -283,7 +283,7 @@ def build_report(
         timing=paid.timing,
         mapping=mapping,
         violations=violations,
-        sensitivity=sensitivity(layers, profile, mapping, checked),
+        sensitivity=sensitivity(network, layers, profile, mapping, checked),
         statement=spike_statement(network, layers),
     )
 

@@ -278,3 +278,14 @@ def test_graded_spikes_are_called_spikes_and_priced_as_multiplications(run: Any)
     assert f"Graded spikes of 2 bits enter {len(graded) - 1} projections." in report.statement
     for layer in graded:  # the others happened to see only 0 and 1
         assert layer.multiply_accumulates == layer.synaptic_operations > 0 == layer.accumulates
+
+
+def test_a_profile_without_cores_still_prices_operations(run: Any) -> None:
+    profile = replace(load_profile("loihi2"), limits={})
+    report = build_report(*run("upstream", 1), profile, mode="fall-through")
+    assert report.mapping is None and report.timing is None
+    assert set(report.by_category) == {"synaptic", "neuron", "elementwise"}
+    reasons = {n.what: n.why for n in report.not_counted}
+    assert reasons["static power of 1 chip"].startswith("the profile describes no cores")
+    assert reasons["transport of spikes"] == "the profile describes no cores"
+    assert any(p.part.event.startswith("neuron updates, waiting") for p in report.parts)

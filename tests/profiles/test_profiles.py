@@ -131,6 +131,8 @@ def test_all_problems_are_listed_at_once() -> None:
         "coefficients.neuron_update_idle: value must be a finite number >= 0",
         "coefficients: unknown name 'typing'",
         "limits.cores_per_chip: value must be a whole number >= 1",
+        "limits: weights_per_core_pessimistic, weights_per_core_middle, weights_per_core_optimistic"
+        " missing; a profile describes cores wholly or not",
         "curves.sram_access: arguments must rise",
         "features.graded_spikes: value must be true or false",
         "systems[0]: chips must be a whole number >= 1",
