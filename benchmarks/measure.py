@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-import numba
 import numpy as np
+
+from spikegpt_neuro.arithmetic.compiler import kernel
 
 PROBE_BYTES = 256 << 20
 
@@ -21,7 +22,7 @@ clock = time.thread_time
 not spoilt by waiting for a turn (caches and memory bandwidth are shared all the same)."""
 
 
-@numba.njit(cache=True)
+@kernel
 def _sum(values: np.ndarray) -> int:
     total = 0
     for i in range(values.size):

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numba
 import numpy as np
 
 from benchmarks.classes import CLASSES, HEADLINE, QUICK_CLASSES, ModelClass, write_checkpoint
@@ -25,6 +24,7 @@ from benchmarks.measure import (
     summary,
 )
 from spikegpt_neuro.arithmetic import dense as synapses
+from spikegpt_neuro.arithmetic.compiler import kernel
 from spikegpt_neuro.backends.emulator import BLOCK, Emulator, EmulatorSession
 from spikegpt_neuro.network.file import write_network
 from spikegpt_neuro.network.layers import Dense
@@ -146,7 +146,7 @@ def sizes(plan: Plan) -> dict[str, Any]:
     return results
 
 
-@numba.njit(cache=True)
+@kernel
 def _visit_active(
     weight: np.ndarray, operands: np.ndarray, active: np.ndarray, result: np.ndarray
 ) -> None:
