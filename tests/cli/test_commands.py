@@ -258,7 +258,7 @@ def test_the_demo_tells_the_whole_story(run_json: RunJson, tmp_path: Path) -> No
     assert (tmp_path / "demo.net").is_file()
     score = found["score"]
     assert score["tokens"] == 25_600
-    assert round(score["bits_per_character_float"], 4) in (1.9689, 1.9690)  # float32 sum orders
+    assert round(score["bits_per_character_float"], 4) in (1.9689, 1.9690)  # one borderline spike
     assert abs(score["difference_bits_per_character"]) <= 0.01  # what an export may cost
     assert found["verify"]["equal"] is True and found["verify"]["tokens"] == 512
     assert {report["profile"] for report in found["energy"]["reports"]} >= {"loihi2"}
