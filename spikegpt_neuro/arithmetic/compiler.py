@@ -19,14 +19,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 llvm.set_option("", "-vectorizer-maximize-bandwidth")
 
 
-def _cache_folder() -> str:
+def cache_folder(sources: Path) -> str:
     """Folder of compiled kernels, named after the sources they were compiled from.
 
     numba recompiles a function when its own file changes, but not when a function it calls does:
     a changed operation would go on being executed in its old form. Honours ``NUMBA_CACHE_DIR``;
     otherwise beside the sources, or in the user's cache folder where those cannot be written.
     """
-    sources = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=8)
     for source in sorted(sources.glob("*.py")):
         digest.update(source.read_bytes())
@@ -40,7 +39,7 @@ def _cache_folder() -> str:
     return str(root / f"kernels-{digest.hexdigest()}")
 
 
-CACHE_FOLDER = _cache_folder()
+CACHE_FOLDER = cache_folder(Path(__file__).parent)
 
 
 def _compile(function: _Function, **options: Any) -> _Function:
