@@ -57,14 +57,15 @@ class SavedState:
 
 
 def network_digest(network: Network) -> str:
-    """Identifies a network by everything that decides its integers, weights by their first rows."""
+    """SHA-256 of everything that decides a network's integers: layers, ports, arrays, scalars."""
     digest = hashlib.sha256()
     for layer in network.layers:
         digest.update(repr((layer.name, layer.kind, layer.inputs, layer.output)).encode())
         for name in layer.array_specs():
             array = getattr(layer, name)
             digest.update(repr((name, array.shape)).encode())
-            digest.update(np.ascontiguousarray(array.reshape(-1)[:4096]).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
+        digest.update(repr([getattr(layer, name) for name in layer.scalar_ranges()]).encode())
     return digest.hexdigest()
 
 

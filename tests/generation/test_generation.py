@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,17 @@ def test_files_that_are_no_state(tmp_path: Path) -> None:
 def test_an_empty_prompt() -> None:
     with Emulator().open(NETWORK) as session, pytest.raises(InputError, match="no tokens"):
         read_prompt(session, [])
+
+
+def test_any_changed_weight_or_constant_makes_another_network() -> None:
+    digest = network_digest(NETWORK)
+    for field, value in (("weight", None), ("bound", 7)):
+        layers = list(NETWORK.layers)
+        place = max(i for i, layer in enumerate(layers) if layer.kind == "dense")
+        if value is None:
+            changed = layers[place].weight.copy()  # type: ignore[attr-defined]
+            changed[-1, -1] ^= 1
+            layers[place] = dataclasses.replace(layers[place], weight=changed)  # type: ignore[call-arg]
+        else:
+            layers[place] = dataclasses.replace(layers[place], **{field: value})
+        assert network_digest(dataclasses.replace(NETWORK, layers=tuple(layers))) != digest
