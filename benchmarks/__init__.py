@@ -1,8 +1,8 @@
 """Benchmarks: ours against its peers and against what memory allows. See docs/performance.md.
 
     python -m benchmarks                   everything, some 20 minutes
-    python -m benchmarks --study sizes     one study: sizes, projection, firing, depth, context,
-                                           resources, export, lava
+    python -m benchmarks --study sizes     one study: sizes, projection, blocks, firing, depth,
+                                           context, resources, export, lava
     python -m benchmarks --quick           small classes and few rounds: does it run?
 
 Everything runs in one thread and is timed in processor seconds, except Lava, start-up and export,

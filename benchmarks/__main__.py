@@ -25,6 +25,7 @@ from spikegpt_neuro.version import __version__
 STUDIES = {
     "sizes": studies.sizes,
     "projection": studies.projection,
+    "blocks": studies.blocks,
     "firing": studies.firing,
     "depth": studies.depth,
     "context": studies.context,

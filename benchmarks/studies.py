@@ -34,6 +34,9 @@ Say = Callable[[str], None]
 DENSITIES = (1.0, 0.5, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.02)
 """Shares of active inputs of one projection."""
 
+PROJECTIONS = {False: ((3072, 768), (768, 768), (768, 3072)), True: ((256, 64),)}
+"""Shapes (inputs, outputs), by whether to be quick."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -192,11 +195,63 @@ class _Walks:
         return (clock() - begin) / order.size
 
 
+@kernel
+def _visit_active_block(
+    weight: np.ndarray, operands: np.ndarray, active: np.ndarray, result: np.ndarray
+) -> None:
+    for t in range(operands.shape[0]):
+        _visit_active(weight, operands[t], active, result[t])
+
+
+def _block_walks(inputs: int, outputs: int, density: float) -> dict[str, Callable[[], float]]:
+    """Turns of both walks over a block of tokens, weights in the cache: seconds a token."""
+    rng = np.random.default_rng(1)
+    by_input = rng.integers(-127, 128, (inputs, outputs)).astype(np.int8)
+    by_output = np.ascontiguousarray(by_input.T)
+    operands = rng.integers(1, 128, (BLOCK, inputs)).astype(np.int32)
+    operands[rng.random(operands.shape) >= density] = 0
+    narrow = operands.astype(np.int16)
+    result, active = np.zeros((BLOCK, outputs), np.int32), np.zeros(inputs + 1, np.int32)
+
+    def dense() -> float:
+        begin = clock()
+        synapses.dense(by_output, narrow, result)
+        return (clock() - begin) / BLOCK
+
+    def event_driven() -> float:
+        begin = clock()
+        _visit_active_block(by_input, operands, active, result)
+        return (clock() - begin) / BLOCK
+
+    return {"dense": dense, "event": event_driven}
+
+
+def blocks(plan: Plan) -> dict[str, Any]:
+    """One projection of a block of tokens, event-driven against dense, by density."""
+    results = {}
+    for inputs, outputs in PROJECTIONS[plan.quick]:
+        plan.say(f"blocks: {inputs} -> {outputs}")
+        rows = []
+        for density in DENSITIES:
+            turns = _block_walks(inputs, outputs, density)
+            rounds(turns, 1)
+            figures = rounds(turns, 3 * plan.rounds)
+            rows.append(
+                {
+                    "density": density,
+                    "dense_seconds": summary(figures["dense"]),
+                    "event_driven_seconds": summary(figures["event"]),
+                    "event_driven_times_dense": paired_ratio(figures["dense"], figures["event"]),
+                }
+            )
+        results[f"{inputs} -> {outputs}"] = rows
+    return results
+
+
 def projection(plan: Plan) -> dict[str, Any]:
     """One projection, event-driven against dense, by density; other inputs at every call."""
-    shapes = ((3072, 768), (768, 768), (768, 3072)) if not plan.quick else ((256, 64),)
     results = {}
-    for inputs, outputs in shapes:
+    for inputs, outputs in PROJECTIONS[plan.quick]:
         plan.say(f"projection: {inputs} -> {outputs}")
         copies = max(2, (1 << 20 if plan.quick else 96 << 20) // (inputs * outputs))
         walks = _Walks(inputs, outputs, copies)

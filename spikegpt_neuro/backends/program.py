@@ -30,7 +30,7 @@ from spikegpt_neuro.network.layers import (
 
 Int32Array = npt.NDArray[np.int32]
 
-EVENT_DENSITY = 0.3
+EVENT_DENSITY = 0.35
 """Up to this share of active operands the event-driven walk beats the dense one (benchmarks/)."""
 BLOCK_EVENT_DENSITY = 0.2
 """The same where a block of tokens shares each weight the dense walk loads."""

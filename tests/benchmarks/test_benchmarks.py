@@ -21,7 +21,9 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("study", ["projection", "firing", "depth", "context", "resources"])
+@pytest.mark.parametrize(
+    "study", ["projection", "blocks", "firing", "depth", "context", "resources"]
+)
 def test_a_quick_study(study: str, tmp_path: Path) -> None:
     done = _run("--quick", "--study", study, "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -29,7 +31,7 @@ def test_a_quick_study(study: str, tmp_path: Path) -> None:
     assert results["quick"] is True
     assert results[study]
     assert results["machine"]["threads"] == 1
-    assert (tmp_path / f"{study}.svg").exists() is (study != "resources")
+    assert (tmp_path / f"{study}.svg").exists() is (study not in ("blocks", "resources"))
 
 
 def test_an_unknown_study_is_refused() -> None:
