@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from spikegpt_neuro.backends.base import Session
 from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
+from spikegpt_neuro.backends.execution import Column
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.file import write_network
+from spikegpt_neuro.network.file import read_network, write_network
 from spikegpt_neuro.network.layers import Dense, Lif, Wkv
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
@@ -192,6 +193,29 @@ def test_two_sessions_share_weights_but_no_state() -> None:
         for token, logits in zip(tokens, expected, strict=True):
             np.testing.assert_array_equal(one.step(token), logits)
             np.testing.assert_array_equal(two.step(token), logits)
+
+
+def test_sessions_share_one_copy_of_every_weight(tmp_path: Path) -> None:
+    path = tmp_path / "model.net"
+    write_network(NETWORKS["spike-driven binary"], path)
+    network = read_network(path)
+    columns = [Column.ADDRESS, Column.ADDRESS_BY_INPUT]
+    with Emulator().open(network) as one, Emulator().open(network) as two:
+        addresses = one.program._instructions[:, columns]
+        np.testing.assert_array_equal(addresses, two.program._instructions[:, columns])
+        mapped = {layer.weight.ctypes.data for layer in network.layers if isinstance(layer, Dense)}
+        assert mapped <= set(addresses[:, 0].tolist())
+        assert np.count_nonzero(addresses[:, 1]) == len(mapped) - 1  # all but the graded head
+
+
+def test_the_walk_follows_the_density() -> None:
+    network = NETWORKS["upstream"]
+    with Emulator().open(network) as session:
+        dense = {layer.name: layer for layer in network.layers if isinstance(layer, Dense)}
+        value, key = dense["blocks.0.srffn.value"], dense["blocks.0.srffn.key"]
+        assert session.program.is_event_driven(value, 0.1)
+        assert not session.program.is_event_driven(value, 0.5)
+        assert not session.program.is_event_driven(key, 0.1)  # behind a mix, never sparse
 
 
 def test_results_are_copies() -> None:
