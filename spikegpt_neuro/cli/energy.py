@@ -25,7 +25,16 @@ _WRITERS = (".html", ".json", ".csv")
 
 def energy(
     network: NetworkArgument,
-    text: Annotated[Path, typer.Option(metavar="FILE", help="Text to run while counting.")],
+    text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text to run while counting.")
+    ] = None,
+    counters: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Price the counts of a corpus instead: the JSON that `score --json` printed.",
+        ),
+    ] = None,
     tokens: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of the text to run. Default: all.")
     ] = None,
@@ -85,7 +94,7 @@ def energy(
         check_free(report, force=force)
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
-    from spikegpt_neuro.energy.study import DEFAULT_PROFILES
+    from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
     from spikegpt_neuro.energy.timing import MODES
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.network.file import read_network
@@ -94,11 +103,17 @@ def energy(
     profiles = [load_profile(name) for name in profile or DEFAULT_PROFILES]
     check_available([backend])
     value = read_network(network)
-    ids = text_tokens(value, vocab, text, tokens)
-    with output.progress("counting") as progress:
-        run = run_text(get_backend(backend), value, ids, progress=progress)
+    source = text or counters
+    if source is None or (text is not None and counters is not None):
+        raise InputError("give either --text or --counters.")
+    if text is None:
+        run = read_counted_run(source, value)
+    else:
+        ids = text_tokens(value, vocab, text, tokens)
+        with output.progress("counting") as progress:
+            run = run_text(get_backend(backend), value, ids, progress=progress)
     study = build_study(
-        value, run, profiles, text=text.name, modes=MODES if mode == "both" else (mode,),
+        value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context,
     )  # fmt: skip
     if report is not None:

@@ -14,12 +14,19 @@ from spikegpt_neuro.cli.inputs import (
     check_available,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.errors import InputError
 
 
 def score(
     network: NetworkArgument,
-    text: Annotated[Path, typer.Argument(metavar="TEXT", help="A UTF-8 file; - reads stdin.")],
+    text: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TEXT...",
+            help="A UTF-8 file (- reads stdin), or a corpus: several files and folders.",
+        ),
+    ],
     context: Annotated[
         int | None,
         typer.Option(
@@ -36,6 +43,20 @@ def score(
             metavar="CHECKPOINT", help="Score this float checkpoint too, and show the difference."
         ),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Corpus: processes on this machine (Dask workers).")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Corpus: a running Dask scheduler to compute on."),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Corpus: keep finished parts there; a restart does not repeat them.",
+        ),
+    ] = None,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     as_json: JsonOption = False,
@@ -45,8 +66,18 @@ def score(
 
     Every token predicts the next one; the figure is the mean of -log2 p. Lower is better: 8 bits is
     no knowledge of bytes, English text scores about 1 to 2 bits a character with small models.
+
+    Of a corpus, every document starts afresh; the result is the same for any number of workers.
     """
     output = Output(as_json=as_json, quiet=quiet)
+    if len(text) > 1 or text[0].is_dir() or workers != 1 or scheduler or results:
+        if tokens is not None or against is not None:
+            raise InputError("--tokens and --against are for a single text.")
+        _score_corpus(
+            output, network, text, context, vocab, backend,
+            workers=workers, scheduler=scheduler, results=results,
+        )  # fmt: skip
+        return
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.scoring import score_tokens
@@ -55,7 +86,7 @@ def score(
     check_available([backend])
     value = read_network(network)
     vocabulary = vocabulary_of(value, vocab)
-    array = vocabulary.encode(read_text(text))
+    array = vocabulary.encode(read_text(text[0]))
     characters = len if vocabulary.kind == "characters" else vocabulary.count_characters
     watch = Stopwatch()
     with output.progress("scoring") as progress, get_backend(backend).open(value) as session:
@@ -106,3 +137,36 @@ def score(
             f"integer network is {difference:+.4f}"
         )
     output.result(result, *lines)
+
+
+def _score_corpus(
+    output: Output, network: Path, paths: list[Path], context: int | None, vocab: Path | None,
+    backend: str, *, workers: int, scheduler: str | None, results: Path | None,
+) -> None:  # fmt: skip
+    from spikegpt_neuro.corpus.documents import find_documents, sha256_of
+    from spikegpt_neuro.corpus.run import score_corpus
+    from spikegpt_neuro.corpus.shard import Settings
+    from spikegpt_neuro.network.file import read_network
+
+    check_available([backend])
+    vocabulary = vocabulary_of(read_network(network), vocab)
+    settings = Settings(
+        str(network.resolve()), sha256_of(network), vocabulary.text, context, backend
+    )
+    with output.progress("scoring bytes") as progress:
+        found = score_corpus(
+            find_documents(paths), settings, workers=workers, scheduler=scheduler,
+            results=results, progress=progress,
+        )  # fmt: skip
+    values = found.to_dict()
+    rows = table("document", ">tokens", ">bits per character")
+    for document in values["documents"]:
+        rows.add_row(
+            document["name"], f"{document['tokens']:,}", f"{document['bits_per_character']:.4f}"
+        )
+    output.result(
+        values, rows,
+        f"{values['bits_per_character']:.4f} bits per character (perplexity per token "
+        f"{values['perplexity']:.3f}) over {found.tokens:,} tokens of "
+        f"{len(found.documents):,} documents",
+    )  # fmt: skip

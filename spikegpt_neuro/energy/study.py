@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -96,6 +98,24 @@ def _spread(size: int) -> npt.NDArray[np.int64]:
     """Indices of the sampled neurons of a layer."""
     count = min(size, RASTER_NEURONS)
     return np.arange(count, dtype=np.int64) * size // count
+
+
+def read_counted_run(path: Path, network: Network) -> TextRun:
+    """A run counted before: the ``counters`` of the JSON that ``score`` printed for a corpus.
+
+    Raises InputError if the file is not that, or counts layers of another network.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        counters = Counters.from_dict(values["counters"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} holds no counters: {error}.",
+            advice="Write it with `spikegpt-neuro score NET FOLDER --json > FILE`.",
+        ) from error
+    if set(counters.layers) != set(network.by_name) or counters.tokens == 0:
+        raise InputError(f"{path} counts another network, or nothing.")
+    return TextRun("counted before", counters, (counters,), {})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,213 @@
+"""Score all shards of a corpus: here, on a local cluster, or on a Dask scheduler's workers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.corpus.documents import Document, Shard, make_shards
+from spikegpt_neuro.corpus.shard import Settings, score_shard, shard_key
+from spikegpt_neuro.errors import InputError, RunFailed, Unavailable
+from spikegpt_neuro.network.atomic import replaced_file
+
+ALLOWED_DEATHS = 3
+"""Workers that may die on one shard before it is given up."""
+
+Progress = Callable[[int, int], None]
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CorpusScore:
+    """Figures of a corpus; the same whatever computed it."""
+
+    documents: tuple[Result, ...]
+    counters: Counters
+
+    @property
+    def tokens(self) -> int:
+        """Predictions made."""
+        return sum(document["tokens"] for document in self.documents)
+
+    @property
+    def characters(self) -> int:
+        """Characters predicted."""
+        return sum(document["characters"] for document in self.documents)
+
+    @property
+    def bits(self) -> float:
+        """Total bits of all predictions, correctly rounded whatever the order."""
+        return math.fsum(document["bits"] for document in self.documents)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; byte-identical for any number of workers."""
+        return {
+            "bits_per_character": self.bits / self.characters,
+            "bits_per_token": self.bits / self.tokens,
+            "perplexity": 2.0 ** (self.bits / self.tokens),
+            "tokens": self.tokens,
+            "characters": self.characters,
+            "documents": [
+                {
+                    "name": document["name"],
+                    "bits_per_character": document["bits"] / document["characters"],
+                    "tokens": document["tokens"],
+                    "characters": document["characters"],
+                }
+                for document in self.documents
+            ],
+            "counters": self.counters.to_dict(),
+        }
+
+
+class ResultFolder:
+    """Results of finished shards, one file each, named by what they are results of."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, key: str) -> Result | None:
+        """A finished shard's result; a damaged file counts as unfinished."""
+        path = None if self._folder is None else self._folder / f"{key}.json"
+        if path is None or not path.is_file():
+            return None
+        try:
+            result: Result = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        return result if set(result) == {"documents", "problems"} else None
+
+    def save(self, key: str, result: Result) -> None:
+        """Keep a result, atomically."""
+        if self._folder is not None and not result["problems"]:
+            with replaced_file(self._folder / f"{key}.json") as stream:
+                stream.write(json.dumps(result, sort_keys=True).encode("utf-8"))
+
+
+def score_corpus(
+    documents: Sequence[Document],
+    settings: Settings,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    results: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> CorpusScore:
+    """Score every document from a fresh state.
+
+    ``workers`` 1 without a ``scheduler`` computes in this process, without Dask; more start a local
+    cluster of single-threaded workers; ``scheduler`` is the address of a running one. ``results``:
+    folder in which finished shards stay, so that a restart does not repeat them.
+
+    Raises InputError listing all documents that cannot be scored, RunFailed naming documents on
+    which workers died repeatedly, Unavailable where Dask is needed and not installed.
+    """
+    if workers < 1:
+        raise InputError(f"--workers {workers}: use at least 1.")
+    shards = make_shards(documents)
+    total = sum(document.size for document in documents)
+    folder = ResultFolder(results)
+    keys = {shard.index: shard_key(shard, settings) for shard in shards}
+    finished: dict[int, Result] = {}
+    for shard in shards:
+        kept = folder.load(keys[shard.index])
+        if kept is not None:
+            finished[shard.index] = kept
+    done = sum(d.size for shard in shards if shard.index in finished for d in shard.documents)
+    progress(done, total)
+    remaining = [shard for shard in shards if shard.index not in finished]
+    with _computation(remaining, settings, workers, scheduler) as computed:
+        for shard, result in computed:
+            finished[shard.index] = result
+            folder.save(keys[shard.index], result)
+            done += sum(document.size for document in shard.documents)
+            progress(done, total)
+    return _merge([finished[shard.index] for shard in shards])
+
+
+def _merge(results: Sequence[Result]) -> CorpusScore:
+    problems = [problem for result in results for problem in result["problems"]]
+    if problems:
+        raise InputError(f"these documents cannot be scored ({len(problems)}):", problems)
+    documents = tuple(document for result in results for document in result["documents"])
+    counters = Counters()
+    for document in documents:
+        counters += Counters.from_dict(document["counters"])
+    return CorpusScore(documents, counters)
+
+
+Computed = Iterator[tuple[Shard, Result]]
+
+
+@contextmanager
+def _computation(
+    shards: Sequence[Shard], settings: Settings, workers: int, scheduler: str | None
+) -> Iterator[Computed]:
+    """Results as they come, in any order."""
+    if not shards or (workers == 1 and scheduler is None):
+        yield ((shard, score_shard(shard, settings)) for shard in shards)
+        return
+    if importlib.util.find_spec("distributed") is None:
+        raise Unavailable(
+            "several workers need Dask distributed, which is not installed.",
+            ["import distributed"], "pip install 'spikegpt-neuro[cluster]'",
+        )  # fmt: skip
+    import dask
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    options = {
+        "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+        "distributed.logging.distributed": "critical",
+    }
+    with dask.config.set(options):
+        if scheduler is not None:
+            try:
+                client = Client(scheduler, timeout="10s")
+            except (OSError, ValueError) as error:
+                raise InputError(f"--scheduler {scheduler}: {error}.") from error
+            with client:
+                yield _on_workers(client, shards, settings)
+            return
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):  # fmt: skip
+            yield _on_workers(client, shards, settings)
+
+
+def _on_workers(client: Any, shards: Sequence[Shard], settings: Settings) -> Computed:
+    """Submit every shard; a dead worker's shard goes to another, the others' work is not lost."""
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    futures = {
+        client.submit(score_shard, shard, settings, key=f"shard-{shard.index}"): shard
+        for shard in shards
+    }
+    lost = []
+    for future in as_completed(futures):
+        shard = futures[future]
+        try:
+            yield shard, future.result()
+        except KilledWorker:
+            lost += [document.name for document in shard.documents]
+    if lost:
+        names = "\n".join(f"  - {name}" for name in lost)
+        raise RunFailed(
+            f"workers died {ALLOWED_DEATHS + 1} times on these documents; "
+            f"the rest is done:\n{names}"
+        )
