@@ -19,7 +19,7 @@ import numpy as np
 from numba import carray, types
 
 from spikegpt_neuro.arithmetic import dense as synapses
-from spikegpt_neuro.arithmetic import elementwise
+from spikegpt_neuro.arithmetic import elementwise, slayer_neurons
 from spikegpt_neuro.arithmetic.compiler import kernel
 from spikegpt_neuro.arithmetic.intrinsics import address_to_pointer, atomic_add, atomic_load
 from spikegpt_neuro.arithmetic.lif import lif
@@ -43,6 +43,15 @@ class Opcode(IntEnum):
     PRODUCT = 11
     LIF = 12
     RESIDUAL = 13
+    RASTER_INPUT = 14  # from here on: layers of stock NetX chains
+    NETX_DENSE = 15
+    NETX_CONVOLUTION = 16
+    CHANNEL_DELAY = 17
+    CUBA = 18
+    RECURRENT_CUBA = 19
+    SIGMA = 20
+    DELTA = 21
+    SIGMA_DELTA = 22
 
 
 class Column(IntEnum):
@@ -111,6 +120,14 @@ _SQUARED_RELU = int(Opcode.SQUARED_RELU)
 _WKV = int(Opcode.WKV)
 _PRODUCT = int(Opcode.PRODUCT)
 _LIF = int(Opcode.LIF)
+_RASTER_INPUT = int(Opcode.RASTER_INPUT)
+_NETX_DENSE = int(Opcode.NETX_DENSE)
+_NETX_CONVOLUTION = int(Opcode.NETX_CONVOLUTION)
+_CHANNEL_DELAY = int(Opcode.CHANNEL_DELAY)
+_CUBA = int(Opcode.CUBA)
+_RECURRENT_CUBA = int(Opcode.RECURRENT_CUBA)
+_SIGMA = int(Opcode.SIGMA)
+_DELTA = int(Opcode.DELTA)
 
 
 _SPINS = 4000
@@ -267,6 +284,49 @@ def _execute_channels(
 
 
 @kernel
+def _execute_slayer(
+    row: np.ndarray,
+    parameters: np.ndarray,
+    state: np.ndarray,
+    values: np.ndarray,
+    counters: np.ndarray,
+) -> None:
+    """One time step of a layer of a stock NetX chain."""
+    opcode, n, m, p, s = row[_OPCODE], row[_SIZE], row[_INPUT_SIZE], row[_PARAMETERS], row[_STATE]
+    c = _SCALARS
+    result = _part(values, row[_RESULT], 0, n, 0, n)
+    driving = values[row[_FIRST] : row[_FIRST] + m]
+    p0, s0 = _part(parameters, p, 0, n, 0, n), _part(state, s, 0, n, 0, n)
+    s1, s2 = _part(state, s, 1, n, 0, n), _part(state, s, 2, n, 0, n)
+    synaptic = counters[_OPERATIONS:_OVERFLOWS]
+    if opcode == _NETX_DENSE:
+        result[:] = 0
+        weight = carray(address_to_pointer(row[_ADDRESS]), (m, n), np.int16)
+        slayer_neurons.by_input(weight, driving, result, synaptic)
+    elif opcode == _NETX_CONVOLUTION:
+        result[:] = 0
+        weights = carray(address_to_pointer(row[_ADDRESS]), (row[_EVENT_LIMIT],), np.int16)
+        slayer_neurons.convolution(weights, parameters[p : p + 15], driving, result, synaptic)
+    elif opcode == _CHANNEL_DELAY:
+        line = state[s : s + row[c] * n].reshape(row[c], n)
+        slayer_neurons.channel_delay(driving, p0, line, result)
+    elif opcode == _CUBA:
+        slayer_neurons.cuba(driving, p0, row[c], row[c + 1], row[c + 2], s0, s1, result, counters)
+    elif opcode == _RECURRENT_CUBA:
+        weight = carray(address_to_pointer(row[_ADDRESS]), (n, n), np.int16)
+        total = driving.copy()
+        slayer_neurons.by_input(weight, s2, total, synaptic)
+        slayer_neurons.cuba(total, p0, row[c], row[c + 1], row[c + 2], s0, s1, result, counters)
+        s2[:] = result
+    elif opcode == _SIGMA:
+        slayer_neurons.sigma(driving, s0, result, counters)
+    elif opcode == _DELTA:
+        slayer_neurons.delta(driving, row[c], row[c + 1], s0, s1, result, counters)
+    elif opcode != _RASTER_INPUT:
+        slayer_neurons.sigma_delta(driving, p0, row[c], row[c + 1], s0, s1, s2, result, counters)
+
+
+@kernel
 def execute(
     instructions: np.ndarray,
     parameters: np.ndarray,
@@ -294,6 +354,10 @@ def execute(
         if opcode in (_BINARY_EMBEDDING, _REAL_EMBEDDING, _LAYER_NORM):
             for t in range(worker, tokens.size, workers):
                 _execute_whole(row, tokens[t], parameters, values[t], counters[i])
+                synapses.count_non_zero(values[t, result : result + n], counters[i, _EVENTS:])
+        elif opcode >= _RASTER_INPUT:
+            for t in range(tokens.size if worker == 0 else 0):
+                _execute_slayer(row, parameters, state, values[t], counters[i])
                 synapses.count_non_zero(values[t, result : result + n], counters[i, _EVENTS:])
         else:
             begin, end = n * worker // workers, n * (worker + 1) // workers

@@ -27,6 +27,7 @@ from spikegpt_neuro.network.layers import (
     RealEmbedding,
     Wkv,
 )
+from spikegpt_neuro.network.slayer_layers import NetxConvolution, NetxDense, RecurrentCuba
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -165,11 +166,16 @@ class Program:
                 state[-layer.output.size :] = EMPTY_EXPONENT
             initial.append(state)
             self._lengths[1] += state.size
+        row[Column.INPUT_SIZE] = layer.operand_size
         if isinstance(layer, BinaryEmbedding | RealEmbedding):
             row[Column.INPUT_SIZE] = layer.table.shape[1]
             row[Column.ADDRESS] = self._address(layer.table)
+        elif isinstance(layer, NetxDense | RecurrentCuba):
+            row[Column.ADDRESS] = self._address(layer.weight.T)
+        elif isinstance(layer, NetxConvolution):
+            row[Column.ADDRESS] = self._address(layer.weight)
+            row[Column.EVENT_LIMIT] = layer.weight.size
         elif isinstance(layer, Dense):
-            row[Column.INPUT_SIZE] = layer.weight.shape[1]
             row[Column.ADDRESS] = self._address(layer.weight)
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):

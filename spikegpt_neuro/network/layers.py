@@ -78,24 +78,26 @@ class ArraySpec:
     high: int
 
 
-def _array(dtype: str, shape: str, low: int, high: int) -> Any:
+def array_field(dtype: str, shape: str, low: int, high: int) -> Any:
+    """A layer's array, with the schema its file is checked against."""
     return field(metadata={"array": ArraySpec(dtype, tuple(shape.split()), low, high)})
 
 
-def _scalar(low: int, high: int) -> Any:
+def scalar_field(low: int, high: int) -> Any:
+    """A layer's integer with its inclusive range."""
     return field(metadata={"scalar": (low, high)})
 
 
 def _multiplier() -> Any:
-    return _array("int32", "n", -(1 << 15), 1 << 15)
+    return array_field("int32", "n", -(1 << 15), 1 << 15)
 
 
 def _shift() -> Any:
-    return _array("int32", "n", 0, 62)
+    return array_field("int32", "n", 0, 62)
 
 
 def _vector(bits: int) -> Any:
-    return _array("int32", "n", -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return array_field("int32", "n", -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,11 @@ class Layer:
         """The stage the layer belongs to: ``embedding``, ``blocks.<i>.<part>`` or ``head``."""
         parts = self.name.split(".")
         return ".".join(parts[:3]) if parts[0] == "blocks" else parts[0]
+
+    @property
+    def operand_size(self) -> int:
+        """Values the layer reads from each of its inputs."""
+        return self.output.size
 
     @property
     def state_words(self) -> int:
@@ -190,7 +197,7 @@ class BinaryEmbedding(Layer):
 
     kind: ClassVar[str] = "binary_embedding"
     output_bits: ClassVar[tuple[int, bool] | None] = (1, False)
-    table: Array = _array("uint8", "v bytes", 0, 255)
+    table: Array = array_field("uint8", "v bytes", 0, 255)
 
     def problems(self) -> Iterator[str]:
         """See ``Layer.problems``."""
@@ -205,7 +212,7 @@ class RealEmbedding(Layer):
 
     kind: ClassVar[str] = "real_embedding"
     output_bits: ClassVar[tuple[int, bool] | None] = (16, True)
-    table: Array = _array("int16", "v n", -(1 << 15), (1 << 15) - 1)
+    table: Array = array_field("int16", "v n", -(1 << 15), (1 << 15) - 1)
 
     def problems(self) -> Iterator[str]:
         """See ``Layer.problems``."""
@@ -226,10 +233,10 @@ class LayerNorm(Layer):
     multiplier: Array = _multiplier()
     shift: Array = _shift()
     offset: Array = _vector(24)
-    input_shift: int = _scalar(0, 16)
-    mean_multiplier: int = _scalar(1, 1 << 15)
-    mean_shift: int = _scalar(0, 40)
-    epsilon: int = _scalar(1, 1 << 60)
+    input_shift: int = scalar_field(0, 16)
+    mean_multiplier: int = scalar_field(1, 1 << 15)
+    mean_shift: int = scalar_field(0, 40)
+    epsilon: int = scalar_field(1, 1 << 60)
 
     def problems(self) -> Iterator[str]:
         """See ``Layer.problems``."""
@@ -311,10 +318,15 @@ class Dense(Layer):
 
     kind: ClassVar[str] = "dense"
     output_bits: ClassVar[tuple[int, bool] | None] = (32, True)
-    weight: Array = _array("int8", "n m", -127, 127)
-    fan_out: Array = _array("int32", "m", 0, (1 << 31) - 1)
-    accumulator_bits: int = _scalar(8, 32)
-    bound: int = _scalar(0, ACCUMULATOR_LIMIT)
+    weight: Array = array_field("int8", "n m", -127, 127)
+    fan_out: Array = array_field("int32", "m", 0, (1 << 31) - 1)
+    accumulator_bits: int = scalar_field(8, 32)
+    bound: int = scalar_field(0, ACCUMULATOR_LIMIT)
+
+    @property
+    def operand_size(self) -> int:
+        """See ``Layer.operand_size``."""
+        return int(self.weight.shape[-1])
 
     @property
     def parameter_words(self) -> int:
@@ -354,7 +366,7 @@ class SquaredRelu(Layer):
     }  # fmt: skip
     multiplier: Array = _multiplier()
     shift: Array = _shift()
-    square_shift: int = _scalar(0, 40)
+    square_shift: int = scalar_field(0, 40)
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +384,7 @@ class Wkv(Layer):
     key_shift: Array = _shift()
     value_multiplier: Array = _multiplier()
     value_shift: Array = _shift()
-    decay: Array = _array("int32", "n", -(1 << 23) + 1, 0)
+    decay: Array = array_field("int32", "n", -(1 << 23) + 1, 0)
     first: Array = _vector(24)
 
 
@@ -401,11 +413,11 @@ class Lif(Layer):
     multiplier: Array = _multiplier()
     shift: Array = _shift()
     offset: Array = _vector(24)
-    voltage_decay: int = _scalar(0, 4096)
-    threshold: int = _scalar(1, (1 << 17) - 1)
-    bias: int = _scalar(-(1 << 12), (1 << 12) - 1)
-    levels: int = _scalar(1, 15)
-    soft_reset: int = _scalar(0, 1)
+    voltage_decay: int = scalar_field(0, 4096)
+    threshold: int = scalar_field(1, (1 << 17) - 1)
+    bias: int = scalar_field(-(1 << 12), (1 << 12) - 1)
+    levels: int = scalar_field(1, 15)
+    soft_reset: int = scalar_field(0, 1)
 
     def problems(self) -> Iterator[str]:
         """See ``Layer.problems``."""

@@ -17,6 +17,7 @@ from spikegpt_neuro.network.layers import (
     LayerNorm,
     RealEmbedding,
 )
+from spikegpt_neuro.network.slayer_layers import RasterInput
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -29,8 +30,9 @@ TOKEN = "token"
 class NetworkInfo:
     """What the network is and where it came from; all of it is stored in the file.
 
-    ``layout``: ``upstream`` or ``spike-driven``. ``quantisation`` and ``source`` hold settings and
-    hashes as plain JSON values.
+    ``layout``: ``upstream``, ``spike-driven``, or ``chain`` (a stock NetX chain driven by a raster:
+    ``n_embd`` values in, ``vocabulary_size`` values out, no blocks). ``quantisation`` and
+    ``source`` hold settings and hashes as plain JSON values.
     """
 
     layout: str
@@ -47,9 +49,8 @@ OPERAND_LIMIT = (1 << 15) - 1
 
 def _connection_problems(source: Layer, reader: Layer) -> Iterator[str]:
     """What is wrong with ``reader`` reading ``source``: its size, and the range relied on."""
-    expected = reader.output.size
+    expected = reader.operand_size
     if isinstance(reader, Dense):
-        expected = reader.weight.shape[-1]
         if source.output.high > OPERAND_LIMIT:
             yield f"{reader.name}: operands of {source.output.bits} bits, at most 16 signed"
     elif isinstance(reader, LayerNorm):
@@ -103,6 +104,9 @@ class Network:
     def _ends_problems(self) -> Iterator[str]:
         """What is wrong with the first and the last layer."""
         first, last = self.layers[0], self.layers[-1]
+        if isinstance(first, RasterInput):
+            yield from self._chain_problems(first, last)
+            return
         if not isinstance(first, BinaryEmbedding | RealEmbedding):
             yield f"{first.name}: the first layer must be an embedding of the token"
         else:
@@ -120,6 +124,22 @@ class Network:
                 yield f"{layer.name}: an embedding must be the first layer and read the token"
         if last.kind != "readout" or last.output.size != self.info.vocabulary_size:
             yield f"{last.name}: the last layer must be a readout of the whole vocabulary"
+
+    def _chain_problems(self, first: Layer, last: Layer) -> Iterator[str]:
+        """What is wrong with the ends of a chain that takes a raster instead of tokens."""
+        for layer in self.layers[1:]:
+            if isinstance(layer, RasterInput | BinaryEmbedding | RealEmbedding):
+                yield f"{layer.name}: only the first layer may take input"
+        if (first.output.size, last.output.size) != (self.info.n_embd, self.info.vocabulary_size):
+            yield (
+                f"the chain takes {first.output.size} values and gives {last.output.size}; its "
+                f"description says {self.info.n_embd} and {self.info.vocabulary_size}"
+            )
+
+    @property
+    def takes_raster(self) -> bool:
+        """True for a chain driven by a raster of spikes or integers, not by tokens."""
+        return isinstance(self.layers[0], RasterInput)
 
     @cached_property
     def by_name(self) -> dict[str, Layer]:

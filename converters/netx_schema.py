@@ -1,0 +1,152 @@
+"""What a group of a stock NetX file may hold, read key by key so that nothing goes unnoticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+import numpy as np
+
+from spikegpt_neuro.network.layers import Array
+
+LARGEST = 1 << 26
+"""Most values of one dataset; checked before anything is read."""
+_IGNORED_BY_STOCK = frozenset(
+    {"scaleRho", "tauRho", "theta", "wgtExp", "gradedSpike", "neuron/weight_exp"}
+)
+"""Training-time keys of neurons that stock NetX reads past; their effect is in other keys."""
+
+
+class GroupReader:
+    """Reads one layer or neuron group; ``finish`` reports the keys nobody asked for."""
+
+    def __init__(self, group: Any, where: str, problems: list[str]) -> None:
+        self._group, self.where, self._problems = group, where, problems
+        self._read: set[str] = set()
+        self.index = where.rsplit(" ", 1)[-1]
+
+    def _problem(self, key: str, text: str) -> None:
+        self._problems.append(f"{self.where}/{key}: {text}")
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        return isinstance(self._group, h5py.Group) and key in self._group
+
+    def group(self, key: str) -> GroupReader:
+        """A group inside this one."""
+        self._read.add(key)
+        return GroupReader(self._group.get(key), f"{self.where}/{key}", self._problems)
+
+    def _value(self, key: str) -> Any:
+        self._read.add(key)
+        dataset = self._group.get(key) if isinstance(self._group, h5py.Group) else None
+        if not isinstance(dataset, h5py.Dataset):
+            self._problem(key, "missing" if dataset is None else "must be a dataset")
+            return None
+        if dataset.size is None or not 1 <= dataset.size <= LARGEST:
+            self._problem(key, f"{dataset.size} values")
+            return None
+        return dataset[()]
+
+    def text(self, key: str) -> str:
+        """A short text, stored alone or as an array of one."""
+        value = self._value(key)
+        if isinstance(value, np.ndarray):
+            value = value.reshape(-1)[0]
+        if isinstance(value, bytes):
+            return value.decode("ascii", "replace")
+        if value is not None and not isinstance(value, str):
+            self._problem(key, "must be text")
+        return value if isinstance(value, str) else ""
+
+    def integers(self, key: str) -> Array:
+        """Whole numbers, in whatever type they are stored; int64."""
+        value = self._value(key)
+        if value is None:
+            return np.zeros(1, np.int64)
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            self._problem(key, f"dtype {array.dtype}, must be numbers")
+            return np.zeros(1, np.int64)
+        if not np.isfinite(array).all() or np.abs(array).max() > 1 << 40:
+            self._problem(key, "values must be finite and below 2**40")
+            return np.zeros(1, np.int64)
+        if (array != np.trunc(array)).any():
+            self._problem(key, "values must be whole numbers (stock would drop the fractions)")
+        return array.astype(np.int64)
+
+    def integer(self, key: str) -> int:
+        """One whole number."""
+        values = self.integers(key)
+        if values.size != 1:
+            self._problem(key, f"{values.size} values, must be one")
+        return int(values.reshape(-1)[0])
+
+    def pair(self, key: str) -> tuple[int, int]:
+        """Height and width; one number stands for both."""
+        values = self.integers(key).reshape(-1)
+        if values.size not in (1, 2):
+            self._problem(key, f"{values.size} values, must be one or two")
+        return int(values[0]), int(values[-1])
+
+    def shape(self) -> tuple[int, ...]:
+        """The layer's output shape, (C, H, W) or (features,); a trailing (n, 1, 1) is kept."""
+        values = tuple(int(v) for v in self.integers("shape").reshape(-1))
+        if min(values) < 1 or len(values) not in (1, 2, 3) or np.prod(values) > LARGEST:
+            self._problem("shape", f"{values}, must be one to three sizes")
+            return (1,)
+        return values
+
+    def weights(self, key: str, shape: tuple[int, ...]) -> Array | None:
+        """Weights of ``shape``; a flat array or a trailing 1 is reshaped as stock does."""
+        values = self.integers(key)
+        if values.size != int(np.prod(shape)):
+            self._problem(key, f"shape {values.shape}, must be {shape}")
+            return None
+        return values.reshape(shape)
+
+    def check_range(self, weight: Array, *, convolution: bool = False) -> None:
+        """Refuse weights that stock NetX would change (clip, or round to even)."""
+        low, high = int(weight.min()), int(weight.max())
+        mixed = low < 0 < high
+        if mixed or convolution:
+            fits = low >= -256 and high <= 254
+            exact = (low >= -128 and high <= 127) or not (weight % 2).any()
+        else:
+            fits, exact = low >= -256 and high <= 255, True
+        if not fits or not exact:
+            self._problem(
+                "weight", f"{low}..{high}: stock NetX would change these weights (it holds "
+                "-256..254 in steps of 2, -128..127 in steps of 1)",
+            )  # fmt: skip
+
+    def cuba(self) -> dict[str, int]:
+        """Decays and threshold of CUBA (or LOIHI) neurons."""
+        values = {key: self.integer(key) for key in ("iDecay", "vDecay", "vThMant")}
+        if self.has("refDelay") and self.integer("refDelay") != 1:
+            self._problem("refDelay", "must be 1: stock NetX has no refractory period")
+        if self.has("gradedSpike") and self.integer("gradedSpike") != 0:
+            self._problem("gradedSpike", "graded CUBA spikes: stock NetX sends plain spikes")
+        if self.has("wgtExp") and self.integer("wgtExp") != 0:
+            self._problem("wgtExp", "must be 0: stock NetX ignores it")
+        for key in ("iDecay", "vDecay"):
+            if not 0 <= values[key] <= 4096:
+                self._problem(key, f"{values[key]}, allowed 0..4096")
+        return values
+
+    def sigma_delta(self) -> int:
+        """Threshold of sigma-delta neurons; they must be rectified, as stock runs them."""
+        if self.has("activation") and self.text("activation").lower() != "relu":
+            self._problem("activation", "must be relu: stock NetX applies no other")
+        if self.has("sigma_output"):
+            self._read.add("sigma_output")
+        return self.integer("vThMant")
+
+    def finish(self) -> None:
+        """Report unknown keys."""
+        if not isinstance(self._group, h5py.Group):
+            return
+        known = self._read | _IGNORED_BY_STOCK
+        self._problems += [
+            f"{self.where}: unknown key {key!r}" for key in sorted(set(self._group) - known)
+        ]

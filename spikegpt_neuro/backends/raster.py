@@ -1,0 +1,100 @@
+"""Sessions of stock NetX chains: a raster in, a raster out, on the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import check_traces
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.backends.counting import named_counters
+from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import Network
+
+Int32Array = npt.NDArray[np.int32]
+
+BLOCK = 16
+"""Time steps executed together; images are wide, so few."""
+
+
+def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Array:
+    """``raster`` as int32 [T, inputs]; ``InputError`` lists all that is wrong with it.
+
+    Any shape [T, ...] with as many values a time step as the chain takes; integers, or floats that
+    are whole numbers. Dense layers that read the raster directly take spikes, 0 or 1, unless the
+    chain was read with ``input_message_bits``.
+    """
+    if not network.takes_raster:
+        raise InputError("this network takes tokens, not a raster.")
+    port = network.layers[0].output
+    values = np.asarray(raster)
+    problems = []
+    if values.dtype.kind not in "biuf":
+        problems.append(f"dtype {values.dtype}, must be numbers")
+    elif values.ndim < 2 or values[0:1].size != port.size:
+        problems.append(f"shape {values.shape}, must be [time steps, {port.size} values]")
+    elif values.size and not np.isfinite(values).all():
+        problems.append("not all values are finite")
+    elif (values != np.trunc(values)).any():
+        problems.append("not all values are whole numbers")
+    elif values.size and (values.min() < port.low or values.max() > port.high):
+        problems.append(f"values {values.min()}..{values.max()}, allowed {port.low}..{port.high}")
+    if problems:
+        raise InputError("the raster does not fit the chain:", problems)
+    return values.reshape(values.shape[0], -1).astype(np.int32)
+
+
+class RasterSession:
+    """One state of a chain. A context manager like every session."""
+
+    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+        if not network.takes_raster:
+            raise InputError("this network takes tokens, not a raster.")
+        self._network = network
+        self._traced = check_traces(trace, network)
+        self._program = Program(network.layers, keep=self._traced)
+        self._traces: dict[str, list[Int32Array]] = {}
+
+    def present(self, raster: npt.NDArray[np.generic]) -> Int32Array:
+        """Advance by the raster's time steps [T, inputs]; the last layer's int32 [T, outputs]."""
+        checked = check_raster(raster, self._network)
+        first, last = self._network.layers[0], self._network.layers[-1]
+        self._traces = {name: [] for name in self._traced}
+        result = np.empty((checked.shape[0], last.output.size), np.int32)
+        for begin in range(0, checked.shape[0], BLOCK):
+            part = checked[begin : begin + BLOCK]
+            self._program.reserve(part.shape[0])
+            self._program.value(first.name)[:] = part
+            self._program.run(np.zeros(part.shape[0], np.int64))
+            result[begin : begin + BLOCK] = self._program.value(last.name)
+            for name in self._traced:
+                self._traces[name].append(self._program.value(name).copy())
+        return result
+
+    def trace(self, name: str) -> Int32Array:
+        """Values of a traced layer in the last ``present``: int32 [T, size]."""
+        if not self._traces.get(name):
+            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
+        return np.concatenate(self._traces[name])
+
+    def reset(self) -> None:
+        """Start again from rest. Counters go on."""
+        self._program.reset()
+
+    @property
+    def counters(self) -> Counters:
+        """Events since the session was opened; ``tokens`` are time steps here."""
+        return named_counters(self._network, self._program.raw_counts(), self._program.tokens_seen)
+
+    def close(self) -> None:
+        """End the session."""
+        self._program.close()
+
+    def __enter__(self) -> RasterSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
