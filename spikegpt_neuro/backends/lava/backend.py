@@ -32,3 +32,16 @@ class LavaBackend:
         from spikegpt_neuro.backends.lava.fused import FusedSession
 
         return FusedSession(network, trace=trace)
+
+
+class LavaFineBackend(LavaBackend):
+    """Lava process graph on the CPU, fine granularity: the graph a chip gets."""
+
+    name = "lava-fine"
+
+    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
+        """See ``Backend.open``."""
+        prepare_lava()
+        from spikegpt_neuro.backends.lava.fine import FineSession
+
+        return FineSession(network, trace=trace)

@@ -28,7 +28,7 @@ POLL_SECONDS = 0.0002
 """Pause of a poll that found nothing to do."""
 LIVENESS_SECONDS = 0.05
 """How often the actors are looked at while the caller waits."""
-STOP_SECONDS = 2.0
+STOP_SECONDS, STOP_SECONDS_A_PROCESS = 2.0, 0.2
 """How long a stopped graph may take before its processes are ended by force."""
 _PR_SET_PDEATHSIG = 1
 
@@ -159,7 +159,7 @@ class SupervisedGraph:
             return
         stopper = threading.Thread(target=self._process.stop, daemon=True)
         stopper.start()
-        stopper.join(STOP_SECONDS)
+        stopper.join(STOP_SECONDS + STOP_SECONDS_A_PROCESS * len(self._actors()))
         if stopper.is_alive():
             self._abort()
         self._closed = True

@@ -1,0 +1,1 @@
+"""One layer of neurons as one Lava process."""
