@@ -87,3 +87,19 @@ def test_ntidigits_equals_its_golden_spikes() -> None:
 def test_ntidigits_average_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"layer 5: type 'average' cannot be held"):
         read_netx(shipped("gts/ntidigits/ntidigits.net"))
+
+
+@pytest.mark.parametrize("depth", range(9))
+def test_pilotnet_lif_equals_its_golden_spikes(depth: int) -> None:
+    names = ["input", *(f"conv-{i}" for i in range(5)), *(f"fc-{i}" for i in range(3))]
+    golden = np.load(shipped(f"gts/pilotnet_lif/{names[depth]}.npy"))
+    golden = golden.transpose(3, 2, 1, 0).reshape(24, -1) if golden.ndim == 4 else golden.T
+    network = read_netx(shipped("gts/pilotnet_lif/network.net"), synapse_delay=False)
+    layer = [layer.name for layer in network.layers if layer.kind == "cuba"][depth]
+    with RasterSession(network, trace=[layer]) as session:
+        session.present(image("gts/pilotnet_lif/image.npy", 16))
+        own = session.trace(layer)
+    # golden arrays: each layer starts one step after the one before it (what stands there before
+    # belongs to another image), and all are reset after 16 full steps
+    assert golden[depth : depth + 16].shape == own[: 24 - depth].shape
+    assert np.array_equal(own[: 24 - depth], golden[depth : depth + 16])
