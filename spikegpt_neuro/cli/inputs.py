@@ -11,6 +11,7 @@ import typer
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.network import Network
     from spikegpt_neuro.vocabulary import Vocabulary
 
@@ -29,7 +30,17 @@ VocabularyOption = Annotated[
 BackendOption = Annotated[
     str,
     typer.Option(
-        "--backend", help="What executes the network: emulator, lava, loihi2, or an installed one."
+        "--backend",
+        help="What executes the network: emulator, lava (a process a stage), lava-fine (a process "
+        "a layer), loihi2, or an installed one.",
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Threads of the emulator: the same integers; pays only where N cores are idle.",
     ),
 ]
 PackingOption = Annotated[
@@ -78,6 +89,19 @@ def check_free(path: Path, *, force: bool) -> None:
     """Refuse to overwrite a file unless told to."""
     if path.exists() and not force:
         raise InputError(f"{path} exists.", advice="Name another file, or use --force.")
+
+
+def backend_of(name: str, threads: int) -> Backend:
+    """The backend of that name; more than one thread is for the emulator only."""
+    from spikegpt_neuro.backends import get_backend
+    from spikegpt_neuro.backends.emulator import Emulator
+
+    check_available([name])
+    if threads == 1:
+        return get_backend(name)
+    if name != Emulator.name:
+        raise InputError(f"--threads is for the emulator, not for {name}.")
+    return Emulator(threads)
 
 
 def check_available(names: Sequence[str]) -> None:

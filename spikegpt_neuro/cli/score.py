@@ -10,7 +10,9 @@ import typer
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
+    ThreadsOption,
     VocabularyOption,
+    backend_of,
     check_available,
     vocabulary_of,
 )
@@ -59,6 +61,7 @@ def score(
     ] = None,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
+    threads: ThreadsOption = 1,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -78,18 +81,17 @@ def score(
             workers=workers, scheduler=scheduler, results=results,
         )  # fmt: skip
         return
-    from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.scoring import score_tokens
     from spikegpt_neuro.texts import read_text
 
-    check_available([backend])
+    executing = backend_of(backend, threads)
     value = read_network(network)
     vocabulary = vocabulary_of(value, vocab)
     array = vocabulary.encode(read_text(text[0]))
     characters = len if vocabulary.kind == "characters" else vocabulary.count_characters
     watch = Stopwatch()
-    with output.progress("scoring") as progress, get_backend(backend).open(value) as session:
+    with output.progress("scoring") as progress, executing.open(value) as session:
         scoring = score_tokens(
             session, array, logit_scale=value.logit_scale,
             vocabulary_size=value.info.vocabulary_size, context=context, limit=tokens,

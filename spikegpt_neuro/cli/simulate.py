@@ -12,8 +12,9 @@ import typer
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
+    ThreadsOption,
     VocabularyOption,
-    check_available,
+    backend_of,
     listed_tokens,
     vocabulary_of,
 )
@@ -21,6 +22,7 @@ from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.generation import SavedState
     from spikegpt_neuro.network import Network
     from spikegpt_neuro.sampling import SamplingSettings
@@ -69,6 +71,7 @@ def simulate(
     ] = None,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
+    threads: ThreadsOption = 1,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -97,9 +100,9 @@ def simulate(
     ids = listed_tokens(prompt_tokens) if prompt_tokens is not None else []
     if prompt is not None and vocabulary is not None:
         ids = vocabulary.encode(prompt).tolist()
-    check_available([backend])
+    executing = backend_of(backend, threads)
     run = _Run(output, value, vocabulary, settings, trace, state, keep_random=seed is None)
-    result = run.run(backend, ids, tokens)
+    result = run.run(executing, ids, tokens)
     if as_json:
         output.result(result)
     else:
@@ -128,9 +131,8 @@ class _Run:
         self._traces: dict[str, list[Any]] = {}
         self._state = state
 
-    def run(self, backend: str, prompt: list[int], count: int) -> dict[str, Any]:
+    def run(self, backend: Backend, prompt: list[int], count: int) -> dict[str, Any]:
         """Generate; text appears on standard output on the way, unless the result is JSON."""
-        from spikegpt_neuro.backends import get_backend
         from spikegpt_neuro.generation import generate, load_state, network_digest, read_prompt
 
         saved = None
@@ -140,7 +142,7 @@ class _Run:
         stream = self._vocabulary.stream() if self._vocabulary is not None else None
         generated: list[int] = []
         pieces: list[bytes] = []
-        with get_backend(backend).open(self._network, trace=traced) as session:
+        with backend.open(self._network, trace=traced) as session:
             if saved is not None:
                 self._resume(session, saved)
             if prompt or saved is None:
@@ -176,7 +178,7 @@ class _Run:
             "prompt_tokens": len(prompt),
             "tokens_per_second": len(generated) / seconds if generated else 0.0,
             "seconds": seconds,
-            "backend": backend,
+            "backend": backend.name,
             "resumed": saved is not None,
         }
 

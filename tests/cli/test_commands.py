@@ -97,6 +97,15 @@ def test_simulate_is_greedy_and_repeatable(run: Run, run_json: RunJson, network:
     assert run(*options).stdout == found["text"] + "\n"
 
 
+def test_threads_and_the_fine_lava_graph_write_the_same_text(
+    run_json: RunJson, network: Path
+) -> None:
+    options = ("simulate", network, "--prompt", "And", "--tokens", 3)
+    alone = run_json(*options)["token_ids"]
+    assert run_json(*options, "--threads", 2)["token_ids"] == alone
+    assert run_json(*options, "--backend", "lava-fine")["token_ids"] == alone
+
+
 def test_simulate_resumes_exactly(run_json: RunJson, network: Path, tmp_path: Path) -> None:
     sampling = ("--temperature", 0.9, "--top-p", 0.95, "--seed", 7, "--prompt", "And")
     whole = run_json("simulate", network, *sampling, "--tokens", 30)
@@ -189,6 +198,10 @@ MISTAKES: dict[str, tuple[tuple[object, ...], int, str]] = {
     "temperature": (("simulate", "NET", "--prompt", "a", "--temperature", -1), 2, "temperature -1"),
     "negative count": (("simulate", "NET", "--prompt", "a", "--tokens", -1), 2, "--tokens -1"),
     "backend": (("simulate", "NET", "--prompt", "a", "--backend", "x"), 2, "no backend 'x'"),
+    "threads": (("simulate", "NET", "--prompt", "a", "--threads", 0), 2, "0 threads"),
+    "threads of Lava": (
+        ("simulate", "NET", "--prompt", "a", "--threads", 2, "--backend", "lava"), 2, "--threads",
+    ),
     "one backend": (("verify", "NET", "--text", "TEXT", "--backends", "emulator"), 2, "name two"),
     "context": (("score", "NET", "TEXT", "--context", 0), 2, "--context 0"),
     "short text": (("score", "NET", "-"), 2, "standard input is empty"),
