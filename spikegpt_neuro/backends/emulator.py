@@ -34,6 +34,11 @@ class EmulatorSession:
         threads: int = 1,
     ) -> None:
         """``event_driven`` False walks all weights; ``threads`` share the work: same integers."""
+        if network.takes_raster:
+            raise InputError(
+                "this network is a chain that takes a raster, not tokens.",
+                advice="Run it with `spikegpt-neuro netx run`.",
+            )
         self._network = network
         self._traced = check_traces(trace, network)
         self._program = Program(

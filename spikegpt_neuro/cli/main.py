@@ -15,6 +15,8 @@ from spikegpt_neuro.cli import (
     export,
     inspect,
     map,
+    netx,
+    nir,
     profiles,
     score,
     simulate,
@@ -42,6 +44,8 @@ app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
+app.add_typer(nir.app, name="nir")
+app.add_typer(netx.app, name="netx")
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,6 @@
+"""Exchange of networks with other frameworks through NIR."""
+
+from spikegpt_neuro.exchange.nir_export import export_nir
+from spikegpt_neuro.exchange.nir_import import import_nir
+
+__all__ = ["export_nir", "import_nir"]

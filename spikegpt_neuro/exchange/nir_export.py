@@ -1,0 +1,178 @@
+"""Write a network as a NIR graph: what NIR has a node for, and marked subgraphs for the rest.
+
+``Linear``/``Affine``, ``LIF``, ``CubaLIF``, ``Conv2d``, ``Delay``, ``Input`` and ``Output`` carry
+their integers as they are, decays as time constants of ``TIME_STEP * 4096 / decay``. WKV, gates,
+norms and every other neuron NIR has no node for become a subgraph whose metadata holds the layer's
+whole definition; a reader that does not know the mark sees a graph it cannot run, not a wrong one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.exchange.nir_format import (
+    ARRAY,
+    KEY,
+    TIME_STEP,
+    UNIT,
+    import_package,
+    node_name,
+)
+from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.network.layers import Array, Dense, Layer
+from spikegpt_neuro.network.slayer_layers import (
+    ChannelDelay,
+    Cuba,
+    NetxConvolution,
+    NetxDense,
+    RecurrentCuba,
+)
+
+_NO_NODE = ("sigma", "delta", "sigma_delta")
+_BIAS_HOLDERS = ("netx_dense", "netx_convolution")
+
+
+def export_nir(network: Network, path: Path) -> dict[str, int]:
+    """Write ``network`` to ``path``; how many nodes of each NIR type were written.
+
+    Raises ``InputError`` listing the layers NIR cannot hold: sigma-delta neurons, neurons without
+    leak, biased neurons whose current does not decay at once or that read through a delay.
+    Nothing is left out.
+    """
+    nir = import_package()
+    problems: list[str] = []
+    nodes: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = []
+    for layer in network.layers:
+        name = node_name(layer.name)
+        problems += _problems(network, layer)
+        if not problems:
+            nodes[name] = _node(nir, network, layer)
+            edges += [(node_name(s), name) for s in layer.inputs if s != TOKEN]
+            if isinstance(layer, RecurrentCuba):
+                nodes[f"{name}__recurrent"] = nir.Linear(weight=np.asarray(layer.weight))
+                edges += [(name, f"{name}__recurrent"), (f"{name}__recurrent", name)]
+    if problems:
+        raise InputError("NIR cannot hold this network:", problems)
+    last = network.layers[-1]
+    nodes["output"] = nir.Output({"output": np.array([last.output.size])})
+    edges.append((node_name(last.name), "output"))
+    description = dataclasses.asdict(network.info) | {"vocabulary": network.vocabulary}
+    description["order"] = [layer.name for layer in network.layers]
+    graph = nir.NIRGraph(
+        nodes, edges, metadata={KEY: json.dumps(description, default=dict)}, type_check=False
+    )
+    with replaced_file(Path(path)) as stream:
+        nir.write(stream, graph)
+    counts: dict[str, int] = {}
+    for node in nodes.values():
+        counts[type(node).__name__] = counts.get(type(node).__name__, 0) + 1
+    return counts
+
+
+def _problems(network: Network, layer: Layer) -> list[str]:
+    if layer.kind in _NO_NODE:
+        return [f"{layer.name}: NIR has no {layer.kind} neuron"]
+    if not isinstance(layer, Cuba):
+        return []
+    found = []
+    if layer.bias.any() and layer.current_decay != UNIT:
+        found.append(
+            f"{layer.name}: a bias of the voltage beside a decaying current; NIR can only hold a "
+            "bias that is part of the input"
+        )
+    elif layer.bias.any() and network[layer.inputs[0]].kind not in _BIAS_HOLDERS:
+        found.append(
+            f"{layer.name}: a bias behind {network[layer.inputs[0]].kind} {layer.inputs[0]}; NIR "
+            "holds a bias with the weights, where the neurons must read them directly"
+        )
+    if layer.voltage_decay == 0:
+        found.append(f"{layer.name}: voltage decay 0, an infinite time constant")
+    if layer.current_decay == 0:
+        found.append(f"{layer.name}: current decay 0, an infinite time constant")
+    return found
+
+
+def _definition(layer: Layer, *, arrays: bool) -> dict[str, Any]:
+    """Metadata from which the layer can be made again; large arrays stay arrays."""
+    text = {
+        "kind": layer.kind, "name": layer.name, "inputs": list(layer.inputs),
+        "output": dataclasses.asdict(layer.output),
+        "scalars": {name: getattr(layer, name) for name in layer.scalar_ranges()},
+    }  # fmt: skip
+    values: dict[str, Any] = {KEY: json.dumps(text)}
+    if arrays:
+        for name in layer.array_specs():
+            values[ARRAY + name] = np.ascontiguousarray(getattr(layer, name))
+    return values
+
+
+def _bias_of_reader(network: Network, layer: Layer) -> Array | None:
+    """Bias of the neurons that read ``layer``, which NIR holds with the weights."""
+    for reader in network.layers:
+        if layer.name in reader.inputs and isinstance(reader, Cuba) and reader.bias.any():
+            return reader.bias
+    return None
+
+
+def _node(nir: Any, network: Network, layer: Layer) -> Any:
+    """The NIR node of a layer."""
+    size = np.array([layer.output.size])
+    if layer.kind in ("raster_input", "binary_embedding", "real_embedding"):
+        return nir.Input({"input": size}, metadata=_definition(layer, arrays=True))
+    definition = _definition(layer, arrays=False)
+    if isinstance(layer, NetxDense | Dense):
+        bias = _bias_of_reader(network, layer)
+        weight = np.asarray(layer.weight)
+        if bias is not None:
+            return nir.Affine(weight=weight, bias=bias, metadata=definition)
+        return nir.Linear(weight=weight, metadata=definition)
+    if isinstance(layer, NetxConvolution):
+        _, height, width, outputs, *_rest = map(int, layer.geometry)
+        bias = _bias_of_reader(network, layer)
+        channel = np.zeros(outputs, np.int32)
+        if bias is not None:
+            rows = bias.reshape(outputs, -1)
+            channel = rows[:, 0].copy()
+            if (rows != channel[:, None]).any():
+                raise InputError(f"{layer.name}: NIR holds one bias a channel, not one a neuron.")
+        kernel, stride, padding, dilation = (
+            tuple(int(v) for v in layer.geometry[i : i + 2]) for i in (6, 8, 10, 12)
+        )
+        groups = int(layer.geometry[14])
+        weight = layer.weight.reshape(outputs, -1, *kernel)
+        return nir.Conv2d(
+            (height, width), weight, stride, padding, dilation, groups, channel,
+            metadata=definition,
+        )  # fmt: skip
+    if isinstance(layer, ChannelDelay):
+        return nir.Delay(layer.delay * TIME_STEP)
+    if layer.kind == "delay":
+        return nir.Delay(np.full(layer.output.size, TIME_STEP))
+    if isinstance(layer, Cuba):
+        return _neuron(nir, layer, definition)
+    return nir.NIRGraph(
+        {"input": nir.Input({"input": size}), "output": nir.Output({"output": size})},
+        [("input", "output")],
+        metadata=_definition(layer, arrays=True),
+    )
+
+
+def _neuron(nir: Any, layer: Cuba, definition: dict[str, Any]) -> Any:
+    n = layer.output.size
+    membrane = np.full(n, TIME_STEP * UNIT / layer.voltage_decay)
+    values = {
+        "r": membrane / TIME_STEP, "v_leak": np.zeros(n), "v_reset": np.zeros(n),
+        "v_threshold": np.full(n, float(layer.threshold)), "metadata": definition,
+    }  # fmt: skip
+    if layer.current_decay == UNIT:
+        return nir.LIF(tau=membrane, **values)
+    synapse = np.full(n, TIME_STEP * UNIT / layer.current_decay)
+    return nir.CubaLIF(tau_syn=synapse, tau_mem=membrane, w_in=synapse / TIME_STEP, **values)

@@ -1,0 +1,199 @@
+"""NIR: exact round trips, what it cannot hold, and another tool's reading of the same graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+
+from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.exchange import export_nir, import_nir
+from spikegpt_neuro.network import Network, NetworkInfo, Port
+from spikegpt_neuro.network.layers import Delay, Layer
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.network.slayer_layers import (
+    ChannelDelay,
+    Cuba,
+    Delta,
+    NetxConvolution,
+    NetxDense,
+    RasterInput,
+    RecurrentCuba,
+)
+
+SPIKES = ("binary", 1, False, 1.0)
+
+
+def dense(name: str, source: str, weight: np.ndarray) -> NetxDense:
+    port = Port(weight.shape[0], "accumulator", 32, True, 1.0)
+    return NetxDense(name, (source,), port, weight.astype(np.int16))
+
+
+def cuba(
+    name: str, source: str, size: int, *, bias: int = 0, current: int = 4096, voltage: int = 1024
+) -> Cuba:
+    values = np.full(size, bias, np.int32)
+    return Cuba(name, (source,), Port(size, *SPIKES), values, current, voltage, 80)
+
+
+def chain(*layers: Layer) -> Network:
+    first, last = layers[0].output.size, layers[-1].output.size
+    return Network(NetworkInfo("chain", 0, first, last), layers)
+
+
+def raster_input(size: int) -> RasterInput:
+    return RasterInput("input.raster", (), Port(size, *SPIKES))
+
+
+def assert_same(one: Network, other: Network) -> None:
+    assert other.info == one.info and other.vocabulary == one.vocabulary
+    assert [layer.name for layer in other.layers] == [layer.name for layer in one.layers]
+    for mine, theirs in zip(one.layers, other.layers, strict=True):
+        assert (theirs.kind, theirs.inputs, theirs.output) == (mine.kind, mine.inputs, mine.output)
+        for name in mine.array_specs():
+            values = getattr(theirs, name)
+            assert values.dtype == getattr(mine, name).dtype
+            assert np.array_equal(values, getattr(mine, name)), (mine.name, name)
+        for name in mine.scalar_ranges():
+            assert getattr(theirs, name) == getattr(mine, name), (mine.name, name)
+
+
+def weights(seed: int, n: int, m: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-60, 90, (n, m))
+
+
+def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
+    first = raster_input(6)
+    delay = Delay("a.delay", (first.name,), first.output)
+    late = ChannelDelay(
+        "b.late", ("b.synapse",), Port(5, "accumulator", 32, True, 1.0),
+        np.array([0, 3, 1, 2, 62], np.int32), 62,
+    )  # fmt: skip
+    recurrent = RecurrentCuba(
+        "c.neuron", ("c.synapse",), Port(4, *SPIKES), np.arange(4, dtype=np.int32), 4096, 1, 131071,
+        weights(7, 4, 4).astype(np.int16),
+    )  # fmt: skip
+    network = chain(
+        first, delay, dense("a.synapse", "a.delay", weights(1, 7, 6)),
+        cuba("a.neuron", "a.synapse", 7, current=333, voltage=4095),
+        dense("b.synapse", "a.neuron", weights(2, 5, 7)), late,
+        cuba("b.neuron", "b.late", 5),
+        dense("c.synapse", "b.neuron", weights(3, 4, 5)), recurrent,
+    )  # fmt: skip
+    counts = export_nir(network, tmp_path / "chain.nir")
+    assert counts == {
+        "Input": 1, "Delay": 2, "Linear": 3, "Affine": 1, "CubaLIF": 1, "LIF": 2, "Output": 1,
+    }  # fmt: skip
+    again = import_nir(tmp_path / "chain.nir")
+    assert_same(network, again)
+    raster = np.random.default_rng(1).integers(0, 2, (90, 6))
+    with RasterSession(network) as one, RasterSession(again) as other:
+        assert np.array_equal(one.present(raster), other.present(raster))
+
+
+def test_convolution_round_trip_is_exact(tmp_path: Path) -> None:
+    geometry = np.array([4, 7, 5, 6, 4, 2, 3, 3, 2, 2, 1, 0, 1, 1, 2], np.int32)
+    flat = np.random.default_rng(2).integers(-9, 9, 6 * 2 * 9).astype(np.int16)
+    port = Port(48, "accumulator", 24, True, 1.0)
+    network = chain(
+        raster_input(140), NetxConvolution("a.synapse", ("input.raster",), port, flat, geometry),
+        cuba("a.neuron", "a.synapse", 48, bias=3),
+    )  # fmt: skip
+    export_nir(network, tmp_path / "chain.nir")
+    assert_same(network, import_nir(tmp_path / "chain.nir"))
+
+
+@pytest.mark.parametrize("layout", ["upstream", "spike-driven"])
+def test_language_model_round_trip_is_exact(layout: str, tmp_path: Path) -> None:
+    shape = RandomShape(layout=layout, n_layer=2, n_embd=16, vocabulary_size=11)
+    network = random_network(shape)
+    counts = export_nir(network, tmp_path / "model.nir")
+    again = import_nir(tmp_path / "model.nir")
+    assert_same(network, again)
+    # every layer is there: as a node of NIR's own, or as a marked subgraph
+    assert sum(counts.values()) == len(network.layers) + 1
+    assert counts["Linear"] == sum(layer.kind == "dense" for layer in network.layers)
+    tokens = [1, 5, 3, 10, 0, 2]
+    with Emulator().open(network) as one, Emulator().open(again) as other:
+        assert np.array_equal(one.score(tokens), other.score(tokens))
+
+
+def test_an_edited_weight_is_read_as_edited(tmp_path: Path) -> None:
+    network = chain(
+        raster_input(2), dense("a.synapse", "input.raster", np.array([[3, 4]])),
+        cuba("a.neuron", "a.synapse", 1),
+    )  # fmt: skip
+    export_nir(network, tmp_path / "chain.nir")
+    graph = nir.read(tmp_path / "chain.nir")
+    graph.nodes["a__synapse"].weight[0, 0] = 7
+    nir.write(tmp_path / "edited.nir", graph)
+    assert import_nir(tmp_path / "edited.nir")["a.synapse"].weight.tolist() == [[7, 4]]
+
+
+def test_what_nir_cannot_hold_is_listed(tmp_path: Path) -> None:
+    port = Port(3, "graded", 24, True, 1.0)
+    network = chain(
+        raster_input(3), Delta("input.neuron", ("input.raster",), port, 1, 6),
+        dense("a.synapse", "input.neuron", weights(1, 2, 3)),
+        cuba("a.neuron", "a.synapse", 2, bias=5, current=100, voltage=0),
+        Delay("b.delay", ("a.neuron",), Port(2, *SPIKES)), cuba("b.neuron", "b.delay", 2, bias=5),
+    )  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        export_nir(network, tmp_path / "chain.nir")
+    assert len(caught.value.problems) == 4
+    assert "b.neuron: a bias behind delay b.delay" in str(caught.value)
+    assert "input.neuron: NIR has no delta neuron" in str(caught.value)
+    assert not (tmp_path / "chain.nir").exists()
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (nir.Scale(np.ones(2)), "a Scale cannot be held"),
+        (nir.Linear(np.full((2, 2), 0.5)), "must be whole numbers"),
+        (nir.LIF(*(np.full(2, v) for v in (3e-4, 3.0, 0.0, 1.0))), "not a multiple of 1/4096"),
+        (nir.LIF(*(np.full(2, v) for v in (2e-4, 1.0, 0.0, 1.0))), "fold it into the weights"),
+        (nir.LIF(*(np.full(2, v) for v in (2e-4, 2.0, 1.0, 1.0))), "another value than 0"),
+    ],
+)
+def test_foreign_nodes_that_cannot_be_held_are_errors(
+    node: nir.NIRNode, message: str, tmp_path: Path
+) -> None:
+    nodes = {
+        "input": nir.Input({"input": np.array([2])}), "node": node,
+        "output": nir.Output({"output": np.array([2])}),
+    }  # fmt: skip
+    graph = nir.NIRGraph(nodes, [("input", "node"), ("node", "output")])
+    nir.write(tmp_path / "foreign.nir", graph)
+    with pytest.raises(InputError, match=message):
+        import_nir(tmp_path / "foreign.nir")
+
+
+@pytest.mark.parametrize("current", [4096, 2048])
+def test_snntorch_reads_the_same_spikes(current: int, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch runs snnTorch's reading of the graph")
+    reader = pytest.importorskip("snntorch.import_nir", reason="pip install snntorch nirtorch")
+    network = chain(
+        raster_input(12), dense("a.synapse", "input.raster", weights(5, 20, 12)),
+        cuba("a.neuron", "a.synapse", 20, current=current),
+        dense("b.synapse", "a.neuron", weights(6, 8, 20) - 14),
+        cuba("b.neuron", "b.synapse", 8, current=current),
+    )  # fmt: skip
+    export_nir(network, tmp_path / "chain.nir")
+    raster = (np.random.default_rng(9).random((200, 12)) < 0.2).astype(np.int32)
+    with RasterSession(network, trace=["a.neuron"]) as session:
+        expected = session.present(raster)
+        hidden = session.trace("a.neuron")
+    assert 0.05 < hidden.mean() < 0.6 and 0.05 < expected.mean() < 0.6
+    module = reader.import_from_nir(nir.read(tmp_path / "chain.nir"))
+    torch.set_num_threads(1)
+    state, found = None, []
+    with torch.no_grad():
+        for step in raster:
+            out, state = module(torch.tensor(step, dtype=torch.float32)[None], state)
+            found.append(out.numpy().reshape(-1).astype(np.int32))
+    assert np.array_equal(np.array(found), expected)
