@@ -294,6 +294,7 @@ class _Chain:
                 f"{stage}: neuron type {kind!r}{how} cannot be held (CUBA, LOIHI, SDNN can; stock "
                 "NetX cannot run others either, except RF)"
             )
+            return  # its keys mean nothing to us
         if neuron is not None:
             neuron.finish()
 
