@@ -87,6 +87,15 @@ def check_tokens(tokens: Iterable[int], vocabulary_size: int) -> npt.NDArray[np.
     return array
 
 
+def check_token_network(network: Network) -> None:
+    """``InputError`` for a chain that takes a raster: sessions take tokens."""
+    if network.takes_raster:
+        raise InputError(
+            "this network is a chain that takes a raster, not tokens.",
+            advice="Run it with `spikegpt-neuro netx run`.",
+        )
+
+
 def check_traces(trace: Iterable[str], network: Network) -> tuple[str, ...]:
     """Trace names in network order; ``InputError`` lists unknown ones."""
     wanted = set(trace)

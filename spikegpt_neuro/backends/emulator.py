@@ -8,7 +8,12 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Availability, check_tokens, check_traces
+from spikegpt_neuro.backends.base import (
+    Availability,
+    check_token_network,
+    check_tokens,
+    check_traces,
+)
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
@@ -34,11 +39,7 @@ class EmulatorSession:
         threads: int = 1,
     ) -> None:
         """``event_driven`` False walks all weights; ``threads`` share the work: same integers."""
-        if network.takes_raster:
-            raise InputError(
-                "this network is a chain that takes a raster, not tokens.",
-                advice="Run it with `spikegpt-neuro netx run`.",
-            )
+        check_token_network(network)
         self._network = network
         self._traced = check_traces(trace, network)
         self._program = Program(

@@ -42,6 +42,14 @@ def inspect(
         Path | None,
         typer.Option(metavar="FILE.svg", help="Also draw the layers and their connections."),
     ] = None,
+    deployability: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="Also say what of the network stock processes hold on that target, what needs "
+            "neuron programs, and what does not fit.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Overwrite the drawing.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -80,13 +88,28 @@ def inspect(
     source = [f"{key}: {item}" for key, item in info.source.items() if not isinstance(item, dict)]
     settings = [f"{key}: {item}" for key, item in info.quantisation.items() if key != "notes"]
     notes = [f"note: {note}" for note in info.quantisation.get("notes", [])]
+    chip: list[Any] = []
+    deployed = None
+    if deployability is not None:
+        from spikegpt_neuro.backends.loihi2.deployability import deployability as assess
+        from spikegpt_neuro.hardware_profiles import load_profile
+
+        report = assess(value, load_profile(deployability))
+        deployed = report.to_dict()
+        needs = table("kind", "needs", ">layers", ">neurons", ">operations", ">state", "how")
+        for kind in report.kinds:
+            needs.add_row(
+                kind.kind, kind.need, str(kind.layers), f"{kind.neurons:,}",
+                f"{kind.operations_per_neuron:.0f}", str(kind.state_words), kind.how,
+            )  # fmt: skip
+        chip = ["", needs, *(f"violation: {v}" for v in report.violations), report.verdict]
     output.result(
         {
             "path": str(network), "bytes": network.stat().st_size, "info": asdict(info),
             "logit_scale": value.logit_scale, "has_vocabulary": bool(value.vocabulary),
-            "layers": found,
+            "layers": found, **({} if deployed is None else {"deployability": deployed}),
         },
         f"{network}: {info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, "
         f"vocabulary {info.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}",
-        *source, *settings, *notes, "", every if layers else stages,
+        *source, *settings, *notes, "", every if layers else stages, *chip,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.file import read_network
@@ -43,5 +43,6 @@ def test_stock_file_to_nir_and_back(tmp_path: Path) -> None:
     spikes = np.load(tmp_path / "chain.npy")
     assert np.array_equal(spikes, np.load(tmp_path / "again.npy"))
     assert spikes.sum(axis=0).tolist()[2] == 8  # 90 > 60 every step but the delayed first
-    with pytest.raises(InputError, match="takes a raster"):
-        Emulator().open(read_network(tmp_path / "chain.net"))
+    for backend in ("emulator", "lava", "lava-fine"):
+        with pytest.raises(InputError, match="takes a raster"):
+            get_backend(backend).open(read_network(tmp_path / "chain.net"))

@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import check_tokens, check_traces
+from spikegpt_neuro.backends.base import check_token_network, check_tokens, check_traces
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
@@ -45,6 +45,7 @@ class FineSession:
     """
 
     def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+        check_token_network(network)
         self._network = network
         self._traced = check_traces(trace, network)
         self._check(network)

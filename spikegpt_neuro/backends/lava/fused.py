@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import check_tokens, check_traces
+from spikegpt_neuro.backends.base import check_token_network, check_tokens, check_traces
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
@@ -46,6 +46,7 @@ class FusedSession:
     """A session whose stages are Lava processes; state lives in them."""
 
     def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+        check_token_network(network)
         self._network = network
         self._traced = check_traces(trace, network)
         self._logits = network.layers[-1].name
