@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
     Availability,
+    ClosedAtExit,
     check_token_network,
     check_tokens,
     check_traces,
@@ -27,7 +27,7 @@ BLOCK = 64
 """Tokens scored per pass through the weights (benchmarks/): more gains nothing in cache."""
 
 
-class EmulatorSession:
+class EmulatorSession(ClosedAtExit):
     """One state of a network; weights stay memory mapped and are shared between sessions."""
 
     def __init__(
@@ -106,17 +106,6 @@ class EmulatorSession:
     def close(self) -> None:
         """See ``Session.close``: nothing outlives the session but the network value."""
         self._program.close()
-
-    def __enter__(self) -> EmulatorSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def warm_up() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import check_traces
+from spikegpt_neuro.backends.base import ClosedAtExit, check_traces
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
@@ -47,7 +47,7 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     return values.reshape(values.shape[0], -1).astype(np.int32)
 
 
-class RasterSession:
+class RasterSession(ClosedAtExit):
     """One state of a chain. A context manager like every session."""
 
     def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
@@ -92,9 +92,3 @@ class RasterSession:
     def close(self) -> None:
         """End the session."""
         self._program.close()
-
-    def __enter__(self) -> RasterSession:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import check_token_network, check_tokens, check_traces
+from spikegpt_neuro.backends.base import (
+    ClosedAtExit,
+    check_token_network,
+    check_tokens,
+    check_traces,
+)
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
@@ -37,7 +41,7 @@ STOCK_LIMIT = 1 << 30
 """Stock Dense computes twice the accumulator in 32 bits."""
 
 
-class FineSession:
+class FineSession(ClosedAtExit):
     """A session on the graph a chip gets.
 
     ``score`` is pipelined: a token enters every time step, and its logits leave ``depth`` steps
@@ -184,14 +188,3 @@ class FineSession:
     def close(self) -> None:
         """See ``Session.close``."""
         self._graph.close()
-
-    def __enter__(self) -> FineSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

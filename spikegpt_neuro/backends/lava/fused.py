@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import check_token_network, check_tokens, check_traces
+from spikegpt_neuro.backends.base import (
+    ClosedAtExit,
+    check_token_network,
+    check_tokens,
+    check_traces,
+)
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
@@ -42,7 +46,7 @@ def stage_messages(network: Network, kept: Iterable[str]) -> list[dict[str, int]
     return messages
 
 
-class FusedSession:
+class FusedSession(ClosedAtExit):
     """A session whose stages are Lava processes; state lives in them."""
 
     def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
@@ -148,14 +152,3 @@ class FusedSession:
     def close(self) -> None:
         """See ``Session.close``."""
         self._graph.close()
-
-    def __enter__(self) -> FusedSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
