@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -250,13 +251,18 @@ def test_a_reader_that_goes_away_is_no_traceback(network: Path) -> None:
     assert b"Traceback" not in errors
 
 
+def _heed_interrupts() -> None:
+    """In the child: a shell's background jobs inherit an ignored SIGINT; a person's program not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_interrupt_ends_with_130(network: Path) -> None:
     program = subprocess.Popen(
         [
             sys.executable, "-m", "spikegpt_neuro.cli.main", "simulate", str(network),
             "--prompt", "a", "--tokens", "10000000",
         ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=_heed_interrupts, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert program.stdout is not None
     program.stdout.read(10)

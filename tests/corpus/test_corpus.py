@@ -218,6 +218,8 @@ def start(corpus: tuple[Path, Settings], tmp_path: Path, mode: str) -> subproces
          VOCABULARY, str(tmp_path / "results")],
         cwd=work, stdout=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(work)},
+        # a shell's background jobs inherit an ignored SIGINT; a person's program does not
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 

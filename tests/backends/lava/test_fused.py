@@ -194,13 +194,18 @@ finally:
 """
 
 
+def _heed_interrupts() -> None:
+    """In the child: a shell's background jobs inherit an ignored SIGINT; a person's program not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(scenario: str, tmp_path: Path) -> subprocess.Popen[str]:
     """The failure script in a process group of its own."""
     script = tmp_path / "scenario.py"
     script.write_text(FAILURES)
     return subprocess.Popen(
         [sys.executable, str(script), scenario], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
+        text=True, start_new_session=True, preexec_fn=_heed_interrupts,
     )  # fmt: skip
 
 
