@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,11 @@ from spikegpt_neuro.errors import InputError, RunFailed, Unavailable
 from spikegpt_neuro.network.atomic import replaced_file
 
 ALLOWED_DEATHS = 3
-"""Workers that may die on one shard before it is given up."""
+"""Workers that may die on one shard before it is tried alone, and then before it is given up."""
+
+LOST_AFTER = "60s"
+"""Time a local worker has to come back; starting one takes long on a busy machine."""
+REVIVE_SECONDS = 5
 
 Progress = Callable[[int, int], None]
 Result = dict[str, Any]
@@ -168,6 +172,7 @@ def _computation(
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     options = {
         "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+        "distributed.deploy.lost-worker-timeout": LOST_AFTER,
         "distributed.logging.distributed": "critical",
     }
     with dask.config.set(options):
@@ -177,7 +182,7 @@ def _computation(
             except (OSError, ValueError) as error:
                 raise InputError(f"--scheduler {scheduler}: {error}.") from error
             with client:
-                yield _on_workers(client, shards, settings)
+                yield _on_workers(client, shards, settings, lambda: None)
             return
         with (
             LocalCluster(
@@ -186,28 +191,55 @@ def _computation(
             ) as cluster,
             Client(cluster) as client,
         ):  # fmt: skip
-            yield _on_workers(client, shards, settings)
+            # a worker that dies while it starts is not started again, unless the size is asked for
+            yield _on_workers(client, shards, settings, lambda: cluster.scale(workers))
 
 
-def _on_workers(client: Any, shards: Sequence[Shard], settings: Settings) -> Computed:
+def _finished(futures: Iterable[Any], revive: Callable[[], None]) -> Iterator[Any]:
+    """Futures as they finish; ``revive`` is called while waiting, to replace dead workers."""
+    from distributed import wait
+
+    pending = set(futures)
+    while pending:
+        try:
+            done = wait(pending, timeout=REVIVE_SECONDS, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        revive()
+        pending -= done
+        yield from done
+
+
+def _on_workers(
+    client: Any, shards: Sequence[Shard], settings: Settings, revive: Callable[[], None]
+) -> Computed:
     """Submit every shard; a dead worker's shard goes to another, the others' work is not lost."""
-    from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
     futures = {
         client.submit(score_shard, shard, settings, key=f"shard-{shard.index}"): shard
         for shard in shards
     }
-    lost = []
-    for future in as_completed(futures):
+    suspects = []
+    for future in _finished(futures, revive):
         shard = futures[future]
         try:
             yield shard, future.result()
         except KilledWorker:
-            lost += [document.name for document in shard.documents]
+            suspects.append(shard)
+    # Dask blames a death on every shard the worker held, also on those that only waited there:
+    # what is to blame shows when a shard is the only one submitted
+    lost = []
+    for shard in suspects:
+        alone = client.submit(score_shard, shard, settings, key=f"shard-{shard.index}-alone")
+        for future in _finished([alone], revive):
+            try:
+                yield shard, future.result()
+            except KilledWorker:
+                lost += [document.name for document in shard.documents]
     if lost:
         names = "\n".join(f"  - {name}" for name in lost)
         raise RunFailed(
-            f"workers died {ALLOWED_DEATHS + 1} times on these documents; "
+            "workers died on these documents again and again, also when nothing else ran; "
             f"the rest is done:\n{names}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -24,13 +25,14 @@ from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.scoring import score_tokens
 
 LETTERS = "abcdefghij"
+SMALL_SHARD, LARGE_SHARD = 600, 3000
 VOCABULARY = json.dumps({str(i): letter for i, letter in enumerate(LETTERS)})
 
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of about one document, so that a small corpus has many."""
-    monkeypatch.setattr("spikegpt_neuro.corpus.documents.SHARD_BYTES", 600)
+    monkeypatch.setattr("spikegpt_neuro.corpus.documents.SHARD_BYTES", SMALL_SHARD)
 
 
 @pytest.fixture
@@ -165,13 +167,19 @@ from spikegpt_neuro.corpus import run, shard as shard_module
 from spikegpt_neuro.corpus.documents import find_documents
 import slow_shard
 
-documents_module.SHARD_BYTES = 600
+documents_module.SHARD_BYTES = int(sys.argv[6])
 run.score_shard = slow_shard.score_shard
 if __name__ == "__main__":
     settings = shard_module.Settings(sys.argv[2], sys.argv[3], sys.argv[4], 64)
+    scheduler = None
+    if slow_shard.mode() == "poison on one worker":
+        from distributed import LocalCluster
+        cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+        scheduler = cluster.scheduler_address
     try:
         found = run.score_corpus(
-            find_documents([sys.argv[1]]), settings, workers=2, results=Path(sys.argv[5]),
+            find_documents([sys.argv[1]]), settings, workers=2, scheduler=scheduler,
+            results=Path(sys.argv[5]),
             progress=lambda done, total: print("progress", done, total, flush=True),
         )
         import json
@@ -188,15 +196,19 @@ from spikegpt_neuro.corpus import shard as shard_module
 
 HERE = Path(__file__).parent
 
+def mode():
+    return (HERE / "mode").read_text()
+
 def score_shard(shard, settings):
     (HERE / f"pid-{os.getpid()}").touch()
-    mode = (HERE / "mode").read_text()
-    if mode == "poison" and shard.index == 3:
+    if mode() == "poison" and shard.index == 3:
         os.kill(os.getpid(), 9)
-    if mode == "once" and shard.index == 3 and not (HERE / "killed").exists():
+    if mode() == "poison on one worker" and shard.index == 0:
+        os.kill(os.getpid(), 9)
+    if mode() == "once" and shard.index == 3 and not (HERE / "killed").exists():
         (HERE / "killed").touch()
         os.kill(os.getpid(), 9)
-    while mode == "wait" and shard.index >= 4:
+    while mode() == "wait" and shard.index >= 4:
         time.sleep(0.05)
     with open(HERE / "log", "a") as log:
         log.write(f"{shard.index}\\n")
@@ -204,7 +216,9 @@ def score_shard(shard, settings):
 """
 
 
-def start(corpus: tuple[Path, Settings], tmp_path: Path, mode: str) -> subprocess.Popen[str]:
+def start(
+    corpus: tuple[Path, Settings], tmp_path: Path, mode: str, shard_bytes: int = SMALL_SHARD
+) -> subprocess.Popen[str]:
     """A run on two workers whose tasks behave as ``mode`` says."""
     folder, settings = corpus
     work = tmp_path / "work"
@@ -215,12 +229,21 @@ def start(corpus: tuple[Path, Settings], tmp_path: Path, mode: str) -> subproces
     (work / "log").write_text("")
     return subprocess.Popen(
         [sys.executable, "run.py", str(folder), settings.network, settings.network_sha256,
-         VOCABULARY, str(tmp_path / "results")],
+         VOCABULARY, str(tmp_path / "results"), str(shard_bytes)],
         cwd=work, stdout=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(work)},
         # a shell's background jobs inherit an ignored SIGINT; a person's program does not
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a run printed; a run that hangs is killed with all its workers."""
+    try:
+        return process.communicate(timeout=300)[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def log_of(tmp_path: Path) -> list[int]:
@@ -233,7 +256,7 @@ def test_a_killed_worker_costs_only_its_own_task(
     corpus: tuple[Path, Settings], tmp_path: Path
 ) -> None:
     with start(corpus, tmp_path, "once") as process:
-        output, _ = process.communicate(timeout=180)
+        output = finish(process)
     expected = score_corpus(find_documents([corpus[0]]), corpus[1])
     result = output.split("result ", 1)[1]
     assert json.loads(result) == json.loads(json.dumps(expected.to_dict()))
@@ -247,16 +270,32 @@ def test_a_document_that_kills_workers_is_named_and_the_rest_is_kept(
     corpus: tuple[Path, Settings], tmp_path: Path
 ) -> None:
     with start(corpus, tmp_path, "poison") as process:
-        output, _ = process.communicate(timeout=180)
+        output = finish(process)
     shards = make_shards(find_documents([corpus[0]]))
-    assert "failed RunFailed workers died 4 times on these documents" in output
+    assert "failed RunFailed workers died on these documents again and again" in output
     assert shards[3].documents[0].name in output
     assert len(list((tmp_path / "results").iterdir())) == len(shards) - 1
     # after a restart only the lost shard is computed
     with start(corpus, tmp_path, "calm") as process:
-        output, _ = process.communicate(timeout=180)
+        output = finish(process)
     assert "result " in output
     assert log_of(tmp_path) == [3]
+
+
+def test_shards_that_only_waited_on_a_dying_worker_are_kept(
+    corpus: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # one worker and two shards: Dask gives it both, and blames each death on both
+    monkeypatch.setattr("spikegpt_neuro.corpus.documents.SHARD_BYTES", LARGE_SHARD)
+    shards = make_shards(find_documents([corpus[0]]))
+    assert len(shards) == 2
+    with start(corpus, tmp_path, "poison on one worker", LARGE_SHARD) as process:
+        output = finish(process)
+    assert "failed RunFailed workers died on these documents again and again" in output
+    assert all(document.name in output for document in shards[0].documents)
+    assert not any(document.name in output for document in shards[1].documents)
+    assert set(log_of(tmp_path)) == {1}
+    assert len(list((tmp_path / "results").iterdir())) == 1
 
 
 @pytest.mark.usefixtures("small_shards")
