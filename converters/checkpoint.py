@@ -133,13 +133,8 @@ class Checkpoint:
         Reads one tensor at a time, so that a caller that streams can check on the way. Raises
         InputError listing every tensor with NaN or infinite values (in float32).
         """
-        problems = []
-        for name in self.tensors if names is None else names:
-            values = self.tensors[name]
-            if values.numel() and not all(map(torch.isfinite, torch.aminmax(values))):
-                nan = int(torch.isnan(values).sum())
-                infinite = int(torch.isinf(values).sum())
-                problems.append(f"{name}: {nan} NaN and {infinite} infinite values")
+        names = self.tensors if names is None else names
+        problems = [p for name in names for p in _value_problems(name, self.tensors[name])]
         if problems:
             raise InputError(
                 f"{self.path} holds values that are not finite in float32:", problems,
@@ -170,6 +165,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:
+        # values are checked while streaming, which will not happen: tell of them here, unless the
+        # file lies about what it stores
+        for name in [] if file.problems else sorted(file.tensors, key=_natural):
+            if file.tensors[name].dtype in FLOAT_TYPES.values():
+                problems += _value_problems(name, file.tensors[name].load())
         raise InputError(
             f"{path} is not a SpikeGPT checkpoint that can be used ({len(problems)} problems):",
             problems, _advice(file),
@@ -257,6 +257,13 @@ def _schema_problems(file: TensorFile, shapes: Shapes) -> list[str]:
     if any(0 in shape for shape in shapes.values()):
         problems.append("a size is 0 or could not be inferred")
     return problems
+
+
+def _value_problems(name: str, values: Tensor) -> Iterator[str]:
+    """What is not finite in a tensor, float32."""
+    if values.numel() and not all(map(torch.isfinite, torch.aminmax(values))):
+        nan, infinite = int(torch.isnan(values).sum()), int(torch.isinf(values).sum())
+        yield f"{name}: {nan} NaN and {infinite} infinite values"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

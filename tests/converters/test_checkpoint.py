@@ -129,6 +129,7 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     tensors["blocks.0.extra"] = torch.zeros(1)
     tensors["blocks.0.ln1.weight"] = torch.zeros(9)
     tensors["head.weight"] = tensors["head.weight"].to(torch.int64)
+    tensors["blocks.1.ffn.key.weight"][2, 3] = float("nan")
     error = problems_of(saved(tmp_path / "model.pth", tensors))
     assert error.problems == (
         "blocks.1.att.key.weight: missing",
@@ -136,6 +137,7 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
         "blocks.0.extra: unexpected",
         "blocks.0.ln1.weight: shape [9], must be [8]",
         "head.weight: type int64, must be float16, bfloat16, float32, float64",
+        "blocks.1.ffn.key.weight: 1 NaN and 0 infinite values",
     )
 
 
