@@ -165,20 +165,28 @@ def test_skip_connections_wait_in_pipelined_mode() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((12, 512, 5458), (12, 8, 2)), ((18, 768, 1000), (39, 24, 7))],
-    ids=["46M", "216M with a small head"],
+    [((12, 512, 5458), (12, 8, 3)), ((18, 768, 50_277), (39, 24, 9))],
+    ids=["46M", "216M"],
 )
 def test_chips_of_the_published_models(
     shape: tuple[int, int, int], expected: tuple[int, int, int]
 ) -> None:
-    # weights / capacity gives 12, 8, 2 and 39, 24, 7 chips for the blocks; whole rows and
+    # weights / capacity gives 12, 8, 3 and 39, 24, 9 chips for the blocks; whole rows and
     # cores without weights add to that
     n_layer, n_embd, vocabulary = shape
     network = random_network(
-        RandomShape(n_layer=n_layer, n_embd=n_embd, vocabulary_size=vocabulary)
-    )
-    started = time.perf_counter()
-    found = sizes(network, load_profile("loihi2"))
-    assert time.perf_counter() - started < 10
+        RandomShape(
+            n_layer=n_layer, n_embd=n_embd, vocabulary_size=vocabulary,
+            binary_embedding=vocabulary < 10_000,
+        )
+    )  # fmt: skip
+    profile = load_profile("loihi2")
+    # processor time, so that a busy machine does not matter: about 2.5 s for the larger
+    started = time.process_time()
+    found = sizes(network, profile)
+    mapping = map_network(network, profile)
+    assert time.process_time() - started < 20
     for size, least in zip(found, expected, strict=True):
         assert least <= size.chips_without_head <= least * 1.35 + 1, size
+    assert (len(mapping.cores), mapping.chips) == (found[1].cores, found[1].chips)
+    assert mapping.hops.total < 0.8 * mapping.baseline_hops.total
