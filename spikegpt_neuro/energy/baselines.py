@@ -255,6 +255,7 @@ def _answers(
         verdict("transformer", "a dense transformer of the same depth and width"),
     ]
     if paper.ratio is not None:
+        word = "yes" if paper.ratio >= CLAIM else "no"
         caveat = (
             "takes a spike of any size for one addition, and has no memory, normalisation, output "
             "projection or head"
@@ -263,12 +264,13 @@ def _answers(
         )
         answers.append(
             f"By the paper's own table with the measured rate and these energies: "
-            f"{paper.ratio:.1f} times less; that table {caveat}."
+            f"{paper.ratio:.1f} times less. Five times less: {word}, on the terms of that table, "
+            f"which {caveat}."
         )
     below = [rate for rate, _ in BREAK_EVEN_RATES if operand_rate < rate]
     answers.append(
-        f"Projections see {operand_rate:.1%} non-zero operands; published break-even rates are "
-        f"5.7 to 6.4 %: {'below' if len(below) == 2 else 'not below'}."
+        f"Projections see {100 * operand_rate:.1f} % non-zero operands; published break-even rates "
+        f"are 5.7 to 6.4 %: {'below' if len(below) == 2 else 'not below'}."
     )
     answers.append(
         "These are costs only: that an opponent would predict the text as well is not claimed."

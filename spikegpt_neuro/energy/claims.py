@@ -75,6 +75,12 @@ def _where(report: EnergyReport) -> str:
     return f"{report.profile.name}, {MODE_TITLES[report.mode]}"
 
 
+def _unfit(report: EnergyReport) -> str:
+    """What a reader must know where the target cannot run the network."""
+    broken = len(report.violations)
+    return f" It does not run there as it is ({broken} broken design rules)." if broken else ""
+
+
 def _energy(report: EnergyReport) -> float:
     assert report.energy is not None
     return report.energy.value
@@ -87,7 +93,7 @@ def _on_chip(report: EnergyReport) -> Claim:
     return Claim(
         _where(report), opponent, ratio, reached,
         f"On {_where(report)}: {times_less(ratio)} energy than {opponent}. "
-        f"Five times less: {'yes' if reached else 'no'}.",
+        f"Five times less: {'yes' if reached else 'no'}.{_unfit(report)}",
     )  # fmt: skip
 
 
@@ -108,7 +114,7 @@ def _beside(machine: EnergyReport, chips: Sequence[EnergyReport]) -> list[Claim]
         text = (
             f"On {_where(chip)}, beside {opponent}: {times_less(ratio)} energy. Five times less: "
             f"{'yes' if reached else 'no'}, if that was measured with this network and covers the "
-            "whole machine: the chip's figure leaves out its host."
+            f"whole machine: the chip's figure leaves out its host.{_unfit(chip)}"
         )
         answers.append(Claim(_where(chip), opponent, ratio, reached, text))
     return answers

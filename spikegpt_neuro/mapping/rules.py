@@ -290,6 +290,44 @@ RULES: Final[tuple[Rule, ...]] = (
 """All design rules, in the order they are reported."""
 
 
+_NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "weight_width": ("weight_bits",),
+    "payload_width": ("payload_bits",),
+    "graded_spikes": ("graded_spikes",),
+    "accumulator_width": ("accumulator_bits",),
+    "neuron_program": ("programmable_neurons",),
+    "lif_neurons": ("lif_neurons",),
+    "neuron_fits_core": ("cores_per_chip",),
+    "fan_in": ("fan_in_per_neuron",),
+    "input_axons": ("input_axons_per_core",),
+    "output_axons": ("output_axons_per_core",),
+    "core_memory": ("memory_per_core", "synapse_memory_per_core"),
+    "neuron_state": ("state_per_neuron",),
+    "neurons_per_core": ("neurons_per_core",),
+    "chip_capacity": ("neurons_per_chip", "synapses_per_chip", "memory_per_chip"),
+    "system_size": ("systems",),
+}
+"""What a profile must state, at least one of it, for a rule to say anything."""
+
+_ON_CORES: Final = (
+    "neuron_fits_core", "input_axons", "output_axons", "core_memory", "neurons_per_core",
+    "system_size",
+)  # fmt: skip
+"""Rules about cores, which a profile must describe."""
+
+
+def unchecked_rules(profile: Profile) -> tuple[str, ...]:
+    """Rules the profile states nothing for: that none of them is broken means nothing."""
+    stated = {*profile.limits, *profile.features, *(("systems",) if profile.systems else ())}
+    cores = profile.limit("cores_per_chip") is not None
+    return tuple(
+        rule.__name__
+        for rule in RULES
+        if not stated.intersection(_NEEDS[rule.__name__])
+        or (rule.__name__ in _ON_CORES and not cores)
+    )
+
+
 def check_rules(
     network: Network, profile: Profile, packing: str, cores: tuple[Core, ...],
     counters: Counters | None = None,

@@ -86,7 +86,7 @@ def firing_over_text(study: Study, name: str) -> str:
         name,
         "Firing rate of each LIF layer over the text",
         f"{len(rates)} layers, {len(study.run.windows)} stretches of the text. "
-        + "; ".join(f"{layer} {sum(r) / len(r):.1%}" for layer, r in rates.items() if r),
+        + "; ".join(f"{layer} {share(sum(r) / len(r))}" for layer, r in rates.items() if r),
         list(rates.items()),
     )
 

@@ -9,10 +9,10 @@ from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping import Mapping
+from spikegpt_neuro.mapping import RULES, Mapping, unchecked_rules
 from spikegpt_neuro.reports import charts
 from spikegpt_neuro.reports.elements import bullets, figure, fold, table
-from spikegpt_neuro.reports.numbers import count, engineering, plural, share, times_price
+from spikegpt_neuro.reports.numbers import count, engineering, plural, points, share, times_price
 from spikegpt_neuro.reports.opponents import claim_section
 from spikegpt_neuro.reports.style import CSS, SCRIPT
 from spikegpt_neuro.reports.svg import escape
@@ -72,8 +72,6 @@ def _summary(study: Study) -> str:
             _extent(r),
             _largest(r),
             _seconds(r.timing.value) if r.timing else "",
-            _seconds(r.timing.latency) if r.timing else "",
-            "" if r.power_watts is None else engineering(r.power_watts, "W"),
             str(r.mapping.chips) if r.mapping else "",
             str(len(r.violations)),
         )
@@ -86,6 +84,8 @@ def _summary(study: Study) -> str:
             engineering(r.joules_per_sequence, "J"),
             _seconds(r.timing.seconds(tokens)) if r.timing else "",
             count(tokens / r.timing.seconds(tokens)) if r.timing else "",
+            _seconds(r.timing.latency) if r.timing else "",
+            "" if r.power_watts is None else engineering(r.power_watts, "W"),
         )
         for r in study.reports
         if r.joules_per_sequence is not None
@@ -96,13 +96,13 @@ def _summary(study: Study) -> str:
         "lower bounds without congestion; a power is the energy over that bound.</p>"
         + table(
             "Energy of one token on every target",
-            "target|mode*|energy per token|range|largest part*|time per token, at least|"
-            "latency, at least|mean power|chips|broken design rules",
+            "target|mode*|energy per token|range|largest part*|time per token, at least|chips|"
+            "broken rules",
             rows,
         )
         + table(
             f"The whole text as one sequence of {count(tokens)} tokens",
-            "target|mode*|energy|time, at least|tokens a second, at most",
+            "target|mode*|energy|time, at least|tokens a second, at most|latency, at least|power",
             sequences,
         )
     )
@@ -190,6 +190,9 @@ def _target(report: EnergyReport, name: str) -> str:
             + bullets(ALWAYS_NOT_COUNTED),
         )
     )
+    unknown = unchecked_rules(report.profile)
+    if len(unknown) < len(RULES):
+        text.append(f"<p>Not checked, for no limit is known: {escape(', '.join(unknown))}.</p>")
     if report.violations:
         listed = [str(v) for v in report.violations[:_MOST_VIOLATIONS]]
         more = len(report.violations) - len(listed)
@@ -273,7 +276,7 @@ def _sources(profile: Profile) -> str:
     ] + [
         (
             c.name,
-            ", ".join(f"{float(x):g}: {float(y):g}" for x, y in c.points),
+            points(c),
             "",
             f"{c.unit} by {c.argument_unit}",
             c.status,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from spikegpt_neuro.hardware_profiles import Curve
+
 _PREFIXES: Final = {
     -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T",
 }  # fmt: skip
@@ -64,3 +66,8 @@ def times_price(number: float, joules: float, *, power: bool) -> tuple[str, str]
     if power:
         return engineering(number, "s"), engineering(joules, "W")
     return count(number), engineering(joules, "J")
+
+
+def points(curve: Curve) -> str:
+    """The points of a curve, argument and value."""
+    return ", ".join(f"{count(float(x))}: {float(y):g}" for x, y in curve.points)

@@ -11,8 +11,15 @@ from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
 from spikegpt_neuro.hardware_profiles import Figure, Profile
-from spikegpt_neuro.mapping import Capacity, Mapping, Size, Violation
-from spikegpt_neuro.reports.numbers import count, engineering, share, times_price
+from spikegpt_neuro.mapping import (
+    RULES,
+    Capacity,
+    Mapping,
+    Size,
+    Violation,
+    unchecked_rules,
+)
+from spikegpt_neuro.reports.numbers import count, engineering, points, share, times_price
 from spikegpt_neuro.reports.opponents import paper_sentences
 
 _MOST_ROWS = 12
@@ -161,7 +168,7 @@ def _sources(profile: Profile) -> Text:
         note = f" {figure.note}" if figure.note else ""
         lines.append(f"{figure.name}: {_extent(figure)}, {figure.status}: {figure.source}.{note}")
     lines += [
-        f"{curve.name}: {', '.join(f'{float(x):g}: {float(y):g}' for x, y in curve.points)} "
+        f"{curve.name}: {points(curve)} "
         f"({curve.unit} by {curve.argument_unit}), {curve.status}: {curve.source}. {curve.note}"
         for curve in profile.curves.values()
     ]
@@ -302,13 +309,19 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
     if mapping.traffic.assumed_dense:
         lines.append("no run was given: every value counts as an event")
     traffic = _lines("Traffic", lines)
-    return [packings, stages, chips, cores, traffic, _rules(mapping.violations)]
+    return [packings, stages, chips, cores, traffic, _rules(mapping.violations, mapping.profile)]
 
 
-def _rules(violations: tuple[Violation, ...]) -> Text:
-    """Broken design rules, a few examples of each."""
+def _rules(violations: tuple[Violation, ...], profile: Profile) -> Text:
+    """Broken design rules, a few examples of each, and the rules nobody can check."""
+    unknown = unchecked_rules(profile)
+    open_rules = [f"not checked, no limit is known: {', '.join(unknown)}"] if unknown else []
     if not violations:
-        return _lines("All design rules hold", [])
+        checked = len(RULES) - len(unknown)
+        title = f"{checked} of {len(RULES)} design rules were checked, and hold"
+        if not checked:
+            title = "No design rule could be checked"
+        return _lines(title, open_rules)
     rules: dict[str, list[str]] = {}
     for violation in violations:
         rules.setdefault(violation.rule, []).append(f"{violation.subject}: {violation.message}")
@@ -317,7 +330,7 @@ def _rules(violations: tuple[Violation, ...]) -> Text:
         broken += [f"{rule}: {sentence}" for sentence in sentences[:_MOST_EXAMPLES]]
         if len(sentences) > _MOST_EXAMPLES:
             broken.append(f"{rule}: {len(sentences) - _MOST_EXAMPLES} more")
-    return _lines(f"Broken design rules ({len(violations)})", broken)
+    return _lines(f"Broken design rules ({len(violations)})", broken + open_rules)
 
 
 def capacity_summary(capacity: Capacity) -> list[RenderableType]:
@@ -332,7 +345,7 @@ def capacity_summary(capacity: Capacity) -> list[RenderableType]:
             "not published" if need.limit is None else count(need.limit),
             "-" if need.chips is None else str(need.chips),
         )
-    return [table, _rules(capacity.violations)]
+    return [table, _rules(capacity.violations, capacity.profile)]
 
 
 def _extent(figure: Figure) -> str:
@@ -356,8 +369,7 @@ def profile_details(profile: Profile) -> list[RenderableType]:
         shown.append(table)
     rows = []
     for c in profile.curves.values():
-        points = ", ".join(f"{float(x):g}: {float(y):g}" for x, y in c.points)
-        rows.append(f"{c.name} [{c.argument_unit}: {c.unit}]: {points} ({c.status}; {c.source})")
+        rows.append(f"{c.name} [{c.argument_unit}: {c.unit}]: {points(c)} ({c.status}; {c.source})")
     rows += [
         f"{f.name}: {'yes' if f.value else 'no'} ({f.status}; {f.source})"
         for f in profile.features.values()

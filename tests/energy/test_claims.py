@@ -46,7 +46,9 @@ def test_every_chip_and_mode_gets_an_answer(run: Any) -> None:
         assert claim.ratio is not None and claim.ratio > 1
         assert claim.reached is (claim.ratio >= 5)
         word = "yes" if claim.reached else "no"
-        assert claim.sentence.endswith(f"Five times less: {word}.")
+        assert f"Five times less: {word}." in claim.sentence
+        fits = "does not run there as it is" not in claim.sentence
+        assert fits is claim.method.startswith("loihi2")
     # the chips of generation mostly wait, dense or not
     assert found[2].ratio > found[3].ratio
 

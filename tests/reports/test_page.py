@@ -178,3 +178,30 @@ def test_a_real_browser_shows_every_chart_without_complaint(
     picture = tmp_path / "report.png"
     _run(browser, tmp_path / "home", size, f"--screenshot={picture}", path.as_uri())
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
+
+
+_PAPER = """
+<script>addEventListener('load',function(){dispatchEvent(new Event('beforeprint'));
+var cut=[].filter.call(document.querySelectorAll('table'),function(t){
+return t.getBoundingClientRect().right>innerWidth}).map(function(t){return t.caption.innerText});
+document.title='cut '+cut.length+': '+cut.join('; ')})</script>
+"""
+
+
+@pytest.mark.browser
+def test_no_table_is_cut_on_paper(make_study: MakeStudy, tmp_path: Path) -> None:
+    browser = _browser()
+    page = html_page(make_study("spike-driven"), date="2026-01-31")
+    # the rules for paper, shown on a screen as wide as the text of an A4 page
+    on_paper = page.replace("@media print{", "@media screen{")
+    path = tmp_path / "report.html"
+    path.write_text(on_paper.replace("</body>", _PAPER + "</body>"), encoding="utf-8")
+    shown = _run(
+        browser, tmp_path / "home", "--window-size=688,1200", "--dump-dom", path.as_uri()
+    ).stdout  # fmt: skip
+    found = re.search(r"<title>(cut .*?)</title>", shown)
+    assert found is not None
+    assert found[1] == "cut 0: "
+    printed = tmp_path / "report.pdf"
+    _run(browser, tmp_path / "home", f"--print-to-pdf={printed}", path.as_uri())
+    assert printed.read_bytes().startswith(b"%PDF")

@@ -96,7 +96,7 @@ def test_terminal_summary_says_what_matters(make_study: MakeStudy) -> None:
     text = _words(*terminal.study_summary(make_study("upstream"), details=True))
     for expected in (
         "no per-operation data",
-        "0 of 15 projections took only operands 0 and +-1",
+        "0 of 15 projections took only operands 0 and ±1",
         "Five times less: no.",
         "not counted:",
         "What moves the total",
