@@ -16,10 +16,12 @@ from spikegpt_neuro.mapping.partition import (
     Core,
     capacity_needed,
     demands,
+    reach,
     weights_per_core,
 )
+from spikegpt_neuro.mapping.partition import output_axons as leaving
 from spikegpt_neuro.mapping.roles import role, synapses_of
-from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Dense
 
 
@@ -188,23 +190,10 @@ def output_axons(design: Design) -> Iterator[Finding]:
     limit = design.profile.limit("output_axons_per_core")
     if limit is None or not design.cores:
         return
-    ends = synapses_of(design.network)
-    holders: dict[str, int] = {}
-    for core in design.cores:
-        for part in core.slices:
-            holders[part.layer] = holders.get(part.layer, 0) + 1
-    reach: dict[str, int] = {}
-    for layer in design.network.layers:
-        for name in ends.get(layer.name, ()):
-            vector = design.network[name].inputs[0]
-            origins = [vector]
-            if role(design.network[vector]) == "wiring":
-                origins = [s for s in design.network[vector].inputs if s != TOKEN]
-            for origin in origins:
-                reach[origin] = reach.get(origin, 0) + holders[layer.name]
+    reached = reach(design.network, design.cores)
     reported = set()
     for core in design.cores:
-        axons = sum(part.neurons * reach.get(part.layer, 0) for part in core.slices)
+        axons = leaving(core, reached)
         layers = ", ".join(part.layer for part in core.slices)
         if axons > limit and layers not in reported:
             reported.add(layers)

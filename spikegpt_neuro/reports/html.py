@@ -191,7 +191,7 @@ def _target(report: EnergyReport, name: str) -> str:
         )
     )
     unknown = unchecked_rules(report.profile)
-    if len(unknown) < len(RULES):
+    if 0 < len(unknown) < len(RULES):
         text.append(f"<p>Not checked, for no limit is known: {escape(', '.join(unknown))}.</p>")
     if report.violations:
         listed = [str(v) for v in report.violations[:_MOST_VIOLATIONS]]

@@ -14,8 +14,8 @@ import pytest
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
-from spikegpt_neuro.mapping import PACKINGS, map_network, sizes
-from spikegpt_neuro.mapping.partition import demands, partition
+from spikegpt_neuro.mapping import PACKINGS, check_rules, map_network, sizes
+from spikegpt_neuro.mapping.partition import demands, output_axons, partition, reach
 from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
 from spikegpt_neuro.mapping.roles import balancing_words, levels, role
 from spikegpt_neuro.mapping.traffic import hops, measure
@@ -56,6 +56,35 @@ def test_no_core_holds_more_than_its_limits() -> None:
     assert max(core.weights for core in cores) <= 30000
     assert max(core.neurons for core in cores) <= 8192
     assert max(core.bytes for core in cores) <= 196608
+
+
+def test_layers_are_cut_until_their_output_axons_fit(make_profile: Callable[..., Profile]) -> None:
+    network = _network(n_layer=2, n_embd=64)
+    limits = {"cores_per_chip": 500, "weights_per_core": 2048}
+    free = partition(network, make_profile(**limits), "middle")
+    reached = reach(network, free)
+    assert max(output_axons(core, reached) for core in free) > 300
+    tight = make_profile(**limits, output_axons_per_core=300)
+    cores = partition(network, tight, "middle")
+    reached = reach(network, cores)
+    assert max(output_axons(core, reached) for core in cores) <= 300
+    assert len(cores) > len(free)
+    weights = sum(layer.weight.size for layer in network.layers if layer.kind == "dense")
+    assert sum(core.weights for core in cores) == weights
+
+
+def test_a_neuron_that_must_reach_more_cores_than_axons_has_a_core_of_its_own(
+    make_profile: Callable[..., Profile],
+) -> None:
+    network = _network(n_layer=1, n_embd=16)
+    profile = make_profile(cores_per_chip=5000, weights_per_core=64, output_axons_per_core=4)
+    cores = partition(network, profile, "middle")
+    reached = reach(network, cores)
+    crowded = [core for core in cores if output_axons(core, reached) > 4]
+    assert crowded and all(
+        sum(reached.get(part.layer, 0) > 0 for part in core.slices) == 1 for core in crowded
+    )
+    assert {v.rule for v in check_rules(network, profile, "middle", cores)} >= {"output_axons"}
 
 
 def test_a_partition_needs_described_cores() -> None:

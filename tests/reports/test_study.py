@@ -157,6 +157,9 @@ def test_the_same_study_writes_the_same_bytes(make_study: MakeStudy, tmp_path: P
     two = write_figures(twice, tmp_path / "two")
     assert [p.name for p in one] == [p.name for p in two]
     assert {p.suffix for p in one} == {".svg", ".png"}
+    assert {p.name.split("-")[0] for p in one} >= {
+        "energy", "sensitivity", "mapping", "opponents", "firing", "spikes.svg",
+    }  # fmt: skip
     for a, b in zip(one, two, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
 
