@@ -188,7 +188,7 @@ class _Demo:
         # the summary's first table and its sentences on spikes; the rest is for experts
         self._output.show(
             *study_summary(study)[:2],
-            "A joule is a watt for a second; 1 uJ is a millionth of one. `spikegpt-neuro energy` "
+            "A joule is a watt for a second; 1 µJ is a millionth of one. `spikegpt-neuro energy` "
             "shows the comparison with other kinds of network, every part and every source.",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,10 @@ from spikegpt_neuro.cli.inputs import (
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 
-_WRITERS = (".html", ".json", ".csv")
+if TYPE_CHECKING:
+    from spikegpt_neuro.energy import Study
+
+_WRITERS = (".html", ".json", ".parts.csv", ".csv")
 
 
 def energy(
@@ -53,10 +56,13 @@ def energy(
         ),
     ] = "both",
     packing: PackingOption = "middle",
-    report: Annotated[
-        Path | None,
+    reports: Annotated[
+        list[Path] | None,
         typer.Option(
-            "--output", metavar="FILE", help="Also write a report: .html, .json, or .csv (layers)."
+            "--output",
+            metavar="FILE",
+            help="Also write a report: .html, .json, .csv (a row a layer) or .parts.csv (every "
+            "count and price); may be repeated.",
         ),
     ] = None,
     figures: Annotated[
@@ -76,7 +82,7 @@ def energy(
     details: Annotated[
         bool, typer.Option("--details", help="Show every part, coefficient and source.")
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite the report.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite reports.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     as_json: JsonOption = False,
@@ -88,8 +94,8 @@ def energy(
     coefficient has a source and a status, and what is not counted is listed.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    if report is not None:
-        if report.suffix not in _WRITERS:
+    for report in reports or ():
+        if not report.name.endswith(_WRITERS):
             raise InputError(f"{report}: a report ends in {', '.join(_WRITERS)}.")
         check_free(report, force=force)
     from spikegpt_neuro.backends import get_backend
@@ -116,20 +122,10 @@ def energy(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context,
     )  # fmt: skip
-    if report is not None:
+    for report in reports or ():
         from spikegpt_neuro.network.atomic import replaced_file
-        from spikegpt_neuro.reports.html import html_page
-        from spikegpt_neuro.reports.tabular import as_json as json_text
-        from spikegpt_neuro.reports.tabular import layers_csv
-        from spikegpt_neuro.version import __version__
 
-        if report.suffix == ".html":
-            today = datetime.date.today().isoformat()
-            content = html_page(study, date=today if date is None else date, version=__version__)
-        elif report.suffix == ".json":
-            content = json_text(study.to_dict())
-        else:
-            content = layers_csv(study)
+        content = _report(study, report, date)
         with replaced_file(report) as stream:
             stream.write(content.encode("utf-8"))
         output.note(f"report written to {report}")
@@ -139,3 +135,18 @@ def energy(
         written = write_figures(study, figures)
         output.note(f"{len(written)} figures written to {figures}")
     output.result(study.to_dict() if as_json else None, *study_summary(study, details=details))
+
+
+def _report(study: Study, path: Path, date: str | None) -> str:
+    """What a file of this name holds."""
+    from spikegpt_neuro.reports import tabular
+    from spikegpt_neuro.reports.html import html_page
+    from spikegpt_neuro.version import __version__
+
+    if path.suffix == ".html":
+        today = datetime.date.today().isoformat()
+        return html_page(study, date=today if date is None else date, version=__version__)
+    if path.suffix == ".json":
+        return tabular.as_json(study.to_dict())
+    write = tabular.parts_csv if path.name.endswith(".parts.csv") else tabular.layers_csv
+    return write(study)

@@ -22,6 +22,7 @@ from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
 from spikegpt_neuro.energy.spikes import spike_statement
 from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
 from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.hardware_profiles.schema import COEFFICIENTS
 from spikegpt_neuro.mapping import (
     Mapping,
     Violation,
@@ -40,6 +41,28 @@ ALWAYS_NOT_COUNTED = (
     "time steps a layer norm's sums may need beyond one (its operations are counted)",
 )
 """What no profile prices."""
+
+
+@dataclass(frozen=True)
+class BillLine:
+    """All parts of one event at one coefficient, over layers: ``count`` events a token."""
+
+    category: str
+    event: str
+    coefficient: str
+    status: str
+    count: float
+    energy: Energy
+
+    @property
+    def over_time(self) -> bool:
+        """True for powers: ``count`` is then a time in seconds, summed over chips."""
+        return COEFFICIENTS.get(self.coefficient, ("",))[0] == "W"
+
+    @property
+    def joules_each(self) -> float:
+        """Mean joules of one event; of powers, watts."""
+        return self.energy.value / self.count if self.count else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +92,16 @@ class EnergyReport:
         return total(self.parts) if self.parts else None
 
     @property
+    def joules_per_sequence(self) -> float | None:
+        """Joules of the whole text as one sequence. While a pipeline fills, chips and host draw
+        their power and no token leaves: that is added to the tokens' own energy."""
+        if self.energy is None:
+            return None
+        steps = self.timing.fill_steps if self.timing is not None else 0
+        over_time = sum(p.energy.value for p in self.parts if p.part.category in ("static", "host"))
+        return self.energy.value * self.counters.tokens + over_time * steps
+
+    @property
     def power_watts(self) -> float | None:
         """Mean power: energy over the time bound; an upper bound as far as energy is known."""
         if self.energy is None or self.timing is None or self.timing.value == 0:
@@ -93,6 +126,19 @@ class EnergyReport:
             grouped.setdefault(priced.part.layer, []).append(priced)
         names = [layer.name for layer in self.layers] + [SYSTEM]
         return {name: total(grouped[name]) for name in names if name in grouped}
+
+    @cached_property
+    def lines(self) -> tuple[BillLine, ...]:
+        """The bill: parts of all layers together, by category; they sum to ``energy`` exactly."""
+        grouped: dict[tuple[str, str, str, str], list[PricedPart]] = {}
+        for p in self.parts:
+            key = (p.part.category, p.part.event, p.part.coefficient, p.part.status)
+            grouped.setdefault(key, []).append(p)
+        ordered = sorted(grouped.items(), key=lambda item: CATEGORIES.index(item[0][0]))
+        return tuple(
+            BillLine(*key, float(sum(p.part.count for p in found)), total(found))
+            for key, found in ordered
+        )
 
     @cached_property
     def by_stage(self) -> dict[str, dict[str, Energy]]:
@@ -131,9 +177,7 @@ class EnergyReport:
             "energy_note": "estimate from counts and published coefficients, not a measurement"
             if energy is not None
             else "no per-operation data",
-            "energy_joules_per_text": None
-            if energy is None
-            else energy.value * self.counters.tokens,
+            "energy_joules_per_sequence": self.joules_per_sequence,
             "power_watts": self.power_watts,
             "energy_joules_per_token_by_category": {
                 category: e.to_dict() for category, e in self.by_category.items()
@@ -151,6 +195,19 @@ class EnergyReport:
             / self.counters.tokens,
             "spike_statement": list(self.statement),
             "per_layer": [self._layer_dict(layer) for layer in self.layers],
+            "bill": [
+                {
+                    "category": line.category,
+                    "event": line.event,
+                    "count_per_token": line.count,
+                    "coefficient": line.coefficient,
+                    "status": line.status,
+                    "energy_joules_per_token": line.energy.value,
+                    "energy_joules_per_token_low": line.energy.low,
+                    "energy_joules_per_token_high": line.energy.high,
+                }
+                for line in self.lines
+            ],
             "parts": [_part_dict(p) for p in self.parts],
             "sensitivity": [
                 {
@@ -220,10 +277,11 @@ def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
 
 def _timing_dict(timing: Timing, tokens: int) -> dict[str, Any]:
     return {
-        "seconds_per_text_lower_bound": timing.value * tokens,
+        "seconds_per_sequence_lower_bound": timing.seconds(tokens),
         "seconds_per_token_lower_bound": timing.value,
         "seconds_per_token_lower_bound_low": timing.low,
         "seconds_per_token_lower_bound_high": timing.high,
+        "latency_seconds_lower_bound": timing.latency,
         "tokens_per_second_upper_bound": 1.0 / timing.value if timing.value else None,
         "time_steps_per_token": timing.steps if timing.mode == "fall-through" else 1,
         "busiest_core": timing.busiest_core,

@@ -39,9 +39,9 @@ def spike_statement(network: Network, layers: tuple[LayerActivity, ...]) -> tupl
     share = additions / operations if operations else 0.0
     sentences = [
         f"{len(spiking)} of {len(dense)} projections take spikes of LIF neurons.",
-        f"{len(binary)} of {len(dense)} projections took only operands 0 and +-1 (additions, AC); "
+        f"{len(binary)} of {len(dense)} projections took only operands 0 and ±1 (additions, AC); "
         f"{len(dense) - len(binary)} took graded operands (multiplications, MAC).",
-        f"{share:.1%} of the synaptic operations are additions.",
+        f"{100 * share:.1f} % of the synaptic operations are additions.",
     ]
     by_reader: dict[str, int] = {}
     for name in network.spiking_layers:

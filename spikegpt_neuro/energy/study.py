@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import Backend
 from spikegpt_neuro.backends.counters import Counters
-from spikegpt_neuro.energy.baselines import Comparison, compare
+from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
+from spikegpt_neuro.energy.claims import Claim, claims
+from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
@@ -123,6 +125,8 @@ class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
 
     ``text`` names what was read. The first report is the one single figures are taken from.
+    ``paper`` is the SpikeGPT paper's table with the paper's own energies; ``claims`` are the
+    answers for chips and machines, those for arithmetic are in the comparisons.
     """
 
     network: Network
@@ -130,6 +134,8 @@ class Study:
     run: TextRun
     reports: tuple[EnergyReport, ...]
     comparisons: tuple[Comparison, ...]
+    paper: PaperFormula
+    claims: tuple[Claim, ...]
 
     @property
     def main(self) -> EnergyReport:
@@ -145,6 +151,12 @@ class Study:
             ]
             for name in self.network.spiking_layers
         }
+
+    def mean_rate(self, name: str) -> float:
+        """Share of firing neurons of a LIF layer over the whole text."""
+        counters = self.run.counters
+        possible = counters.tokens * self.network[name].output.size
+        return counters.count(name, "output_events") / possible
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values. ``energy_joules_per_token`` is that of ``main``."""
@@ -165,6 +177,8 @@ class Study:
             **head,
             "reports": [report.to_dict() for report in self.reports],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            "paper_formula": self.paper.to_dict(),
+            "claims": [claim.to_dict() for claim in self.claims],
             "firing_rates": {
                 "window_end_tokens": list(self.run.boundaries),
                 "by_layer": self.firing_rates(),
@@ -188,4 +202,5 @@ def build_study(
     arithmetic = [p for p in profiles if p.method == "arithmetic"] or [load_profile("cmos45-int8")]
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
-    return Study(network, text, run, reports, comparisons)
+    paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
+    return Study(network, text, run, reports, comparisons, paper, claims(reports))

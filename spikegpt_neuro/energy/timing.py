@@ -28,6 +28,12 @@ from spikegpt_neuro.network.layers import Lif
 Mode = Literal["pipelined", "fall-through"]
 MODES: Final[tuple[Mode, ...]] = ("pipelined", "fall-through")
 
+MODE_TITLES: Final[dict[Mode, str]] = {
+    "pipelined": "prefill (pipelined)",
+    "fall-through": "generation (fall-through)",
+}
+"""What a mode is used for."""
+
 LIF_OPERATIONS: Final = sum(Lif.operations_per_channel.values())
 """Element-wise operations of one LIF update, which a neuron update's coefficient covers."""
 
@@ -68,6 +74,20 @@ class Timing:
     busiest_core: int
     busiest_layers: tuple[str, ...]
     barrier_share: float
+
+    @property
+    def fill_steps(self) -> int:
+        """Time steps before the first token leaves, beyond its own."""
+        return self.steps - 1 if self.mode == "pipelined" else 0
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a token's arrival to its result, at least."""
+        return self.value * (1 + self.fill_steps)
+
+    def seconds(self, tokens: int) -> float:
+        """Seconds of a sequence, at least: a pipeline must fill before its first result."""
+        return self.value * (tokens + self.fill_steps)
 
 
 def token_time(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.partition import capacity_needed
-from spikegpt_neuro.mapping.rules import Violation, check_rules
+from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.network import Network
 
 _LIMITS: Final = (
@@ -47,6 +47,7 @@ class Capacity:
                 for n in self.needs
             ],
             "violations": [v.to_dict() for v in self.violations],
+            "rules_not_checked": list(unchecked_rules(self.profile)),
         }
 
 

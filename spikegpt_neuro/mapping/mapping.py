@@ -17,7 +17,7 @@ from spikegpt_neuro.mapping.partition import (
     weights_per_core,
 )
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
-from spikegpt_neuro.mapping.rules import Violation, check_rules
+from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import Hops, Traffic, hops, hops_per_edge, measure
 from spikegpt_neuro.network import Network
 
@@ -176,6 +176,7 @@ class Mapping:
                 for i, core in enumerate(self.cores)
             ],
             "violations": [v.to_dict() for v in self.violations],
+            "rules_not_checked": list(unchecked_rules(self.profile)),
         }
 
 

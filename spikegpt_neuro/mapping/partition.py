@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.roles import role, synapses_of
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.layers import Dense, Layer
 
 PACKINGS: Final = ("pessimistic", "middle", "optimistic")
@@ -106,15 +107,61 @@ def weights_per_core(profile: Profile, packing: str) -> int:
     return capacity
 
 
+def reach(network: Network, cores: tuple[Core, ...]) -> dict[str, int]:
+    """For every neuron layer whose values meet synapses, the cores each value is sent to.
+
+    These are the output axons of one of its neurons.
+    """
+    ends = synapses_of(network)
+    holders: dict[str, int] = {}
+    for core in cores:
+        for part in core.slices:
+            holders[part.layer] = holders.get(part.layer, 0) + 1
+    found: dict[str, int] = {}
+    for name, synapses in ends.items():
+        for synapse in synapses:
+            vector = network[synapse].inputs[0]
+            origins = [vector]
+            if role(network[vector]) == "wiring":
+                origins = [s for s in network[vector].inputs if s != TOKEN]
+            for origin in origins:
+                found[origin] = found.get(origin, 0) + holders[name]
+    return found
+
+
+def output_axons(core: Core, reached: Mapping[str, int]) -> int:
+    """Axons that leave a core: one for each neuron and each core it sends to."""
+    return sum(part.neurons * reached.get(part.layer, 0) for part in core.slices)
+
+
 def partition(network: Network, profile: Profile, packing: str) -> tuple[Core, ...]:
     """Cut every neuron layer into slices that fit a core.
 
     A layer with synapses fills cores of its own, rows cut evenly; layers without synapses (delays,
-    norms, element-wise neurons) of one stage share cores, next fit. A layer one of whose neurons
-    does not fit a core gets one neuron a core, and ``mapping.rules`` reports it.
+    norms, element-wise neurons) of one stage share cores, next fit. Where output axons are limited,
+    layers are cut smaller until no core has too many; smaller slices of one layer are more cores
+    for another to send to, so this is repeated. A layer one of whose neurons does not fit a core
+    gets one neuron a core, and ``mapping.rules`` reports it.
     """
+    limit = profile.limit("output_axons_per_core")
+    reached: dict[str, int] = {}
+    cores = _cut(network, profile, packing, reached)
+    while limit is not None:
+        now = reach(network, cores)
+        if now == reached or all(output_axons(core, now) <= limit for core in cores):
+            break
+        reached = now
+        cores = _cut(network, profile, packing, reached)
+    return cores
+
+
+def _cut(
+    network: Network, profile: Profile, packing: str, reached: Mapping[str, int]
+) -> tuple[Core, ...]:
+    """Slices that keep all limits, output axons with the ``reached`` cores taken as given."""
     capacity = weights_per_core(profile, packing)
     most_neurons = profile.limit("neurons_per_core") or 1 << 30
+    most_axons = profile.limit("output_axons_per_core") or 1 << 60
     memory = profile.limit("memory_per_core") or 1 << 60
     cores: list[Core] = []
     shared: list[Slice] = []
@@ -129,17 +176,19 @@ def partition(network: Network, profile: Profile, packing: str) -> tuple[Core, .
     for demand in demands(network):
         layer, fan_in, words = demand.layer, demand.fan_in, demand.words_per_neuron
         size = layer.output.size
+        axons = reached.get(layer.name, 0)
         if layer.stage != shared_stage:
             close_shared()
             shared_stage = layer.stage
         if fan_in == 0:
             begin = 0
             while begin < size:
-                used = sum(s.neurons for s in shared)
-                used_bytes = WORD_BYTES * sum(s.words for s in shared)
-                room = most_neurons - used
+                used = Core(shared_stage, tuple(shared))
+                room = most_neurons - used.neurons
                 if words:
-                    room = min(room, (memory - used_bytes) // (WORD_BYTES * words))
+                    room = min(room, (memory - used.bytes) // (WORD_BYTES * words))
+                if axons:
+                    room = min(room, (most_axons - output_axons(used, reached)) // axons)
                 if room < 1 and shared:
                     close_shared()
                     continue
@@ -149,6 +198,8 @@ def partition(network: Network, profile: Profile, packing: str) -> tuple[Core, .
             continue
         rows = max(1, min(capacity // fan_in, most_neurons))
         rows = max(1, min(rows, memory // (fan_in + WORD_BYTES * words)))
+        if axons:
+            rows = max(1, min(rows, most_axons // axons))
         count = -(-size // rows)
         for i in range(count):
             begin, end = size * i // count, size * (i + 1) // count

@@ -16,10 +16,12 @@ from spikegpt_neuro.mapping.partition import (
     Core,
     capacity_needed,
     demands,
+    reach,
     weights_per_core,
 )
+from spikegpt_neuro.mapping.partition import output_axons as leaving
 from spikegpt_neuro.mapping.roles import role, synapses_of
-from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Dense
 
 
@@ -188,23 +190,10 @@ def output_axons(design: Design) -> Iterator[Finding]:
     limit = design.profile.limit("output_axons_per_core")
     if limit is None or not design.cores:
         return
-    ends = synapses_of(design.network)
-    holders: dict[str, int] = {}
-    for core in design.cores:
-        for part in core.slices:
-            holders[part.layer] = holders.get(part.layer, 0) + 1
-    reach: dict[str, int] = {}
-    for layer in design.network.layers:
-        for name in ends.get(layer.name, ()):
-            vector = design.network[name].inputs[0]
-            origins = [vector]
-            if role(design.network[vector]) == "wiring":
-                origins = [s for s in design.network[vector].inputs if s != TOKEN]
-            for origin in origins:
-                reach[origin] = reach.get(origin, 0) + holders[layer.name]
+    reached = reach(design.network, design.cores)
     reported = set()
     for core in design.cores:
-        axons = sum(part.neurons * reach.get(part.layer, 0) for part in core.slices)
+        axons = leaving(core, reached)
         layers = ", ".join(part.layer for part in core.slices)
         if axons > limit and layers not in reported:
             reported.add(layers)
@@ -288,6 +277,44 @@ RULES: Final[tuple[Rule, ...]] = (
     neurons_per_core, chip_capacity, system_size,
 )  # fmt: skip
 """All design rules, in the order they are reported."""
+
+
+_NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "weight_width": ("weight_bits",),
+    "payload_width": ("payload_bits",),
+    "graded_spikes": ("graded_spikes",),
+    "accumulator_width": ("accumulator_bits",),
+    "neuron_program": ("programmable_neurons",),
+    "lif_neurons": ("lif_neurons",),
+    "neuron_fits_core": ("cores_per_chip",),
+    "fan_in": ("fan_in_per_neuron",),
+    "input_axons": ("input_axons_per_core",),
+    "output_axons": ("output_axons_per_core",),
+    "core_memory": ("memory_per_core", "synapse_memory_per_core"),
+    "neuron_state": ("state_per_neuron",),
+    "neurons_per_core": ("neurons_per_core",),
+    "chip_capacity": ("neurons_per_chip", "synapses_per_chip", "memory_per_chip"),
+    "system_size": ("systems",),
+}
+"""What a profile must state, at least one of it, for a rule to say anything."""
+
+_ON_CORES: Final = (
+    "neuron_fits_core", "input_axons", "output_axons", "core_memory", "neurons_per_core",
+    "system_size",
+)  # fmt: skip
+"""Rules about cores, which a profile must describe."""
+
+
+def unchecked_rules(profile: Profile) -> tuple[str, ...]:
+    """Rules the profile states nothing for: that none of them is broken means nothing."""
+    stated = {*profile.limits, *profile.features, *(("systems",) if profile.systems else ())}
+    cores = profile.limit("cores_per_chip") is not None
+    return tuple(
+        rule.__name__
+        for rule in RULES
+        if not stated.intersection(_NEEDS[rule.__name__])
+        or (rule.__name__ in _ON_CORES and not cores)
+    )
 
 
 def check_rules(

@@ -39,8 +39,9 @@ def energy_by_stage(report: EnergyReport, name: str) -> str:
     return svg.stacked_bars(name, title, description, present, bars, colours)
 
 
-def sensitivity(report: EnergyReport, name: str) -> str:
-    """What a change of ten per cent, or the range of sources, does to the total."""
+def moves(report: EnergyReport) -> list[svg.Extent]:
+    """What the strongest coefficients do to the total: the range of their sources, or ten per cent
+    either way."""
     middle = report.energy.value if report.energy else 0.0
     rows = []
     for row in report.sensitivity[:_MOST_COEFFICIENTS]:
@@ -48,14 +49,19 @@ def sensitivity(report: EnergyReport, name: str) -> str:
         low, high = min(row.at_low, middle - change), max(row.at_high, middle + change)
         text = f"{engineering(max(low, 0.0), 'J')} to {engineering(high, 'J')}"
         rows.append(svg.Extent(row.coefficient, low, high, text))
+    return rows
+
+
+def sensitivity(report: EnergyReport, name: str) -> str:
+    """What a change of ten per cent, or the range of sources, does to the total."""
     first = report.sensitivity[0].coefficient if report.sensitivity else "nothing"
     return svg.ranges(
         name,
         f"What moves the total, {report.profile.name}, {report.mode}",
         "Total energy per token when one coefficient moves through the range of its sources, or "
         f"by ten per cent where there is one source. The strongest is {first}.",
-        middle,
-        rows,
+        report.energy.value if report.energy else 0.0,
+        moves(report),
     )
 
 
@@ -86,7 +92,7 @@ def firing_over_text(study: Study, name: str) -> str:
         name,
         "Firing rate of each LIF layer over the text",
         f"{len(rates)} layers, {len(study.run.windows)} stretches of the text. "
-        + "; ".join(f"{layer} {sum(r) / len(r):.1%}" for layer, r in rates.items() if r),
+        + "; ".join(f"{layer} {share(sum(r) / len(r))}" for layer, r in rates.items() if r),
         list(rates.items()),
     )
 
@@ -136,8 +142,8 @@ def _group(stage: str) -> int:
     return 1 if "srwkv" in stage else 2
 
 
-def mapping_picture(mapping: Mapping, name: str) -> str:
-    """Cores on chips, coloured by the part of the network they hold."""
+def chips_of(mapping: Mapping) -> list[svg.Chip]:
+    """The first chips of a mapping with their cores, each at its router."""
     place = mapping.placement
     limit = mapping.profile.limit
     per_chip = limit("cores_per_chip") or len(mapping.cores)
@@ -156,13 +162,17 @@ def mapping_picture(mapping: Mapping, name: str) -> str:
             if not mapping.has_mesh:
                 x, y = slot % wide, slot // wide
             cells[chip].append(svg.Cell(x, y, _group(core.stage), title))
-    drawn = [svg.Chip(f"chip {chip}", wide, tall, tuple(held)) for chip, held in enumerate(cells)]
+    return [svg.Chip(f"chip {chip}", wide, tall, tuple(held)) for chip, held in enumerate(cells)]
+
+
+def mapping_picture(mapping: Mapping, name: str) -> str:
+    """Cores on chips, coloured by the part of the network they hold."""
     shown = "" if mapping.chips <= _MOST_CHIPS else f", the first {_MOST_CHIPS} shown"
     order = "" if mapping.has_mesh else " Where routers lie is not known: drawn in order."
     return svg.chips(
         name,
         f"Cores on {mapping.profile.name}, {mapping.packing} packing",
         f"{plural(len(mapping.cores), 'core')} on {plural(mapping.chips, 'chip')}{shown}.{order}",
-        drawn,
+        chips_of(mapping),
         GROUPS,
     )

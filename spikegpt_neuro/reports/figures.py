@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.parts import CATEGORIES
+from spikegpt_neuro.mapping import Mapping
+from spikegpt_neuro.reports.charts import GROUPS, chips_of, moves
 from spikegpt_neuro.reports.numbers import engineering
 from spikegpt_neuro.reports.svg import PALETTE
 
@@ -38,6 +42,11 @@ def write_figures(study: Study, folder: Path) -> tuple[Path, ...]:
             if report.energy is not None and report.by_stage:
                 name = f"energy-{report.profile.name}-{report.mode}"
                 drawn.append((name, _stages(report)))
+            if report.energy is not None and report.sensitivity:
+                name = f"sensitivity-{report.profile.name}-{report.mode}"
+                drawn.append((name, _sensitivity(report)))
+        placed = {r.profile.name: r.mapping for r in study.reports if r.mapping is not None}
+        drawn += [(f"mapping-{name}", _mapping(mapping)) for name, mapping in placed.items()]
         drawn += [(f"opponents-{c.profile}", _opponents(c)) for c in study.comparisons]
         if study.run.raster:
             drawn.append(("firing-rates", _firing_rates(study)))
@@ -68,7 +77,55 @@ def _stages(report: EnergyReport) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
     axes.set_xlabel("energy per token")
     axes.set_title(f"{report.profile.name}, {report.mode}", loc="left")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _sensitivity(report: EnergyReport) -> Figure:
+    """Ranges of the total when one coefficient moves through its range, or by ten per cent."""
+    rows = moves(report)
+    middle = report.energy.value if report.energy is not None else 0.0
+    figure = Figure(figsize=(5.5, 0.8 + 0.22 * len(rows)))
+    axes = figure.add_subplot()
+    names = [row.label for row in rows]
+    widths = [row.high - row.low for row in rows]
+    axes.barh(names, widths, left=[row.low for row in rows], color=PALETTE[0], ec=PALETTE[0])
+    axes.axvline(middle, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+    axes.set_xlabel("energy per token")
+    axes.set_title(f"{report.profile.name}, {report.mode}: what moves the total", loc="left")
+    return figure
+
+
+def _mapping(mapping: Mapping) -> Figure:
+    """Cores on chips, coloured by the part of the network they hold; cores of a router share it."""
+    drawn = chips_of(mapping)
+    columns = min(len(drawn), 4)
+    rows = -(-len(drawn) // columns)
+    wide, tall = drawn[0].wide, drawn[0].tall
+    size = 5.5 / (columns * (wide + 1))
+    figure = Figure(figsize=(5.5, rows * (tall * size + 0.3) + 0.4))
+    for i, chip in enumerate(drawn):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        sharing = Counter((cell.x, cell.y) for cell in chip.cells)
+        met: Counter[tuple[int, int]] = Counter()
+        for cell in chip.cells:
+            place = (cell.x, cell.y)
+            width = 0.9 / sharing[place]
+            corner = (cell.x + met[place] * width, cell.y)
+            met[place] += 1
+            fill = PALETTE[cell.group]
+            axes.add_patch(Rectangle(corner, width, 0.9, fc=fill, ec="white", lw=0.3))
+        axes.set_xlim(0, wide)
+        axes.set_ylim(tall, 0)
+        axes.set_aspect("equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(True)
+        axes.set_title(chip.label, loc="left", fontsize=6)
+    handles = [Rectangle((0, 0), 1, 1, color=PALETTE[i]) for i in range(len(GROUPS))]
+    figure.legend(handles, GROUPS, loc="lower left", ncols=len(GROUPS), frameon=False)
     return figure
 
 
@@ -88,7 +145,7 @@ def _opponents(comparison: Comparison) -> Figure:
     bars = axes.barh(names, reading, left=arithmetic, color=PALETTE[1], label="reading of weights")
     axes.bar_label(bars, [engineering(v, "J") for v in totals], padding=3)
     axes.invert_yaxis()
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.05, 1.0))
     axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
     axes.set_xlabel(f"energy per token, matrix products, {comparison.profile}")
     return figure

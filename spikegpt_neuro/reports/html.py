@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
+from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping import Mapping
+from spikegpt_neuro.mapping import RULES, Mapping, unchecked_rules
 from spikegpt_neuro.reports import charts
-from spikegpt_neuro.reports.numbers import count, engineering, plural, share
+from spikegpt_neuro.reports.elements import bullets, figure, fold, table
+from spikegpt_neuro.reports.numbers import count, engineering, plural, points, share, times_price
+from spikegpt_neuro.reports.opponents import claim_section
 from spikegpt_neuro.reports.style import CSS, SCRIPT
 from spikegpt_neuro.reports.svg import escape
 
 _MOST_VIOLATIONS = 60
-
-
-@dataclass(frozen=True)
-class Column:
-    """A table's column; ``text`` columns are left-aligned."""
-
-    name: str
-    text: bool = False
-
-
-def _table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
-    """A table in a region that scrolls sideways, reachable by keyboard."""
-    head = "".join(
-        f'<th scope="col"{" class=text" if c.text else ""}>{escape(c.name)}</th>' for c in columns
-    )
-    body = []
-    for row in rows:
-        cells = [f'<th scope="row">{escape(row[0])}</th>']
-        for value, column in zip(row[1:], columns[1:], strict=True):
-            cells.append(f"<td{' class=text' if column.text else ''}>{escape(value)}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _columns(names: str) -> list[Column]:
-    """Columns from a string: names apart by ``|``, text columns end in ``*``."""
-    return [Column(n.strip(" *"), n.strip().endswith("*")) for n in names.split("|")]
-
-
-def _figure(picture: str, label: str) -> str:
-    return (
-        f"<figure><figcaption>{escape(label)}</figcaption>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
-        f"{picture}</div></figure>"
-    )
-
-
-def _fold(summary: str, content: str) -> str:
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
-
-
-def _list(sentences: Iterable[str], css: str = "") -> str:
-    marked = f' class="{css}"' if css else ""
-    return f"<ul{marked}>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
 
 
 def _joules(report: EnergyReport) -> str:
@@ -81,7 +35,18 @@ def _extent(report: EnergyReport) -> str:
 def _mode(report: EnergyReport) -> str:
     if report.profile.method != "event-driven":
         return "any"
-    return "prefill (pipelined)" if report.mode == "pipelined" else "generation (fall-through)"
+    return MODE_TITLES[report.mode]
+
+
+def _largest(report: EnergyReport) -> str:
+    if report.energy is None or report.energy.value == 0:
+        return ""
+    name, part = max(report.by_category.items(), key=lambda item: item[1].value)
+    return f"{name} {share(part.value / report.energy.value)}"
+
+
+def _seconds(value: float) -> str:
+    return engineering(value, "s")
 
 
 def _summary(study: Study) -> str:
@@ -98,29 +63,49 @@ def _summary(study: Study) -> str:
             f"<li>{escape(report.profile.name)}, {escape(_mode(report))}"
             f"<b>{escape(_joules(report))}</b>{escape(_extent(report))}<br>{escape(time)}</li>"
         )
+    tokens = study.run.counters.tokens
     rows = [
         (
             r.profile.name,
             _mode(r),
             _joules(r),
             _extent(r),
-            engineering(r.timing.value, "s") if r.timing else "",
+            _largest(r),
+            _seconds(r.timing.value) if r.timing else "",
             str(r.mapping.chips) if r.mapping else "",
             str(len(r.violations)),
         )
         for r in study.reports
     ]
+    sequences = [
+        (
+            r.profile.name,
+            _mode(r),
+            engineering(r.joules_per_sequence, "J"),
+            _seconds(r.timing.seconds(tokens)) if r.timing else "",
+            count(tokens / r.timing.seconds(tokens)) if r.timing else "",
+            _seconds(r.timing.latency) if r.timing else "",
+            "" if r.power_watts is None else engineering(r.power_watts, "W"),
+        )
+        for r in study.reports
+        if r.joules_per_sequence is not None
+    ]
     return (
         f'<ul class="cards">{"".join(cards)}</ul>'
         "<p>Energies are estimates: counts of a real run times published coefficients. Times are "
-        "lower bounds without congestion.</p>"
-        + _table(
+        "lower bounds without congestion; a power is the energy over that bound.</p>"
+        + table(
             "Energy of one token on every target",
-            _columns("target|mode*|energy per token|range|time per token, at least|chips|"
-                     "broken design rules"),
+            "target|mode*|energy per token|range|largest part*|time per token, at least|chips|"
+            "broken rules",
             rows,
         )
-    )  # fmt: skip
+        + table(
+            f"The whole text as one sequence of {count(tokens)} tokens",
+            "target|mode*|energy|time, at least|tokens a second, at most|latency, at least|power",
+            sequences,
+        )
+    )
 
 
 def _spikes(study: Study) -> str:
@@ -139,76 +124,45 @@ def _spikes(study: Study) -> str:
         for layer in layers
         if layer.role == "synapse"
     ]
-    text = _list(study.main.statement)
+    text = bullets(study.main.statement)
     rates = study.firing_rates()
     if rates:
-        text += _figure(
+        text += figure(
             charts.firing_over_text(study, "rates"), "Firing rate of each LIF layer over the text"
         )
-    text += _figure(charts.mean_rates(study, "activity"), "Activity over the text")
+    text += figure(charts.mean_rates(study, "activity"), "Activity over the text")
     if study.run.raster:
-        text += _figure(
+        text += figure(
             charts.spikes(study, "raster"), "Spikes of sampled neurons over the first tokens"
         )
-    return text + _fold(
+    if rates:
+        rows_of_rates = [
+            (name, share(study.mean_rate(name)), share(min(over)), share(max(over)))
+            for name, over in rates.items()
+        ]
+        text += fold(
+            "Every LIF layer: firing rates",
+            table(
+                "Share of neurons that fire in a token",
+                "layer|mean|lowest stretch of the text|highest stretch",
+                rows_of_rates,
+            ),
+        )
+    return text + fold(
         "Every projection: operands and operations",
-        _table(
+        table(
             "Operations per token of every projection",
-            _columns("projection|operands*|bits|not zero|effective|dense|as unit spikes|overflows"),
+            "projection|operands*|bits|not zero|effective|dense|as unit spikes|overflows",
             rows,
         ),
     )
-
-
-def _claim(study: Study) -> str:
-    text = []
-    for i, comparison in enumerate(study.comparisons):
-        paper = comparison.paper.to_dict()
-        formulae = "".join(f"<pre>{escape(f)}</pre>" for f in paper["formulae"])
-        detail = (
-            f"<p>T = {paper['context_tokens']}, d = {paper['width']}, {paper['blocks']} blocks, "
-            f"measured R = {share(paper['spike_rate'])}, E_AC = "
-            f"{paper['accumulate_picojoules']:g} pJ, E_MAC = "
-            f"{paper['multiply_accumulate_picojoules']:g} pJ: "
-            f"{escape(engineering(comparison.paper.vanilla_joules, 'J'))} against "
-            f"{escape(engineering(comparison.paper.spiking_joules, 'J'))} a sequence.</p>{formulae}"
-        )
-        rows = [
-            (
-                b.name,
-                count(b.accumulates_per_token),
-                count(b.multiply_accumulates_per_token),
-                engineering(b.joules_per_token, "J"),
-                "" if b.ratio is None else f"{b.ratio:.2f}",
-                ""
-                if b.joules_with_memory_per_token is None
-                else engineering(b.joules_with_memory_per_token, "J"),
-                "" if b.ratio_with_memory is None else f"{b.ratio_with_memory:.2f}",
-                b.note,
-            )
-            for b in comparison.baselines
-        ]
-        text.append(
-            f"<h3>{escape(comparison.profile)}</h3>{_list(comparison.answers)}"
-            + _figure(
-                charts.opponents(comparison, f"opponents-{i}"),
-                "Energy of a token's matrix products beside opponents",
-            )
-            + _table(
-                "Opponents",
-                _columns("network|AC|MAC|arithmetic|ratio|with memory|ratio|note*"),
-                rows,
-            )
-            + _fold("The paper's formulae with the measured rate", detail)
-        )
-    return "".join(text)
 
 
 def _target(report: EnergyReport, name: str) -> str:
     heading = f"<h3>{escape(report.profile.name)}, {escape(_mode(report))}</h3>"
     text = [heading, f"<p>{escape(report.profile.summary)}</p>"]
     if report.profile.warnings:
-        text.append(_list(report.profile.warnings, "warning"))
+        text.append(bullets(report.profile.warnings, "warning"))
     if report.energy is None:
         text.append("<p><b>No per-operation data</b>: capacity checks only.</p>")
     else:
@@ -230,19 +184,22 @@ def _target(report: EnergyReport, name: str) -> str:
         for n in report.not_counted
     ]
     text.append(
-        _fold(
+        fold(
             "Not counted",
-            _list([*gaps, *(f"not published: {u}" for u in report.profile.unpublished)])
-            + _list(ALWAYS_NOT_COUNTED),
+            bullets([*gaps, *(f"not published: {u}" for u in report.profile.unpublished)])
+            + bullets(ALWAYS_NOT_COUNTED),
         )
     )
+    unknown = unchecked_rules(report.profile)
+    if 0 < len(unknown) < len(RULES):
+        text.append(f"<p>Not checked, for no limit is known: {escape(', '.join(unknown))}.</p>")
     if report.violations:
         listed = [str(v) for v in report.violations[:_MOST_VIOLATIONS]]
         more = len(report.violations) - len(listed)
         text.append(
-            _fold(
+            fold(
                 f"Broken design rules ({len(report.violations)})",
-                _list([*listed, *([f"{more} more"] if more else [])]),
+                bullets([*listed, *([f"{more} more"] if more else [])]),
             )
         )
     return "".join(text)
@@ -250,11 +207,11 @@ def _target(report: EnergyReport, name: str) -> str:
 
 def _breakdown(report: EnergyReport, name: str) -> str:
     total = report.energy.value if report.energy else 1.0
-    text = _figure(
+    text = figure(
         charts.energy_by_stage(report, f"{name}-stages"), "Energy of a token by stage and category"
     )
     if report.sensitivity:
-        text += _figure(
+        text += figure(
             charts.sensitivity(report, f"{name}-moves"),
             "What moves the total: the range of sources, or ten per cent either way",
         )
@@ -274,10 +231,31 @@ def _breakdown(report: EnergyReport, name: str) -> str:
         )
         for where, e in report.by_layer.items()
     ]
-    text += _table("By category", _columns("category|energy per token|share|low|high"), categories)
-    text += _fold(
+    evidence = {c.name: c for c in report.profile.coefficients.values()}
+    curves = report.profile.curves
+    bill = []
+    for line in report.lines:
+        names = line.coefficient.split(" + ")
+        found = [evidence.get(n) or curves.get(n) for n in names]
+        sources = dict.fromkeys(e.source for e in found if e is not None)
+        bill.append(
+            (line.event, *times_price(line.count, line.joules_each, power=line.over_time),
+             engineering(line.energy.value, "J"), share(line.energy.value / total),
+             engineering(line.energy.low, "J"), engineering(line.energy.high, "J"),
+             line.coefficient, line.status, "; ".join(sources))
+        )  # fmt: skip
+    text += table("By category", "category|energy per token|share|low|high", categories)
+    text += fold(
+        "How the total is made, with the source of every price",
+        table(
+            "Events of a token times their prices",
+            "event|count|price of one|energy per token|share|low|high|coefficient*|status*|source*",
+            bill,
+        ),
+    )
+    text += fold(
         "Every layer",
-        _table("By layer", _columns("layer|kind*|energy per token|share|non-zero outputs"), layers),
+        table("By layer", "layer|kind*|energy per token|share|non-zero outputs", layers),
     )
     return text
 
@@ -298,7 +276,7 @@ def _sources(profile: Profile) -> str:
     ] + [
         (
             c.name,
-            ", ".join(f"{float(x):g}: {float(y):g}" for x, y in c.points),
+            points(c),
             "",
             f"{c.unit} by {c.argument_unit}",
             c.status,
@@ -307,11 +285,9 @@ def _sources(profile: Profile) -> str:
         )
         for c in profile.curves.values()
     ]
-    return _fold(
-        "Every coefficient and its source",
-        _table(
-            "Coefficients", _columns("coefficient|value|range|unit*|status*|source*|note*"), sources
-        ),
+    return fold(
+        "Every coefficient, its range and its source",
+        table("Coefficients", "coefficient|value|range|unit*|status*|source*|note*", sources),
     )
 
 
@@ -326,6 +302,8 @@ def _mapping(mapping: Mapping, name: str) -> str:
                 share(use.weight_share),
                 count(use.neurons),
                 "" if use.neuron_share is None else share(use.neuron_share),
+                count(use.bytes),
+                "" if use.byte_share is None else share(use.byte_share),
             )
         )
     cores = []
@@ -334,7 +312,8 @@ def _mapping(mapping: Mapping, name: str) -> str:
         held = ", ".join(f"{s.layer} {s.begin}-{s.end - 1}" for s in core.slices)
         cores.append(
             (str(i), str(int(mapping.placement.chip[i])), count(use.weights),
-             share(use.weight_share), count(use.neurons), held)
+             share(use.weight_share), count(use.neurons), count(use.bytes),
+             "" if use.byte_share is None else share(use.byte_share), held)
         )  # fmt: skip
     system = mapping.system
     board = "no board is listed in the profile"
@@ -351,12 +330,12 @@ def _mapping(mapping: Mapping, name: str) -> str:
             f"{count(mapping.baseline_hops.total)}."
         )
     return (
-        f"<h3>{escape(mapping.profile.name)}, {mapping.packing} packing</h3>{_list(lines)}"
-        + _figure(charts.mapping_picture(mapping, name), "Cores on chips: one square a core")
-        + _table("Chips", _columns("chip|weights|full|neurons|full"), rows)
-        + _fold(
+        f"<h3>{escape(mapping.profile.name)}, {mapping.packing} packing</h3>{bullets(lines)}"
+        + figure(charts.mapping_picture(mapping, name), "Cores on chips: one square a core")
+        + table("Chips", "chip|weights|full|neurons|full|bytes|full", rows)
+        + fold(
             "Every core",
-            _table("Cores", _columns("core|chip|weights|full|neurons|holds*"), cores),
+            table("Cores", "core|chip|weights|full|neurons|bytes|full|holds*", cores),
         )
     )
 
@@ -373,7 +352,7 @@ def html_page(study: Study, *, date: str = "", version: str = "") -> str:
     sections: list[tuple[str, str, Callable[[], str]]] = [
         ("summary", "What it costs", lambda: _summary(study)),
         ("spikes", "Where spikes enter, and how often", lambda: _spikes(study)),
-        ("claim", "Up to five times less energy?", lambda: _claim(study)),
+        ("claim", "Up to five times less energy?", lambda: claim_section(study)),
         ("targets", "Target by target", lambda: targets),
     ]
     if mappings:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from spikegpt_neuro.hardware_profiles import Curve
+
 _PREFIXES: Final = {
-    -15: "f", -12: "p", -9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T",
+    -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T",
 }  # fmt: skip
 
 
 def engineering(value: float, unit: str) -> str:
-    """``value`` with a prefix: ``engineering(3.2e-5, "J")`` is ``32 uJ``; zero has none.
+    """``value`` with a prefix: ``engineering(3.2e-5, "J")`` is ``32 µJ``; zero has none.
 
     >>> engineering(3.2e-5, "J"), engineering(0.0, "J"), engineering(1234.0, "tokens/s")
-    ('32 uJ', '0 J', '1.234 ktokens/s')
+    ('32 µJ', '0 J', '1.234 ktokens/s')
     """
     if value == 0:
         return f"0 {unit}"
@@ -53,3 +55,19 @@ def share(value: float) -> str:
     if 0 < value < 0.0005:
         return "<0.1 %"
     return f"{100 * value:.1f} %"
+
+
+def times_price(number: float, joules: float, *, power: bool) -> tuple[str, str]:
+    """A count and the price of one; a time and watts where a power is paid over a time.
+
+    >>> times_price(1200.0, 23.6e-12, power=False), times_price(9e-6, 0.257, power=True)
+    (('1 200', '23.6 pJ'), ('9 µs', '257 mW'))
+    """
+    if power:
+        return engineering(number, "s"), engineering(joules, "W")
+    return count(number), engineering(joules, "J")
+
+
+def points(curve: Curve) -> str:
+    """The points of a curve, argument and value."""
+    return ", ".join(f"{count(float(x))}: {float(y):g}" for x, y in curve.points)

@@ -24,14 +24,15 @@ nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1rem;padding:0;list-style:none}
 list-style:none}
 .cards li{background:var(--soft);border-radius:.5rem;padding:.8rem}
 .cards b{display:block;font-size:1.35rem}
-.scroll{overflow-x:auto;max-width:100%}
+.scroll{overflow-x:auto;max-width:100%;margin:.6rem 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;width:100%}
 caption{text-align:left;font-weight:600;padding:.3rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
 th:first-child,td:first-child,td.text,th.text{text-align:left}
 tbody th,td:not(.text){white-space:nowrap}
 td.text{min-width:9rem}
-thead th{background:var(--soft)}
+td.text:last-child{min-width:16rem}
+thead th{background:var(--soft);vertical-align:bottom;min-width:4.5rem}
 details{margin:.5rem 0;border:1px solid var(--line);border-radius:.4rem;padding:.3rem .7rem}
 summary{cursor:pointer;font-weight:600}
 figure{margin:.8rem 0}
@@ -44,8 +45,12 @@ figcaption{font-weight:600;font-size:.9rem}
 .status{border:1px solid var(--line);border-radius:.3rem;padding:0 .3rem;font-size:.8rem}
 .warning{border-left:4px solid #d55e00;padding-left:1.6rem}
 footer{color:var(--ink);margin-top:2rem;padding-bottom:2rem;font-size:.9rem}
-@media print{body{font-size:10pt}nav,.skip{display:none}.scroll{overflow:visible}
-details,figure,tr{break-inside:avoid}.chart{min-width:0}h2{break-after:avoid}a{color:inherit}}
+@media print{@page{margin:14mm}body{font-size:10pt}nav,.skip{display:none}.scroll{overflow:visible}
+table{font-size:7pt}th,td{padding:.1rem .25rem}
+td.text:last-child{overflow-wrap:anywhere}thead th{min-width:0}
+tbody th{white-space:normal}td.text,td.text:last-child{min-width:0}
+details{border:0;padding:0}figure,tr{break-inside:avoid}h2,h3,summary,caption{break-after:avoid}
+.chart{min-width:0}a{color:inherit}}
 """
 
 SCRIPT: Final = """

@@ -194,12 +194,12 @@ def heat_map(
         for j, value in enumerate(values):
             cell = _rectangle(
                 _LABEL + j * width, i * high, width + 0.3, high - 1, PALETTE[0],
-                f"{label}: {value:.1%}",
+                f"{label}: {100 * value:.1f} %",
             )  # fmt: skip
             body.append(cell.replace("<rect ", f'<rect opacity="{number(value / top)}" ', 1))
     base = len(rows) * high + 14
     body.append(_text(_LABEL, base, "beginning of the text"))
-    body.append(_text(WIDTH - 10, base, f"end; darkest {top:.1%}", "end"))
+    body.append(_text(WIDTH - 10, base, f"end; darkest {100 * top:.1f} %", "end"))
     return chart(name, title, description, base + 6, body)
 
 

@@ -8,10 +8,19 @@ from rich.text import Text
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
+from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
 from spikegpt_neuro.hardware_profiles import Figure, Profile
-from spikegpt_neuro.mapping import Capacity, Mapping, Size, Violation
-from spikegpt_neuro.reports.numbers import count, engineering, share
+from spikegpt_neuro.mapping import (
+    RULES,
+    Capacity,
+    Mapping,
+    Size,
+    Violation,
+    unchecked_rules,
+)
+from spikegpt_neuro.reports.numbers import count, engineering, points, share, times_price
+from spikegpt_neuro.reports.opponents import paper_sentences
 
 _MOST_ROWS = 12
 _MOST_EXAMPLES = 3
@@ -67,17 +76,103 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
         table,
         _lines("Where spikes enter", list(study.main.statement)),
     ]
+    shown.append(sequence_table(study))
     shown += [comparison_table(c) for c in study.comparisons]
-    for comparison in study.comparisons[:1]:
-        shown.append(_lines("Up to five times less energy?", list(comparison.answers)))
+    for comparison in study.comparisons:
+        title = f"Up to five times less energy? By arithmetic, {comparison.profile}"
+        shown.append(_lines(title, list(comparison.answers)))
+    if study.claims:
+        sentences = [claim.sentence for claim in study.claims]
+        shown.append(_lines("Up to five times less energy? On chips", sentences))
+    shown += [
+        paper_table(study.paper),
+        _lines("By the paper's table", paper_sentences(study.paper)),
+    ]
     seen = set()
     for report in study.reports:
+        first = report.profile.name not in seen
+        seen.add(report.profile.name)
         if details:
             shown += report_details(report)
-        elif report.profile.name not in seen:
-            seen.add(report.profile.name)
+            if first and report.energy is not None:
+                shown.append(_sources(report.profile))
+        elif first:
             shown.append(_gaps(report))
     return shown
+
+
+def sequence_table(study: Study) -> Table:
+    """Energy, time and power of the whole text as one sequence, of every target with energies."""
+    tokens = study.run.counters.tokens
+    table = _table(
+        f"The text as one sequence of {count(tokens)} tokens",
+        "target", "mode", "energy", "time >=", "tokens/s <=", "latency >=", "mean power",
+    )  # fmt: skip
+    for report in study.reports:
+        joules, timing, watts = report.joules_per_sequence, report.timing, report.power_watts
+        if joules is None:
+            continue
+        seconds = None if timing is None else timing.seconds(tokens)
+        table.add_row(
+            report.profile.name,
+            report.mode if report.profile.method == "event-driven" else "-",
+            engineering(joules, "J"),
+            "-" if seconds is None else engineering(seconds, "s"),
+            count(tokens / seconds) if seconds else "-",
+            "-" if timing is None else engineering(timing.latency, "s"),
+            "-" if watts is None else engineering(watts, "W"),
+        )
+    return table
+
+
+def paper_table(paper: PaperFormula) -> Table:
+    """The SpikeGPT paper's table, formula by formula, with the measured rate."""
+    table = _table(
+        "The SpikeGPT paper's table with the measured spike rate, energy a sequence",
+        "operation", "vanilla GPT", "energy", "SpikeGPT", "energy",
+    )  # fmt: skip
+    for row in paper.rows:
+        spiking = row.spiking_formula
+        table.add_row(
+            f"{row.part}: {row.operation}", row.vanilla_formula,
+            engineering(row.vanilla_joules, "J"), spiking,
+            "-" if spiking == "-" else engineering(row.spiking_joules, "J"),
+        )  # fmt: skip
+    table.add_row(
+        "sum", "", engineering(paper.vanilla_joules, "J"), "",
+        engineering(paper.spiking_joules, "J"),
+    )  # fmt: skip
+    return table
+
+
+def bill_table(report: EnergyReport) -> Table:
+    """How a total is made: events times prices."""
+    total = report.energy.value if report.energy else 0.0
+    table = _table(
+        f"{report.profile.name}, {report.mode}: how the total is made",
+        "event", "count/token", "price of one", "energy/token", "share", "coefficient", "status",
+    )  # fmt: skip
+    for line in report.lines:
+        table.add_row(
+            line.event, *times_price(line.count, line.joules_each, power=line.over_time),
+            engineering(line.energy.value, "J"), share(line.energy.value / total),
+            line.coefficient, line.status,
+        )  # fmt: skip
+    return table
+
+
+def _sources(profile: Profile) -> Text:
+    """Every coefficient and curve with its range, status, source and note."""
+    lines = []
+    for figure in profile.coefficients.values():
+        note = f" {figure.note}" if figure.note else ""
+        lines.append(f"{figure.name}: {_extent(figure)}, {figure.status}: {figure.source}.{note}")
+    lines += [
+        f"{curve.name}: {points(curve)} "
+        f"({curve.unit} by {curve.argument_unit}), {curve.status}: {curve.source}. {curve.note}"
+        for curve in profile.curves.values()
+    ]
+    return _lines(f"{profile.name}: every coefficient and its source", lines)
 
 
 def _gaps(report: EnergyReport) -> Text:
@@ -140,7 +235,7 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
             engineering(row.at_high, "J") if ranged else "",
             statuses[row.coefficient],
         )
-    return [layers, moves, _gaps(report)]
+    return [bill_table(report), layers, moves, _gaps(report)]
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -177,23 +272,27 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
             count(size.weights_per_core), count(size.cores), str(size.chips),
             str(size.chips_without_head), size.system or nothing,
         )  # fmt: skip
-    chips = _table("Chips", "chip", "weights", "full", "neurons", "full")
+    chips = _table("Chips", "chip", "weights", "full", "neurons", "full", "bytes", "full")
     for chip in range(min(mapping.chips, _MOST_ROWS)):
         use = mapping.use_of_chip(chip)
         chips.add_row(
             str(chip), count(use.weights), share(use.weight_share), count(use.neurons),
-            "-" if use.neuron_share is None else share(use.neuron_share),
+            "-" if use.neuron_share is None else share(use.neuron_share), count(use.bytes),
+            "-" if use.byte_share is None else share(use.byte_share),
         )  # fmt: skip
     if mapping.chips > _MOST_ROWS:
-        chips.add_row(f"{mapping.chips - _MOST_ROWS} more", "", "", "", "")
-    cores = _table("Fullest cores", "core", "chip", "weights", "full", "neurons", "holds")
+        chips.add_row(f"{mapping.chips - _MOST_ROWS} more")
+    cores = _table(
+        "Fullest cores", "core", "chip", "weights", "full", "neurons", "bytes", "full", "holds"
+    )
     fullest = sorted(range(len(mapping.cores)), key=lambda i: -mapping.use_of_core(i).weight_share)
     for i in fullest[:_MOST_CORES]:
         use = mapping.use_of_core(i)
         held = ", ".join(f"{s.layer} {s.begin}-{s.end - 1}" for s in mapping.cores[i].slices)
         cores.add_row(
             str(i), str(int(mapping.placement.chip[i])), count(use.weights),
-            share(use.weight_share), count(use.neurons), held,
+            share(use.weight_share), count(use.neurons), count(use.bytes),
+            "-" if use.byte_share is None else share(use.byte_share), held,
         )  # fmt: skip
     stages = _table("Stages", "stage", "cores")
     for stage, number in mapping.cores_by_stage.items():
@@ -210,13 +309,19 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
     if mapping.traffic.assumed_dense:
         lines.append("no run was given: every value counts as an event")
     traffic = _lines("Traffic", lines)
-    return [packings, stages, chips, cores, traffic, _rules(mapping.violations)]
+    return [packings, stages, chips, cores, traffic, _rules(mapping.violations, mapping.profile)]
 
 
-def _rules(violations: tuple[Violation, ...]) -> Text:
-    """Broken design rules, a few examples of each."""
+def _rules(violations: tuple[Violation, ...], profile: Profile) -> Text:
+    """Broken design rules, a few examples of each, and the rules nobody can check."""
+    unknown = unchecked_rules(profile)
+    open_rules = [f"not checked, no limit is known: {', '.join(unknown)}"] if unknown else []
     if not violations:
-        return _lines("All design rules hold", [])
+        checked = len(RULES) - len(unknown)
+        title = f"{checked} of {len(RULES)} design rules were checked, and hold"
+        if not checked:
+            title = "No design rule could be checked"
+        return _lines(title, open_rules)
     rules: dict[str, list[str]] = {}
     for violation in violations:
         rules.setdefault(violation.rule, []).append(f"{violation.subject}: {violation.message}")
@@ -225,7 +330,7 @@ def _rules(violations: tuple[Violation, ...]) -> Text:
         broken += [f"{rule}: {sentence}" for sentence in sentences[:_MOST_EXAMPLES]]
         if len(sentences) > _MOST_EXAMPLES:
             broken.append(f"{rule}: {len(sentences) - _MOST_EXAMPLES} more")
-    return _lines(f"Broken design rules ({len(violations)})", broken)
+    return _lines(f"Broken design rules ({len(violations)})", broken + open_rules)
 
 
 def capacity_summary(capacity: Capacity) -> list[RenderableType]:
@@ -240,7 +345,7 @@ def capacity_summary(capacity: Capacity) -> list[RenderableType]:
             "not published" if need.limit is None else count(need.limit),
             "-" if need.chips is None else str(need.chips),
         )
-    return [table, _rules(capacity.violations)]
+    return [table, _rules(capacity.violations, capacity.profile)]
 
 
 def _extent(figure: Figure) -> str:
@@ -264,8 +369,7 @@ def profile_details(profile: Profile) -> list[RenderableType]:
         shown.append(table)
     rows = []
     for c in profile.curves.values():
-        points = ", ".join(f"{float(x):g}: {float(y):g}" for x, y in c.points)
-        rows.append(f"{c.name} [{c.argument_unit}: {c.unit}]: {points} ({c.status}; {c.source})")
+        rows.append(f"{c.name} [{c.argument_unit}: {c.unit}]: {points(c)} ({c.status}; {c.source})")
     rows += [
         f"{f.name}: {'yes' if f.value else 'no'} ({f.status}; {f.source})"
         for f in profile.features.values()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spikegpt_neuro.energy.activity import activities
-from spikegpt_neuro.energy.baselines import compare
+from spikegpt_neuro.energy.baselines import compare, measured_paper_formula
 from spikegpt_neuro.energy.paper_formula import paper_formula
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import load_profile
@@ -20,6 +20,48 @@ def test_the_papers_spiking_side_reproduces_within_two_per_cent() -> None:
     assert found.spiking_joules * 1e12 == pytest.approx(1.02e9, rel=0.02)
     assert found.vanilla_joules * 1e12 == pytest.approx(4.08e10, rel=0.02)
     assert found.ratio is not None and found.ratio > 32.2
+
+
+def test_every_line_of_the_papers_table_has_its_closed_form() -> None:
+    found = paper_formula(
+        load_profile("cmos45-fp32"), tokens=64, width=8, blocks=3, rate=0.25, rates=[0.125, 0.5]
+    )
+    mac, add = Fraction(46, 10), Fraction(9, 10)
+    t, d, r = 64, 8, Fraction(1, 4)
+    expected = {
+        "Q/R, K, V": (mac * 3 * t * d * d, add * r * 3 * t * d * d),
+        "f(Q/R, K, V)": (mac * 2 * t * t * d, mac * 6 * t * d),
+        "scale": (mac * t * t, 0),
+        "softmax": (mac * 2 * t * t, 0),
+        "layer 1": (mac * 4 * t * d * d, add * r * 4 * t * d * d),
+        "layer 2": (mac * t * d * d, add * r * t * d * d),
+        "layer 3": (mac * 4 * t * d * d, add * r * 4 * t * d * d),
+    }
+    assert {row.operation: (row.vanilla_joules, row.spiking_joules) for row in found.rows} == {
+        name: (float(vanilla * 3 / 10**12), float(Fraction(spiking) * 3 / 10**12))
+        for name, (vanilla, spiking) in expected.items()
+    }
+    assert found.vanilla_joules == float(sum(v for v, _ in expected.values()) * 3 / 10**12)
+    assert found.spiking_joules == float(sum(s for _, s in expected.values()) * 3 / 10**12)
+    low, high = found.ratio_range
+    assert low is not None and high is not None and found.ratio is not None
+    assert low < found.ratio < high
+    formulae = found.to_dict()["rows"][0]
+    assert (formulae["vanilla_formula"], formulae["spikegpt_formula"]) == (
+        "E_MAC 3 T d^2", "E_AC R 3 T d^2",
+    )  # fmt: skip
+
+
+def test_the_papers_table_takes_the_rates_of_the_run(run: Any) -> None:
+    network, counters = run("spike-driven", 1)
+    layers = activities(network, counters)
+    found = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), 256)
+    rates = [
+        counters.count(name, "output_events") / (counters.tokens * network[name].output.size)
+        for name in network.spiking_layers
+    ]
+    assert (found.lowest_rate, found.highest_rate) == (min(rates), max(rates))
+    assert min(rates) < found.rate < max(rates)
 
 
 def test_the_papers_table_without_any_spike_has_a_price_but_no_rate_part() -> None:

@@ -22,11 +22,12 @@ from spikegpt_neuro.vocabulary import read_vocabulary
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kjv-4x192"
 CHARACTERS = 20_000
 SECONDS = 30.0
+"""Of processor time, which does not grow when other programs keep the machine busy."""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, TextRun, float]]:
-    """The exported model, its run over 20,000 characters, and the seconds that took."""
+    """The exported model, its run over 20,000 characters, and the processor seconds that took."""
     vocabulary = read_vocabulary(EXAMPLE / "kjv-4x192.vocab.json")
     calibration = vocabulary.encode((EXAMPLE / "kjv-train.txt").read_text("utf-8")[:10_240])
     path = tmp_path_factory.mktemp("reference") / "kjv.net"
@@ -34,9 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, T
     network = read_network(path)
     text = (EXAMPLE / "kjv-valid.txt").read_text("utf-8")[:CHARACTERS]
     tokens = vocabulary.encode(text).tolist()
-    started = time.perf_counter()
+    started = time.process_time()
     run = run_text(Emulator(), network, tokens)
-    yield network, run, time.perf_counter() - started
+    yield network, run, time.process_time() - started
 
 
 def _study(model: tuple[Network, TextRun, float], *names: str) -> Study:
@@ -49,11 +50,11 @@ def _study(model: tuple[Network, TextRun, float], *names: str) -> Study:
 def test_a_report_per_profile_takes_less_than_thirty_seconds(
     model: tuple[Network, TextRun, float], name: str
 ) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     study = _study(model, name)
     as_json(study.to_dict())
     html_page(study)
-    assert model[2] + time.perf_counter() - started < SECONDS
+    assert model[2] + time.process_time() - started < SECONDS
     for report in study.reports:
         parts = [p["energy_joules_per_token"] for p in report.to_dict()["parts"]]
         assert sum(parts) == math.fsum(parts) == (report.energy.value if report.energy else 0)

@@ -35,6 +35,8 @@ def test_totals_equal_the_sum_of_their_parts_to_the_last_digit(
         assert values[f"energy_joules_per_token{key}"] == total
     assert sum(e.value for e in report.by_category.values()) == energy.value
     assert sum(e.value for e in report.by_layer.values()) == energy.value
+    assert sum(line.energy.value for line in report.lines) == energy.value
+    assert sum(line.energy.high for line in report.lines) == energy.high
     assert sum(e.value for by in report.by_stage.values() for e in by.values()) == energy.value
     assert energy.low <= energy.value <= energy.high
 
@@ -289,3 +291,38 @@ def test_a_profile_without_cores_still_prices_operations(run: Any) -> None:
     assert reasons["static power of 1 chip"].startswith("the profile describes no cores")
     assert reasons["transport of spikes"] == "the profile describes no cores"
     assert any(p.part.event.startswith("neuron updates, waiting") for p in report.parts)
+
+
+def test_a_sequence_pays_for_the_time_its_pipeline_fills(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    prefill = build_report(network, counters, profile, mode="pipelined")
+    generation = build_report(network, counters, profile, mode="fall-through")
+    assert prefill.timing is not None and generation.timing is not None
+    assert prefill.energy is not None and generation.energy is not None
+    step, steps = prefill.timing.value, prefill.timing.steps
+    assert prefill.timing.latency == step * steps
+    assert prefill.timing.seconds(40) == step * (40 + steps - 1)
+    static = prefill.by_category["static"].value
+    assert prefill.joules_per_sequence == prefill.energy.value * 40 + static * (steps - 1)
+    assert generation.timing.latency == generation.timing.value
+    assert generation.timing.seconds(40) == generation.timing.value * 40
+    assert generation.joules_per_sequence == generation.energy.value * 40
+    time = prefill.to_dict()["time"]
+    assert time["latency_seconds_lower_bound"] == step * steps
+    assert time["seconds_per_sequence_lower_bound"] == step * (40 + steps - 1)
+
+
+def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    report = build_report(network, counters, load_profile("loihi2"))
+    lines = {line.event: line for line in report.lines}
+    assert len(lines) == len(report.lines)
+    synaptic = lines["synaptic operations, graded"]
+    assert synaptic.count * counters.tokens == counters.total("synaptic_operations")
+    assert synaptic.joules_each == pytest.approx(23.6e-12, rel=1e-9)  # rounded to the grid
+    static = lines["static power of 1 chip over the time of a token"]
+    assert report.timing is not None
+    assert static.over_time and static.count == report.timing.value
+    assert static.joules_each == pytest.approx(0.257, rel=1e-9)  # watts
+    assert not synaptic.over_time

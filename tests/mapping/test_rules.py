@@ -12,7 +12,7 @@ import pytest
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping import RULES, check_rules
+from spikegpt_neuro.mapping import RULES, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -60,8 +60,9 @@ CASES = (
          "blocks.0.srffn.product", "fan-in 64, the target allows 63"),
     Case("input_axons", {"input_axons_per_core": 64}, {"input_axons_per_core": 63},
          "blocks.0.srffn.product", "64 axons end at a core, the target allows 63", cores=CORES),
-    Case("output_axons", {"output_axons_per_core": 1000}, {"output_axons_per_core": 10},
-         "blocks.0.srffn.square", "64 axons leave a core, the target allows 10", cores=CORES),
+    Case("output_axons", {"output_axons_per_core": 1000},
+         {"output_axons_per_core": 3, "weights_per_core": 64},
+         "blocks.0.srffn.square", "16 axons leave a core, the target allows 3", cores=CORES),
     Case("core_memory", {"memory_per_core": 10000}, {"memory_per_core": 60}, "core ",
          "bytes, its memory has 60", cores=CORES),
     Case("neuron_state", {"state_per_neuron": 40}, {"state_per_neuron": 30},
@@ -139,6 +140,18 @@ def test_zero_weights_need_one_bit(make_profile: Callable[..., Profile]) -> None
     )
     found = check_rules(replace(network, layers=layers), make_profile(weight_bits=1), "middle", ())
     assert found == ()
+
+
+def test_a_rule_without_a_limit_is_named_as_not_checked(
+    make_profile: Callable[..., Profile],
+) -> None:
+    everything = make_profile()
+    assert unchecked_rules(everything) == tuple(rule.__name__ for rule in RULES)
+    for case in CASES:
+        open_rules = unchecked_rules(make_profile(**{**case.cores, **case.good}))
+        assert (case.rule in open_rules) is (not case.good and not case.cores), case.rule
+    # a limit of cores is no use where cores are not described
+    assert "input_axons" in unchecked_rules(make_profile(input_axons_per_core=64))
 
 
 def test_every_rule_has_a_case_and_a_sentence_of_its_own() -> None:

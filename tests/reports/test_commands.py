@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import string
 from pathlib import Path
@@ -58,15 +60,32 @@ def test_energy_writes_the_same_page_twice_with_a_fixed_date(
     assert b"2026-02-03" in pages[0]
 
 
-@pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_energy_writes_json_and_csv(files: dict[str, Path], tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"report.{suffix}"
-    result = CliRunner().invoke(app, _energy(files, "--output", str(path)))
+def test_energy_writes_every_kind_of_report_in_one_run(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    names = ("a.json", "a.csv", "a.parts.csv", "a.html")
+    wanted = [word for name in names for word in ("--output", str(tmp_path / name))]
+    result = CliRunner().invoke(app, _energy(files, *wanted, "--profile", "loihi2"))
     assert result.exit_code == 0, result.output
-    text = path.read_text("utf-8")
-    assert "blocks.0.srwkv.key" in text
-    if suffix == "json":
-        assert json.loads(text)["energy_joules_per_token"] > 0
+    texts = {name: (tmp_path / name).read_text("utf-8") for name in names}
+    assert all("blocks.0.srwkv.key" in text for text in texts.values())
+    reports = json.loads(texts["a.json"])["reports"]
+    parts = list(csv.DictReader(io.StringIO(texts["a.parts.csv"])))
+    for report in reports:
+        mine = [
+            float(row["energy_joules_per_token"]) for row in parts if row["mode"] == report["mode"]
+        ]
+        assert sum(mine) == report["energy_joules_per_token"] > 0
+    layers = list(csv.DictReader(io.StringIO(texts["a.csv"])))
+    assert len(layers) == sum(len(report["per_layer"]) for report in reports)
+
+
+def test_a_report_of_an_unknown_kind_is_refused_before_anything_runs(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, _energy(files, "--output", str(tmp_path / "a.pdf")))
+    assert isinstance(result.exception, InputError)
+    assert ".parts.csv" in str(result.exception)
 
 
 def test_energy_writes_figures_and_takes_a_profile_of_the_users(

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from spikegpt_neuro.energy import Study
+from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.reports.html import html_page
+from spikegpt_neuro.reports.svg import escape
 
 MakeStudy = Callable[[str], Study]
 LAYOUTS = pytest.mark.parametrize("layout", ["upstream", "spike-driven"])
@@ -82,8 +84,9 @@ def test_charts_and_tables_speak_to_screen_readers(make_study: MakeStudy, layout
     assert parsed.tags.count("desc") == charts
     assert parsed.tags.count("caption") == parsed.tags.count("table")
     assert ("html", "lang", "en") in parsed.attributes
-    regions = [a for a in parsed.attributes if a[1:] == ("role", "region")]
-    assert len(regions) == sum(a[1] == "tabindex" for a in parsed.attributes)
+    boxes = [a for a in parsed.attributes if a[1:] == ("role", "group")]
+    assert len(boxes) == sum(a[1] == "tabindex" for a in parsed.attributes)
+    assert len(boxes) == charts + parsed.tags.count("table")
 
 
 def test_every_coefficient_shows_its_source(make_study: MakeStudy) -> None:
@@ -94,6 +97,26 @@ def test_every_coefficient_shows_its_source(make_study: MakeStudy) -> None:
             assert f">{figure.name}<" in page
             assert f">{figure.status}<" in page
     assert "No per-operation data" in page
+    # every line of every bill stands beside the source of its price
+    for report in study.reports:
+        for line in report.lines:
+            row = re.search(f"<th scope=.row.>{re.escape(line.event)}</th>(.*?)</tr>", page)
+            assert row is not None, line.event
+    assert page.count("M. Davies et al.") > 4 * len(load_profile("loihi1-paper").coefficients)
+
+
+@LAYOUTS
+def test_the_claim_is_answered_for_every_method(make_study: MakeStudy, layout: str) -> None:
+    study = make_study(layout)
+    page = html_page(study)
+    for claim in study.claims:
+        assert escape(claim.sentence) in page
+    for comparison in study.comparisons:
+        for answer in comparison.answers:
+            assert escape(answer) in page
+    for row in study.paper.rows:
+        assert row.vanilla_formula in page and row.spiking_formula in page
+    assert "E_AC = 0.9 pJ, E_MAC = 4.6 pJ" in page
 
 
 def test_the_same_study_gives_the_same_page(make_study: MakeStudy) -> None:
@@ -155,3 +178,30 @@ def test_a_real_browser_shows_every_chart_without_complaint(
     picture = tmp_path / "report.png"
     _run(browser, tmp_path / "home", size, f"--screenshot={picture}", path.as_uri())
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
+
+
+_PAPER = """
+<script>addEventListener('load',function(){dispatchEvent(new Event('beforeprint'));
+var cut=[].filter.call(document.querySelectorAll('table'),function(t){
+return t.getBoundingClientRect().right>innerWidth}).map(function(t){return t.caption.innerText});
+document.title='cut '+cut.length+': '+cut.join('; ')})</script>
+"""
+
+
+@pytest.mark.browser
+def test_no_table_is_cut_on_paper(make_study: MakeStudy, tmp_path: Path) -> None:
+    browser = _browser()
+    page = html_page(make_study("spike-driven"), date="2026-01-31")
+    # the rules for paper, shown on a screen as wide as the text of an A4 page
+    on_paper = page.replace("@media print{", "@media screen{")
+    path = tmp_path / "report.html"
+    path.write_text(on_paper.replace("</body>", _PAPER + "</body>"), encoding="utf-8")
+    shown = _run(
+        browser, tmp_path / "home", "--window-size=688,1200", "--dump-dom", path.as_uri()
+    ).stdout  # fmt: skip
+    found = re.search(r"<title>(cut .*?)</title>", shown)
+    assert found is not None
+    assert found[1] == "cut 0: "
+    printed = tmp_path / "report.pdf"
+    _run(browser, tmp_path / "home", f"--print-to-pdf={printed}", path.as_uri())
+    assert printed.read_bytes().startswith(b"%PDF")

@@ -1,0 +1,70 @@
+"""Answers to "up to five times less energy" on chips and beside measured machines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from spikegpt_neuro.energy import build_report, build_reports
+from spikegpt_neuro.energy.claims import claims, dense_joules
+from spikegpt_neuro.hardware_profiles import Profile, load_profile, parse_profile
+
+
+def _machine(status: str, joules: float) -> Profile:
+    figure = {"value": joules, "unit": "J", "status": status, "source": "me", "note": "n"}
+    return parse_profile(
+        {
+            "schema": 1, "name": "my-gpu", "title": "t", "summary": "s", "method": "per-token",
+            "coefficients": {"energy_per_token": figure},
+        }
+    )  # fmt: skip
+
+
+def test_the_dense_opponent_has_its_closed_form_where_only_synapses_cost(run: Any) -> None:
+    network, counters = run("spike-driven", 1)
+    report = build_report(network, counters, load_profile("spinnaker2-catalogue"))
+    products = sum(layer.weight.size for layer in network.layers if layer.kind == "dense")
+    assert dense_joules(report) == Fraction(10 * products, 10**12)
+    answer = claims([report])[0]
+    effective = counters.total("synaptic_operations") / counters.tokens
+    assert answer.ratio == pytest.approx(products / effective, rel=1e-9)  # the report's rounding
+    assert answer.reached is (products / effective >= 5)
+
+
+def test_every_chip_and_mode_gets_an_answer(run: Any) -> None:
+    network, counters = run("spike-driven", 1)
+    profiles = [load_profile(name) for name in ("cmos45-int8", "loihi1-paper", "loihi2", "xylo")]
+    found = claims(build_reports(network, counters, profiles))
+    assert [c.method for c in found] == [
+        "loihi1-paper, prefill (pipelined)", "loihi1-paper, generation (fall-through)",
+        "loihi2, prefill (pipelined)", "loihi2, generation (fall-through)",
+    ]  # fmt: skip
+    for claim in found:
+        assert claim.ratio is not None and claim.ratio > 1
+        assert claim.reached is (claim.ratio >= 5)
+        word = "yes" if claim.reached else "no"
+        assert f"Five times less: {word}." in claim.sentence
+        fits = "does not run there as it is" not in claim.sentence
+        assert fits is claim.method.startswith("loihi2")
+    # the chips of generation mostly wait, dense or not
+    assert found[2].ratio > found[3].ratio
+
+
+def test_a_measured_machine_gets_an_answer_and_a_figure_of_something_else_none(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    chip = build_report(network, counters, load_profile("loihi2"))
+    assert chip.energy is not None
+    joules = 3 * chip.energy.value
+    measured = build_report(network, counters, _machine("measured", joules))
+    answer = claims([chip, measured])[1]
+    assert answer.ratio == pytest.approx(3, rel=1e-9)
+    assert answer.reached is False and "Five times less: no" in answer.sentence
+    derived = build_report(network, counters, _machine("derived", joules))
+    refusal = claims([chip, derived])[1]
+    assert (refusal.ratio, refusal.reached) == (None, None)
+    assert "no answer" in refusal.sentence
+    far = build_report(network, counters, _machine("measured", 10 * joules))
+    assert claims([replace(chip), far])[1].reached is True
