@@ -16,6 +16,8 @@ Int32Array = npt.NDArray[np.int32]
 MANTISSA_BITS = 15
 """A per-channel multiplier is a 15-bit mantissa with a shift: relative error at most 2**-15."""
 LARGEST_SHIFT = 62
+BLOCK = 1 << 18
+"""Weights handled at a time: temporaries stay in the cache, and a vocabulary's matrix small."""
 
 
 def mantissa_and_shift(factors: FloatArray) -> tuple[Int32Array, Int32Array]:
@@ -57,19 +59,27 @@ def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray
 
     Integers in [-127, 127]; an all-zero row gets scale 1. Rounding to nearest, ties to even.
     """
-    peak = np.abs(weight).max(axis=1)
-    scale = np.where(peak > 0, peak / 127.0, 1.0)
-    # float32 keeps the temporaries of a vocabulary-sized matrix small; a tie in float64 may round
-    # the other way, which is within the half step that rounding costs anyway
-    integers = weight * (1.0 / scale)[:, None].astype(weight.dtype)
-    np.rint(integers, out=integers)
-    np.clip(integers, -127, 127, out=integers)
-    return integers.astype(np.int8), scale.astype(np.float64)
+    outputs, inputs = weight.shape
+    integers = np.empty((outputs, inputs), np.int8)
+    scale = np.empty(outputs, np.float64)
+    rows = max(1, BLOCK // max(1, inputs))
+    for begin in range(0, outputs, rows):
+        block = weight[begin : begin + rows]
+        peak = np.abs(block).max(axis=1)
+        step = np.where(peak > 0, peak / 127.0, 1.0)
+        # float32 as the weights: a tie in float64 may round the other way, which is within the
+        # half step that rounding costs anyway
+        rounded = block * (1.0 / step)[:, None].astype(block.dtype)
+        np.rint(rounded, out=rounded)
+        np.clip(rounded, -127, 127, out=rounded)
+        integers[begin : begin + rows] = rounded
+        scale[begin : begin + rows] = step
+    return integers, scale
 
 
 def accumulator_bound(weight: npt.NDArray[np.int8], largest_operand: int) -> int:
     """Largest |accumulator| any operands can cause: ``max_row sum |w| * largest_operand``."""
-    rows = max(1, (1 << 24) // max(1, weight.shape[1]))
+    rows = max(1, BLOCK // max(1, weight.shape[1]))
     largest = 0
     for begin in range(0, weight.shape[0], rows):
         block = weight[begin : begin + rows]
@@ -82,8 +92,9 @@ def accumulator_bound(weight: npt.NDArray[np.int8], largest_operand: int) -> int
 def fan_out(weight: npt.NDArray[np.int8]) -> Int32Array:
     """Non-zero weights of each input (column): int32 [inputs]."""
     counts = np.zeros(weight.shape[1], np.int32)
-    for begin in range(0, weight.shape[0], 4096):
-        counts += (weight[begin : begin + 4096] != 0).sum(axis=0, dtype=np.int32)
+    rows = max(1, BLOCK // max(1, weight.shape[1]))
+    for begin in range(0, weight.shape[0], rows):
+        counts += (weight[begin : begin + rows] != 0).sum(axis=0, dtype=np.int32)
     return counts
 
 

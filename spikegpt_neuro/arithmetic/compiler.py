@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,25 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # bound by arithmetic instead of memory (19 against 28-34 GB/s, benchmarks/). It is process-global
 # and changes no result: integer sums are exact in any order.
 llvm.set_option("", "-vectorizer-maximize-bandwidth")
+
+
+def _import_array_functions() -> None:
+    """Import what numba would at its first call, without SciPy's linear algebra.
+
+    numba looks whether SciPy offers a BLAS: a third of the time to the first token, for nothing a
+    kernel uses. Other code's ``np.dot`` is not affected: numba looks again when it compiles that.
+    """
+    module = "scipy.linalg"
+    if module in sys.modules:
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # how Python marks what is not there
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[module]
+
+
+_import_array_functions()
 
 
 def cache_folder(sources: Path) -> str:

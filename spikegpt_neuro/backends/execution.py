@@ -68,11 +68,12 @@ class Column(IntEnum):
     LOW = 8  # range of the output port
     HIGH = 9
     ADDRESS = 10  # weights or embedding table
-    ADDRESS_BY_INPUT = 11  # transposed weights, 0 where there are none
+    ADDRESS_BY_INPUT = 11  # transposed weights, 0 while there are none
     EVENT_LIMIT = 12  # largest number of active operands for which the event-driven walk is used
     BLOCK_EVENT_LIMIT = 13  # the same for blocks of tokens, whose dense walk costs less
-    SCALARS = 14  # up to six integers, in the layer's declared order
-    WIDTH = 20
+    WANTED = 14  # 1 once transposed weights would have been used, had there been any
+    SCALARS = 15  # up to six integers, in the layer's declared order
+    WIDTH = 21
 
 
 class Count(IntEnum):
@@ -103,6 +104,7 @@ _ADDRESS = int(Column.ADDRESS)
 _ADDRESS_BY_INPUT = int(Column.ADDRESS_BY_INPUT)
 _EVENT_LIMIT = int(Column.EVENT_LIMIT)
 _BLOCK_EVENT_LIMIT = int(Column.BLOCK_EVENT_LIMIT)
+_WANTED = int(Column.WANTED)
 _SCALARS = int(Column.SCALARS)
 _OPERATIONS = int(Count.OPERATIONS)
 _OVERFLOWS = int(Count.OVERFLOWS)
@@ -174,7 +176,9 @@ def _execute_dense(
             synapses.count_events(operands, fan_out, counters[_OPERATIONS:_OVERFLOWS])
         if limit >= 0:
             found = synapses.gather_active(operands, active)
-            if found <= limit:
+            if found <= limit and row[_ADDRESS_BY_INPUT] == 0:
+                row[_WANTED] = 1
+            elif found <= limit:
                 by_input = carray(address_to_pointer(row[_ADDRESS_BY_INPUT]), (m, n), np.int8)
                 synapses.event_driven(
                     by_input[:, begin:end], operands, active[:found],
@@ -347,6 +351,7 @@ def execute(
     worker's own: ``scratch`` int16 [T * widest operand], ``active`` int32 [widest operand + 1],
     ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64 [1], 0 before the first
     worker starts. State advances by T tokens: a block of T gives the same integers as T of one.
+    Of ``instructions`` only ``WANTED`` is written.
     """
     for i in range(instructions.shape[0]):
         row = instructions[i]

@@ -38,11 +38,17 @@ BLOCK_EVENT_DENSITY = 0.2
 
 _by_input: WeakKeyDictionary[Dense, npt.NDArray[np.int8]] = WeakKeyDictionary()
 """Transposed weights of sparsely driven layers, shared by all programs of a network."""
+_TRANSPOSED_ROWS = 32
+"""Rows transposed at a time: what they read and write stays in the cache."""
 
 
 def _weight_by_input(layer: Dense) -> npt.NDArray[np.int8]:
     if layer not in _by_input:
-        _by_input[layer] = np.ascontiguousarray(layer.weight.T)
+        outputs, inputs = layer.weight.shape
+        transposed = np.empty((inputs, outputs), np.int8)
+        for j in range(0, outputs, _TRANSPOSED_ROWS):
+            transposed[:, j : j + _TRANSPOSED_ROWS] = layer.weight[j : j + _TRANSPOSED_ROWS].T
+        _by_input[layer] = transposed
     return _by_input[layer]
 
 
@@ -98,6 +104,7 @@ class Program:
         every layer between that many threads: the same integers either way.
         """
         self.layers = tuple(layers)
+        self._by_name = {layer.name: layer for layer in self.layers}
         self._held: list[Any] = []  # arrays whose addresses the instructions hold
         kept = set(keep) | {self.layers[-1].name}
         self._place_values(sizes or {}, kept)
@@ -179,7 +186,6 @@ class Program:
             row[Column.ADDRESS] = self._address(layer.weight)
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
-                row[Column.ADDRESS_BY_INPUT] = self._address(_weight_by_input(layer))
                 inputs = layer.weight.shape[1]
                 row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * inputs)
                 row[Column.BLOCK_EVENT_LIMIT] = int(BLOCK_EVENT_DENSITY * inputs)
@@ -191,12 +197,11 @@ class Program:
 
     def _is_sparse(self, layer: Dense) -> bool:
         """True where operands can be mostly zero: behind a LIF or a ReLU, not behind a mix."""
-        kinds = {other.name: other for other in self.layers}
-        source = kinds.get(layer.inputs[0])
+        source = self._by_name.get(layer.inputs[0])
         while source is not None and source.kind in ("token_shift", "delay"):
             if source.kind == "token_shift" and not source.is_hard:  # type: ignore[attr-defined]
                 return False
-            source = kinds.get(source.inputs[0])
+            source = self._by_name.get(source.inputs[0])
         return source is not None and source.kind in ("lif", "squared_relu")
 
     def _address(self, values: npt.NDArray[Any]) -> int:
@@ -224,6 +229,15 @@ class Program:
         self._work(tokens, 0)
         wait(helping)
         self.tokens_seen += tokens.size
+        if self._instructions[:, Column.WANTED].any():
+            self._transpose_wanted()
+
+    def _transpose_wanted(self) -> None:
+        """Transpose the weights of layers whose operands turned out sparse, from now on used."""
+        for row, layer in zip(self._instructions, self.layers, strict=True):
+            if row[Column.WANTED] and isinstance(layer, Dense):
+                row[Column.ADDRESS_BY_INPUT] = self._address(_weight_by_input(layer))
+                row[Column.WANTED] = 0
 
     def _work(self, tokens: npt.NDArray[np.int64], worker: int) -> None:
         execute(

@@ -69,3 +69,21 @@ def test_the_cache_folder_follows_the_environment(
 
 def test_kernels_are_kept_there() -> None:
     assert str(elementwise.residual._cache.cache_path).startswith(compiler.CACHE_FOLDER)
+
+
+def test_kernels_run_without_importing_linear_algebra_and_leave_it_usable() -> None:
+    script = (
+        "import sys\n"
+        "from spikegpt_neuro.backends.emulator import Emulator\n"
+        "from spikegpt_neuro.network.random_networks import RandomShape, random_network\n"
+        "shape = RandomShape(n_layer=1, n_embd=8, vocabulary_size=4)\n"
+        "Emulator().open(random_network(shape)).step(0)\n"
+        "assert 'scipy.linalg' not in sys.modules\n"
+        "import numba, numpy, scipy.linalg\n"
+        "product = numba.njit(lambda a, b: numpy.dot(a, b))\n"
+        "print(product(numpy.full((2, 3), 2.0), numpy.full((3, 2), 5.0)).sum())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "120.0"

@@ -201,11 +201,32 @@ def test_sessions_share_one_copy_of_every_weight(tmp_path: Path) -> None:
     network = read_network(path)
     columns = [Column.ADDRESS, Column.ADDRESS_BY_INPUT]
     with Emulator().open(network) as one, Emulator().open(network) as two:
+        for session in (one, two):
+            _stepped(session, _tokens(network, 20))
         addresses = one.program._instructions[:, columns]
         np.testing.assert_array_equal(addresses, two.program._instructions[:, columns])
         mapped = {layer.weight.ctypes.data for layer in network.layers if isinstance(layer, Dense)}
         assert mapped <= set(addresses[:, 0].tolist())
         assert np.count_nonzero(addresses[:, 1]) == len(mapped) - 1  # all but the graded head
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_are_transposed_once_operands_are_sparse(threads: int) -> None:
+    network = random_network(RandomShape("spike-driven", n_embd=33, vocabulary_size=31, firing=0.1))
+    tokens = _tokens(network, 30)
+    with (
+        EmulatorSession(network, threads=threads) as session,
+        EmulatorSession(network, event_driven=False) as dense,
+    ):
+        assert not session.program._instructions[:, Column.ADDRESS_BY_INPUT].any()
+        np.testing.assert_array_equal(_stepped(session, tokens), _stepped(dense, tokens))
+        assert session.program._instructions[:, Column.ADDRESS_BY_INPUT].any()
+        assert not dense.program._instructions[:, Column.ADDRESS_BY_INPUT].any()
+        assert session.counters == dense.counters
+    wide = random_network(RandomShape(n_embd=64, vocabulary_size=31, square_density=0.499))
+    with EmulatorSession(wide) as session:
+        session.score(_tokens(wide, 64))
+        assert not session.program._instructions[:, Column.ADDRESS_BY_INPUT].any()
 
 
 def test_the_walk_follows_the_density() -> None:

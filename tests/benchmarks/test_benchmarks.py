@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DRAWN = ("projection", "firing", "depth", "context")
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +23,8 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "study", ["projection", "blocks", "firing", "depth", "context", "resources"]
+    "study",
+    ["projection", "blocks", "firing", "depth", "context", "resources", "export", "lava"],
 )
 def test_a_quick_study(study: str, tmp_path: Path) -> None:
     done = _run("--quick", "--study", study, "--output", str(tmp_path))
@@ -31,7 +33,7 @@ def test_a_quick_study(study: str, tmp_path: Path) -> None:
     assert results["quick"] is True
     assert results[study]
     assert results["machine"]["threads"] == 1
-    assert (tmp_path / f"{study}.svg").exists() is (study not in ("blocks", "resources"))
+    assert (tmp_path / f"{study}.svg").exists() is (study in DRAWN)
 
 
 def test_an_unknown_study_is_refused() -> None:

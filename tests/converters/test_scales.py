@@ -63,6 +63,21 @@ def test_rows_are_quantised_symmetrically_to_their_own_peak() -> None:
     assert (np.abs(integers * scale[:, None] - weight) <= half_step).all()
 
 
+@pytest.mark.parametrize("block", [1, 51, 700])
+def test_results_do_not_depend_on_the_rows_handled_at_a_time(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = np.random.default_rng(2).normal(size=(40, 50)).astype(np.float32)
+    integers, scale = quantise_rows(weight)
+    bound, fans = accumulator_bound(integers, 511), fan_out(integers)
+    monkeypatch.setattr("spikegpt_neuro.converters.scales.BLOCK", block)
+    again, scale_again = quantise_rows(weight)
+    np.testing.assert_array_equal(again, integers)
+    np.testing.assert_array_equal(scale_again, scale)
+    assert accumulator_bound(integers, 511) == bound
+    np.testing.assert_array_equal(fan_out(integers), fans)
+
+
 def test_bound_is_reached_by_the_worst_operands() -> None:
     rng = np.random.default_rng(1)
     weight = rng.integers(-127, 128, (20, 50)).astype(np.int8)
