@@ -26,6 +26,7 @@ from spikegpt_neuro.converters.scales import (
     paired_mantissas,
     quantise_rows,
 )
+from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import (
     Delay,
     Dense,
@@ -87,12 +88,17 @@ class Projection:
 
 @dataclass
 class Builder:
-    """Collects the layers of one part of the network under a common path."""
+    """Collects the layers of one part of the network under a common path.
+
+    ``units``: real value of one unit of each accumulator [outputs], by layer name; what other
+    layers' units are worth, their ports say.
+    """
 
     path: str
     settings: QuantisationSettings
     ranges: Mapping[str, float]
     layers: list[Layer] = field(default_factory=list)
+    units: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def name(self, part: str) -> str:
         """Full layer name of ``part``."""
@@ -105,7 +111,12 @@ class Builder:
 
     def range_of(self, part: str) -> float:
         """Largest magnitude calibration saw at ``part``; 1 where it was always 0."""
-        largest = float(self.ranges[self.name(part)])
+        name = self.name(part)
+        if name not in self.ranges:
+            raise InputError(
+                f"the range of {name} is not known.", advice="Calibrate the checkpoint again."
+            )
+        largest = float(self.ranges[name])
         return largest if largest > 0 else 1.0
 
     def projection(self, weight: FloatArray, operand: str, *, signed: bool = True) -> Projection:
@@ -123,6 +134,7 @@ class Builder:
     def dense(self, part: str, source: str, projection: Projection) -> str:
         """Synapses of ``projection``, driven by layer ``source``."""
         size = projection.weight.shape[0]
+        self.units[self.name(part)] = projection.scale
         return self.add(
             Dense(
                 self.name(part), (source,), Port(size, "accumulator", 32, True, 0.0),

@@ -23,7 +23,7 @@ from spikegpt_neuro.converters.scales import (
     quantise_rows,
 )
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network.layers import Layer, Lif, Port, TokenShift
+from spikegpt_neuro.network.layers import Lif, Port, TokenShift
 
 CHANNEL_NORM_EPSILON = 1e-5
 
@@ -120,10 +120,10 @@ def _builder(
     return build
 
 
-def srwkv_layers(
+def build_srwkv(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
     settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """``S = Lif(norm1(U)); U + output(Lif(product_norm(sigmoid(r) * wkv(k, v))))``."""
     build = _builder(path, configuration, ranges, settings)
     size = configuration.n_embd
@@ -157,13 +157,13 @@ def srwkv_layers(
     output = build.spike_projection(tensors(f"{mixer}.output.weight"), levels)
     accumulated = build.dense("output", fired, output)
     build.residual("residual", stream, accumulated, output.scale, size)
-    return build.layers
+    return build
 
 
-def srffn_layers(
+def build_srffn(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
     settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """``S = Lif(norm2(U)); U + sigmoid(r) * value(Lif(hidden_norm(key(shift_k S))))``."""
     build = _builder(path, configuration, ranges, settings)
     size = configuration.n_embd
@@ -190,17 +190,20 @@ def srffn_layers(
         Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
     )  # fmt: skip
     build.residual("residual", stream, gated, 2.0**-STREAM_BITS, size)
-    return build.layers
+    return build
 
 
-def head_spikes(
-    stream: str, norm: tuple[FloatArray, FloatArray], ranges: Mapping[str, float],
-    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> tuple[SpikeDrivenBuilder, str]:  # fmt: skip
-    """``Lif(ln_out(U))``: the builder of the head so far, and the spikes' layer name."""
+def build_head(
+    stream: str, norm: tuple[FloatArray, FloatArray], weight: FloatArray,
+    ranges: Mapping[str, float], settings: QuantisationSettings,
+    configuration: SpikeGPTConfiguration,
+) -> Builder:  # fmt: skip
+    """``head(Lif(ln_out(U)))``: the spiking head."""
     build = _builder("head", configuration, ranges, settings)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
     size, levels = configuration.n_embd, configuration.levels_head
     bits = build.current_bits("norm")
     unit = np.array(2.0**-STREAM_BITS)
-    return build, build.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
+    spikes = build.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
+    build.readout(spikes, build.spike_projection(weight, levels))
+    return build
