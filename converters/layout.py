@@ -169,6 +169,18 @@ class Builder:
         """The previous token's vector of ``source``."""
         return self.add(Delay(self.name(part), (source,), port))
 
+    def hard_shift(
+        self, part: str, current: str, previous: str, chosen: npt.NDArray[Any], port: Port
+    ) -> str:
+        """``current`` where ``chosen`` is 1, ``previous`` where it is 0: routing of spikes."""
+        this = chosen.astype(np.int32)
+        return self.add(
+            TokenShift(
+                self.name(part), (current, previous), port, current_multiplier=this,
+                previous_multiplier=1 - this, shift=np.zeros(this.size, np.int32),
+            )
+        )  # fmt: skip
+
     def token_shift(
         self, part: str, current: str, previous: str, mix: FloatArray, projection: Projection
     ) -> str:
@@ -183,9 +195,9 @@ class Builder:
             )
         )  # fmt: skip
 
-    def gate(self, part: str, source: str, projection: Projection) -> str:
-        """Sigmoid of a projection's accumulators."""
-        multiplier, shift = mantissa_and_shift(projection.scale * 2**SIGMOID_INPUT_BITS)
+    def gate(self, part: str, source: str, unit: npt.NDArray[np.float64]) -> str:
+        """Sigmoid of a projection's accumulators; ``unit`` is the real value of one, [outputs]."""
+        multiplier, shift = mantissa_and_shift(unit * 2**SIGMOID_INPUT_BITS)
         return self.add(
             Sigmoid(
                 self.name(part), (source,),
@@ -195,14 +207,18 @@ class Builder:
         )  # fmt: skip
 
     def wkv(
-        self, part: str, key_source: str, value_source: str, key: Projection, value: Projection,
+        self, part: str, key_source: str, value_source: str,
+        key_unit: npt.NDArray[np.float64], value_unit: npt.NDArray[np.float64],
         time_decay: FloatArray, time_first: FloatArray,
     ) -> tuple[str, float]:  # fmt: skip
-        """The SRWKV recurrence; its name and the real value of one unit of its result."""
+        """The SRWKV recurrence; its name and the real value of one unit of its result.
+
+        ``key_unit``, ``value_unit``: real values of one unit of the accumulators, [outputs].
+        """
         value_scale = self.range_of("value") / VALUE_LIMIT
         unit = LOG2_E * 2**EXPONENT_BITS
-        key_multiplier, key_shift = mantissa_and_shift(key.scale * unit)
-        value_multiplier, value_shift = mantissa_and_shift(value.scale / value_scale)
+        key_multiplier, key_shift = mantissa_and_shift(key_unit * unit)
+        value_multiplier, value_shift = mantissa_and_shift(value_unit / value_scale)
         limit = (1 << 23) - 1
         decay = np.clip(np.rint(-np.exp(time_decay.astype(np.float64)) * unit), -limit, 0)
         first = np.clip(np.rint(time_first.astype(np.float64) * unit), -limit, limit)

@@ -23,7 +23,7 @@ from spikegpt_neuro.converters.scales import (
     quantise_rows,
 )
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network.layers import Lif, Port, TokenShift
+from spikegpt_neuro.network.layers import Lif, Port
 
 CHANNEL_NORM_EPSILON = 1e-5
 
@@ -98,14 +98,9 @@ class SpikeDrivenBuilder(Builder):
     ) -> Projection:
         """Hard token shift and projection ``part``."""
         levels = self.configuration.levels_input
-        current = (mix.reshape(-1) > 0.5).astype(np.int32)
-        shifted = self.add(
-            TokenShift(
-                self.name(f"shift_{part}"), (spikes, previous),
-                self.spike_port(current.size, levels), current_multiplier=current,
-                previous_multiplier=1 - current, shift=np.zeros(current.size, np.int32),
-            )
-        )  # fmt: skip
+        chosen = mix.reshape(-1) > 0.5
+        port = self.spike_port(chosen.size, levels)
+        shifted = self.hard_shift(f"shift_{part}", spikes, previous, chosen, port)
         projection = self.spike_projection(weight, levels)
         self.dense(part, shifted, projection)
         return projection
@@ -137,10 +132,11 @@ def build_srwkv(
         for part in ("key", "value", "receptance")
     }  # fmt: skip
     wkv, wkv_scale = build.wkv(
-        "wkv", build.name("key"), build.name("value"), projections["key"], projections["value"],
-        tensors(f"{mixer}.time_decay"), tensors(f"{mixer}.time_first"),
+        "wkv", build.name("key"), build.name("value"), projections["key"].scale,
+        projections["value"].scale, tensors(f"{mixer}.time_decay"),
+        tensors(f"{mixer}.time_first"),
     )  # fmt: skip
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     gated = build.product(
         "product",
         gate,
@@ -184,7 +180,7 @@ def build_srffn(
     )  # fmt: skip
     value = build.spike_projection(tensors(f"{mixer}.value.weight"), levels)
     accumulated = build.dense("value", fired, value)
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     gated = build.product(
         "product", gate, accumulated, value.scale,
         Port(size, **GRADED_STREAM),  # type: ignore[arg-type]

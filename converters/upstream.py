@@ -81,10 +81,11 @@ def build_srwkv(
         build.dense(part, shifted, projection)
         projections[part] = projection
     wkv, wkv_scale = build.wkv(
-        "wkv", build.name("key"), build.name("value"), projections["key"], projections["value"],
-        tensors(f"{mixer}.time_decay"), tensors(f"{mixer}.time_first"),
+        "wkv", build.name("key"), build.name("value"), projections["key"].scale,
+        projections["value"].scale, tensors(f"{mixer}.time_decay"),
+        tensors(f"{mixer}.time_first"),
     )  # fmt: skip
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     output = build.projection(tensors(f"{mixer}.output.weight") / np.float32(divisor), "product")
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
@@ -127,7 +128,7 @@ def build_srffn(
         )
     )  # fmt: skip
     accumulated = build.dense("value", square, value)
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     bits = build.current_bits("product")
     current = build.product(
         "product", gate, accumulated, value.scale,
