@@ -41,7 +41,7 @@ def sample_size(parameters: int) -> int:
 
 
 def calibration_tokens(
-    tokens: Sequence[int] | None, vocabulary_size: int, parameters: int
+    tokens: Sequence[int] | npt.NDArray[np.int64] | None, vocabulary_size: int, parameters: int
 ) -> CalibrationTokens:
     """Cut windows from the user's tokens, spread over the text; random tokens without any.
 

@@ -111,7 +111,8 @@ class LazyTensors(Mapping[str, Tensor]):
 class Checkpoint:
     """A checkpoint whose names, shapes and types were checked; its values are read on demand.
 
-    ``configuration`` and ``vocabulary`` (JSON text) are those in files of our own format.
+    ``configuration``, ``vocabulary`` (JSON text) and ``quantisation`` (where training ran the
+    export's integers) are those in files of our own format.
     """
 
     path: Path
@@ -121,6 +122,7 @@ class Checkpoint:
     dtypes: tuple[str, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: str = ""
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def array(self, name: str) -> npt.NDArray[np.float32]:
@@ -177,7 +179,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     dtypes = tuple(sorted({stored.dtype for stored in file.tensors.values()}))
     return Checkpoint(
         path, file.kind, architecture, LazyTensors(file.tensors, shapes), dtypes,
-        dict(file.configuration), file.vocabulary, file.notes,
+        dict(file.configuration), file.vocabulary, dict(file.quantisation), file.notes,
     )  # fmt: skip
 
 

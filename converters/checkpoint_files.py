@@ -53,6 +53,7 @@ class TensorFile:
     tensors: Mapping[str, StoredTensor]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: str = ""
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -168,15 +169,17 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     """Take the state dict out of ``content``; ``records`` are the sizes of an archive's records."""
     notes: list[str] = []
     configuration: Mapping[str, Any] = {}
+    quantisation: Mapping[str, Any] = {}
     vocabulary = ""
     if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
         configuration = content.get("configuration", {})
         vocabulary = str(content.get("vocabulary", ""))
+        quantisation = content.get("quantisation", {})
         content = content.get("state_dict")
-        if not isinstance(configuration, Mapping) or not isinstance(content, Mapping):
+        if not all(isinstance(part, Mapping) for part in (configuration, quantisation, content)):
             raise InputError(
                 f"{path} says it is this project's own format, but does not hold `configuration` "
-                "and `state_dict`."
+                "and `state_dict` (and mappings only)."
             )
         notes.append("this project's own format")
     else:
@@ -204,8 +207,9 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     stripped, prefix_notes = _without_prefix(tensors)
     kind = "torch" if records else "torch-legacy"
     return TensorFile(
-        kind, stripped, configuration, vocabulary, tuple(problems), (*notes, *prefix_notes)
-    )
+        kind, stripped, configuration, vocabulary, quantisation, tuple(problems),
+        (*notes, *prefix_notes),
+    )  # fmt: skip
 
 
 def _unwrap(content: Any, notes: list[str]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from spikegpt_neuro.converters import spike_driven, upstream
+from spikegpt_neuro.converters import quantise
 from spikegpt_neuro.converters.calibration import (
     CalibrationTokens,
     RangeRecorder,
@@ -20,6 +20,7 @@ from spikegpt_neuro.converters.calibration import (
 )
 from spikegpt_neuro.converters.checkpoint import Checkpoint, read_checkpoint
 from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
@@ -129,6 +130,30 @@ def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
     )  # fmt: skip
 
 
+def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quantisation | None:
+    """The scales and bits of a checkpoint whose training ran the export's integers, if it did."""
+    if not checkpoint.quantisation:
+        return None
+    stored = Quantisation.from_dict(checkpoint.quantisation)
+    settings, defaults = stored.settings, ExportOptions()
+    problems = [
+        f"{name.replace('_', ' ')} {asked} asked for, trained with {trained}"
+        for name, asked, trained, default in (
+            ("activation_bits", options.activation_bits, settings.activation_bits,
+             defaults.activation_bits),
+            ("accumulator_bits", options.accumulator_bits, settings.accumulator_bits,
+             defaults.accumulator_bits),
+        )
+        if asked not in (trained, default)
+    ]  # fmt: skip
+    if problems:
+        raise InputError(
+            f"{checkpoint.path} was trained in integers of other widths:", problems,
+            "Leave the widths out, or calibrate anew with --calibration.",
+        )  # fmt: skip
+    return stored
+
+
 class _Export:
     """One export on its way: the float stream after the blocks done so far, and notes."""
 
@@ -142,16 +167,24 @@ class _Export:
         self.notes = list(checkpoint.notes)
         self._configuration = float_configuration(checkpoint)
         self._has_text = calibration is not None
+        self._stored = None if self._has_text else _stored_quantisation(checkpoint, options)
         self._calibration: CalibrationTokens = calibration_tokens(
             calibration, self._configuration.vocab_size, checkpoint.architecture.parameters
         )
-        if not self._has_text:
+        if self._stored is not None:
+            self.notes.append("integers as in its training: the scales are the checkpoint's own")
+        elif checkpoint.quantisation:
+            self.notes.append("the checkpoint's own scales are not used: a text calibrates it anew")
+        elif not self._has_text:
             self.notes.append(
                 "calibrated on random tokens: give --calibration a text for better scales"
             )
         self._later_block: Block | None = None
-        self._settings = QuantisationSettings(options.activation_bits, options.accumulator_bits)
         self._recorder = RangeRecorder()
+        self._quantisation = self._stored or Quantisation(
+            self._recorder.ranges,
+            QuantisationSettings(options.activation_bits, options.accumulator_bits),
+        )
         self._configuration = self._with_options()
         self.steps = self._configuration.n_layer + 2
 
@@ -238,74 +271,37 @@ class _Export:
             ["emb.weight", "blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight",
              "ln_out.bias", "head.weight"]
         )  # fmt: skip
-        norm = (self._tensor("blocks.0.ln0.weight"), self._tensor("blocks.0.ln0.bias"))
-        embedding = upstream.embedding_layers(
-            self._tensor("emb.weight"), norm, binary=configuration.embedding == "binary"
-        )
-        for layer in embedding:
+        part = quantise.embedding_layers(self._tensor, configuration)
+        for layer in part.layers:
             yield layer, "embedding", 1
-        last = embedding[-1].name
         x = self._embedded(torch.from_numpy(self._calibration.tokens), configuration)
         for index in range(configuration.n_layer):
-            x, _ = self._block(index, configuration)(x, None, self._recorder)
-            for layer in self._block_layers(index, last):
-                last = layer.name
-                yield layer, f"block {index}", 2 + index
-        self._recorder("head.norm", self._normed(x))
-        for layer in self._head_layers(last):
+            block = self._block(index, configuration)
+            if self._stored is None:
+                x, _ = block(x, None, self._recorder)
+            stream = part.layers[-1].name
+            for part in quantise.block_layers(
+                index, stream, self._tensor, self._quantisation, configuration
+            ):
+                for layer in part.layers:
+                    yield layer, f"block {index}", 2 + index
+        if self._stored is None:
+            self._recorder("head.norm", self._normed(x))
+        stream = part.layers[-1].name
+        head = quantise.head_layers(stream, self._tensor, self._quantisation, configuration)
+        for layer in head.layers:
             yield layer, "head", self.steps
-
-    def _block_layers(self, index: int, stream: str) -> Iterator[Layer]:
-        configuration, block = self._configuration, f"blocks.{index}"
-        ranges, settings = self._recorder.ranges, self._settings
-        attention = (f"{block}.srwkv", f"{block}.ln1", f"{block}.att")
-        feed_forward = (f"{block}.srffn", f"{block}.ln2", f"{block}.ffn")
-        if configuration.layout == "spike-driven":
-            for names, make in (
-                (attention, spike_driven.srwkv_layers), (feed_forward, spike_driven.srffn_layers),
-            ):  # fmt: skip
-                path, norm, mixer = names
-                layers = make(
-                    path, stream, norm, mixer, self._tensor, ranges, settings, configuration
-                )
-                yield from layers
-                stream = layers[-1].name
-            return
-        every = configuration.rescale_every
-        divisor = 2.0 ** (index // every) if every else 1.0
-        if index == 0 and configuration.ffn_pre:
-            first = upstream.srffn_layers(
-                f"{block}.srffn_pre", stream, f"{block}.ln1", f"{block}.ffnPre", self._tensor,
-                ranges, settings, 1.0, False,
-            )  # fmt: skip
-        else:
-            path, norm, mixer = attention
-            first = upstream.srwkv_layers(
-                path, stream, norm, mixer, self._tensor, ranges, settings, divisor
-            )
-        yield from first
-        path, norm, mixer = feed_forward
-        yield from upstream.srffn_layers(
-            path, first[-1].name, norm, mixer, self._tensor, ranges, settings, divisor,
-            bool(every) and (index + 1) % every == 0,
-        )  # fmt: skip
-
-    def _head_layers(self, stream: str) -> list[Layer]:
-        configuration = self._configuration
-        norm = (self._tensor("ln_out.weight"), self._tensor("ln_out.bias"))
-        weight = self._tensor("head.weight")
-        ranges = self._recorder.ranges
-        if configuration.layout == "spike-driven" and configuration.levels_head:
-            build, spikes = spike_driven.head_spikes(
-                stream, norm, ranges, self._settings, configuration
-            )
-            build.readout(spikes, build.spike_projection(weight, configuration.levels_head))
-            return build.layers
-        return upstream.head_layers(stream, norm, weight, ranges, self._settings)
 
     def info(self) -> NetworkInfo:
         """What the file says about itself."""
-        configuration, options = self._configuration, self._options
+        configuration, settings = self._configuration, self._quantisation.settings
+        calibration = {
+            "calibration": self._calibration.origin,
+            "calibration_tokens": self._calibration.count,
+            "calibration_sha256": self._calibration.sha256,
+        }
+        if self._stored is not None:
+            calibration = {"calibration": "the checkpoint's own scales, as trained"}
         return NetworkInfo(
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,
@@ -314,11 +310,8 @@ class _Export:
                 "format": self._checkpoint.format, "configuration": configuration.to_dict(),
             },
             quantisation={
-                "activation_bits": options.activation_bits,
-                "accumulator_bits": options.accumulator_bits,
-                "calibration": self._calibration.origin,
-                "calibration_tokens": self._calibration.count,
-                "calibration_sha256": self._calibration.sha256,
+                "activation_bits": settings.activation_bits,
+                "accumulator_bits": settings.accumulator_bits, **calibration,
                 "notes": self.notes,
             },
         )  # fmt: skip

@@ -26,6 +26,7 @@ from spikegpt_neuro.converters.scales import (
     paired_mantissas,
     quantise_rows,
 )
+from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import (
     Delay,
     Dense,
@@ -87,12 +88,17 @@ class Projection:
 
 @dataclass
 class Builder:
-    """Collects the layers of one part of the network under a common path."""
+    """Collects the layers of one part of the network under a common path.
+
+    ``units``: real value of one unit of each accumulator [outputs], by layer name; what other
+    layers' units are worth, their ports say.
+    """
 
     path: str
     settings: QuantisationSettings
     ranges: Mapping[str, float]
     layers: list[Layer] = field(default_factory=list)
+    units: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def name(self, part: str) -> str:
         """Full layer name of ``part``."""
@@ -105,7 +111,12 @@ class Builder:
 
     def range_of(self, part: str) -> float:
         """Largest magnitude calibration saw at ``part``; 1 where it was always 0."""
-        largest = float(self.ranges[self.name(part)])
+        name = self.name(part)
+        if name not in self.ranges:
+            raise InputError(
+                f"the range of {name} is not known.", advice="Calibrate the checkpoint again."
+            )
+        largest = float(self.ranges[name])
         return largest if largest > 0 else 1.0
 
     def projection(self, weight: FloatArray, operand: str, *, signed: bool = True) -> Projection:
@@ -123,6 +134,7 @@ class Builder:
     def dense(self, part: str, source: str, projection: Projection) -> str:
         """Synapses of ``projection``, driven by layer ``source``."""
         size = projection.weight.shape[0]
+        self.units[self.name(part)] = projection.scale
         return self.add(
             Dense(
                 self.name(part), (source,), Port(size, "accumulator", 32, True, 0.0),
@@ -157,6 +169,18 @@ class Builder:
         """The previous token's vector of ``source``."""
         return self.add(Delay(self.name(part), (source,), port))
 
+    def hard_shift(
+        self, part: str, current: str, previous: str, chosen: npt.NDArray[Any], port: Port
+    ) -> str:
+        """``current`` where ``chosen`` is 1, ``previous`` where it is 0: routing of spikes."""
+        this = chosen.astype(np.int32)
+        return self.add(
+            TokenShift(
+                self.name(part), (current, previous), port, current_multiplier=this,
+                previous_multiplier=1 - this, shift=np.zeros(this.size, np.int32),
+            )
+        )  # fmt: skip
+
     def token_shift(
         self, part: str, current: str, previous: str, mix: FloatArray, projection: Projection
     ) -> str:
@@ -171,9 +195,9 @@ class Builder:
             )
         )  # fmt: skip
 
-    def gate(self, part: str, source: str, projection: Projection) -> str:
-        """Sigmoid of a projection's accumulators."""
-        multiplier, shift = mantissa_and_shift(projection.scale * 2**SIGMOID_INPUT_BITS)
+    def gate(self, part: str, source: str, unit: npt.NDArray[np.float64]) -> str:
+        """Sigmoid of a projection's accumulators; ``unit`` is the real value of one, [outputs]."""
+        multiplier, shift = mantissa_and_shift(unit * 2**SIGMOID_INPUT_BITS)
         return self.add(
             Sigmoid(
                 self.name(part), (source,),
@@ -183,14 +207,18 @@ class Builder:
         )  # fmt: skip
 
     def wkv(
-        self, part: str, key_source: str, value_source: str, key: Projection, value: Projection,
+        self, part: str, key_source: str, value_source: str,
+        key_unit: npt.NDArray[np.float64], value_unit: npt.NDArray[np.float64],
         time_decay: FloatArray, time_first: FloatArray,
     ) -> tuple[str, float]:  # fmt: skip
-        """The SRWKV recurrence; its name and the real value of one unit of its result."""
+        """The SRWKV recurrence; its name and the real value of one unit of its result.
+
+        ``key_unit``, ``value_unit``: real values of one unit of the accumulators, [outputs].
+        """
         value_scale = self.range_of("value") / VALUE_LIMIT
         unit = LOG2_E * 2**EXPONENT_BITS
-        key_multiplier, key_shift = mantissa_and_shift(key.scale * unit)
-        value_multiplier, value_shift = mantissa_and_shift(value.scale / value_scale)
+        key_multiplier, key_shift = mantissa_and_shift(key_unit * unit)
+        value_multiplier, value_shift = mantissa_and_shift(value_unit / value_scale)
         limit = (1 << 23) - 1
         decay = np.clip(np.rint(-np.exp(time_decay.astype(np.float64)) * unit), -limit, 0)
         first = np.clip(np.rint(time_first.astype(np.float64) * unit), -limit, limit)

@@ -15,10 +15,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from spikegpt_neuro.converters.netx_blocks import BLOCKS, embedding_layers
 from spikegpt_neuro.converters.netx_schema import GroupReader
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Array, Delay, Layer
+from spikegpt_neuro.network.layers import Array, BinaryEmbedding, Delay, Layer
 from spikegpt_neuro.network.slayer_layers import (
     LONGEST_DELAY,
     ChannelDelay,
@@ -86,7 +87,8 @@ class _Chain:
         self._shape: tuple[int, ...] = ()
         self._builders: dict[str, Callable[[GroupReader], None]] = {
             "input": self._input, "flatten": self._flatten, "dense": self._dense,
-            "dense_rec": self._dense, "conv": self._conv,
+            "dense_rec": self._dense, "conv": self._conv, "embedding": self._embedding,
+            **dict.fromkeys(BLOCKS, self._block),
         }  # fmt: skip
 
     def network(self) -> Network:
@@ -119,7 +121,8 @@ class _Chain:
                 self.problems or ["no layers"],
                 "Layers at the end can be left out: say how many to read (--layers N).",
             )
-        size = self.layers[0].output.size
+        takes_tokens = isinstance(self.layers[0], BinaryEmbedding)
+        size = 1 if takes_tokens else self.layers[0].output.size
         digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
         info = NetworkInfo(
             "chain", 0, size, self.layers[-1].output.size,
@@ -157,6 +160,23 @@ class _Chain:
 
     def _plain_input(self) -> Port:
         return _graded(1, self._message_bits) if self._message_bits else _SPIKES
+
+    def _embedding(self, reader: GroupReader) -> None:
+        if self.layers:
+            self.problems.append(f"{reader.where}: an embedding must be the first layer")
+            return
+        self.layers = embedding_layers(reader)
+        self._shape = tuple(layer.output.size for layer in self.layers)
+
+    def _block(self, reader: GroupReader) -> None:
+        """One of SpikeGPT's blocks. Its delay is behind it: a zero input would age its state."""
+        if not self.layers:
+            self.problems.append(f"{reader.where}: a block needs a layer before it")
+            return
+        self.layers += BLOCKS[reader.text("type")](reader, self.layers[-1])
+        if self._synapse_delay:
+            last = self.layers[-1]
+            self.layers.append(Delay(f"{last.stage}.delay", (last.name,), last.output))
 
     def _flatten(self, reader: GroupReader) -> None:
         shape = reader.shape()

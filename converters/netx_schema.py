@@ -25,7 +25,8 @@ class GroupReader:
         self._read: set[str] = set()
         self.index = where.rsplit(" ", 1)[-1]
 
-    def _problem(self, key: str, text: str) -> None:
+    def problem(self, key: str, text: str) -> None:
+        """Note what is wrong with a key."""
         self._problems.append(f"{self.where}/{key}: {text}")
 
     def has(self, key: str) -> bool:
@@ -41,10 +42,10 @@ class GroupReader:
         self._read.add(key)
         dataset = self._group.get(key) if isinstance(self._group, h5py.Group) else None
         if not isinstance(dataset, h5py.Dataset):
-            self._problem(key, "missing" if dataset is None else "must be a dataset")
+            self.problem(key, "missing" if dataset is None else "must be a dataset")
             return None
         if dataset.size is None or not 1 <= dataset.size <= LARGEST:
-            self._problem(key, f"{dataset.size} values")
+            self.problem(key, f"{dataset.size} values")
             return None
         return dataset[()]
 
@@ -56,8 +57,17 @@ class GroupReader:
         if isinstance(value, bytes):
             return value.decode("ascii", "replace")
         if value is not None and not isinstance(value, str):
-            self._problem(key, "must be text")
+            self.problem(key, "must be text")
         return value if isinstance(value, str) else ""
+
+    def reals(self, key: str) -> Array:
+        """Finite numbers, float64."""
+        value = self._value(key)
+        array = np.zeros(1) if value is None else np.asarray(value)
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            self.problem(key, "must be finite numbers")
+            return np.zeros(1)
+        return array.astype(np.float64)
 
     def integers(self, key: str) -> Array:
         """Whole numbers, in whatever type they are stored; int64."""
@@ -66,34 +76,34 @@ class GroupReader:
             return np.zeros(1, np.int64)
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
-            self._problem(key, f"dtype {array.dtype}, must be numbers")
+            self.problem(key, f"dtype {array.dtype}, must be numbers")
             return np.zeros(1, np.int64)
         if not np.isfinite(array).all() or np.abs(array).max() > 1 << 40:
-            self._problem(key, "values must be finite and below 2**40")
+            self.problem(key, "values must be finite and below 2**40")
             return np.zeros(1, np.int64)
         if (array != np.trunc(array)).any():
-            self._problem(key, "values must be whole numbers (stock would drop the fractions)")
+            self.problem(key, "values must be whole numbers (stock would drop the fractions)")
         return array.astype(np.int64)
 
     def integer(self, key: str) -> int:
         """One whole number."""
         values = self.integers(key)
         if values.size != 1:
-            self._problem(key, f"{values.size} values, must be one")
+            self.problem(key, f"{values.size} values, must be one")
         return int(values.reshape(-1)[0])
 
     def pair(self, key: str) -> tuple[int, int]:
         """Height and width; one number stands for both."""
         values = self.integers(key).reshape(-1)
         if values.size not in (1, 2):
-            self._problem(key, f"{values.size} values, must be one or two")
+            self.problem(key, f"{values.size} values, must be one or two")
         return int(values[0]), int(values[-1])
 
     def shape(self) -> tuple[int, ...]:
         """The layer's output shape, (C, H, W) or (features,); a trailing (n, 1, 1) is kept."""
         values = tuple(int(v) for v in self.integers("shape").reshape(-1))
         if min(values) < 1 or len(values) not in (1, 2, 3) or np.prod(values) > LARGEST:
-            self._problem("shape", f"{values}, must be one to three sizes")
+            self.problem("shape", f"{values}, must be one to three sizes")
             return (1,)
         return values
 
@@ -101,7 +111,7 @@ class GroupReader:
         """Weights of ``shape``; a flat array or a trailing 1 is reshaped as stock does."""
         values = self.integers(key)
         if values.size != int(np.prod(shape)):
-            self._problem(key, f"shape {values.shape}, must be {shape}")
+            self.problem(key, f"shape {values.shape}, must be {shape}")
             return None
         return values.reshape(shape)
 
@@ -115,7 +125,7 @@ class GroupReader:
         else:
             fits, exact = low >= -256 and high <= 255, True
         if not fits or not exact:
-            self._problem(
+            self.problem(
                 "weight", f"{low}..{high}: stock NetX would change these weights (it holds "
                 "-256..254 in steps of 2, -128..127 in steps of 1)",
             )  # fmt: skip
@@ -124,20 +134,20 @@ class GroupReader:
         """Decays and threshold of CUBA (or LOIHI) neurons."""
         values = {key: self.integer(key) for key in ("iDecay", "vDecay", "vThMant")}
         if self.has("refDelay") and self.integer("refDelay") != 1:
-            self._problem("refDelay", "must be 1: stock NetX has no refractory period")
+            self.problem("refDelay", "must be 1: stock NetX has no refractory period")
         if self.has("gradedSpike") and self.integer("gradedSpike") != 0:
-            self._problem("gradedSpike", "graded CUBA spikes: stock NetX sends plain spikes")
+            self.problem("gradedSpike", "graded CUBA spikes: stock NetX sends plain spikes")
         if self.has("wgtExp") and self.integer("wgtExp") != 0:
-            self._problem("wgtExp", "must be 0: stock NetX ignores it")
+            self.problem("wgtExp", "must be 0: stock NetX ignores it")
         for key in ("iDecay", "vDecay"):
             if not 0 <= values[key] <= 4096:
-                self._problem(key, f"{values[key]}, allowed 0..4096")
+                self.problem(key, f"{values[key]}, allowed 0..4096")
         return values
 
     def sigma_delta(self) -> int:
         """Threshold of sigma-delta neurons; they must be rectified, as stock runs them."""
         if self.has("activation") and self.text("activation").lower() != "relu":
-            self._problem("activation", "must be relu: stock NetX applies no other")
+            self.problem("activation", "must be relu: stock NetX applies no other")
         if self.has("sigma_output"):
             self._read.add("sigma_output")
         return self.integer("vThMant")

@@ -23,7 +23,7 @@ from spikegpt_neuro.converters.scales import (
     quantise_rows,
 )
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network.layers import Layer, Lif, Port, TokenShift
+from spikegpt_neuro.network.layers import Lif, Port
 
 CHANNEL_NORM_EPSILON = 1e-5
 
@@ -98,14 +98,9 @@ class SpikeDrivenBuilder(Builder):
     ) -> Projection:
         """Hard token shift and projection ``part``."""
         levels = self.configuration.levels_input
-        current = (mix.reshape(-1) > 0.5).astype(np.int32)
-        shifted = self.add(
-            TokenShift(
-                self.name(f"shift_{part}"), (spikes, previous),
-                self.spike_port(current.size, levels), current_multiplier=current,
-                previous_multiplier=1 - current, shift=np.zeros(current.size, np.int32),
-            )
-        )  # fmt: skip
+        chosen = mix.reshape(-1) > 0.5
+        port = self.spike_port(chosen.size, levels)
+        shifted = self.hard_shift(f"shift_{part}", spikes, previous, chosen, port)
         projection = self.spike_projection(weight, levels)
         self.dense(part, shifted, projection)
         return projection
@@ -120,10 +115,10 @@ def _builder(
     return build
 
 
-def srwkv_layers(
+def build_srwkv(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
     settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """``S = Lif(norm1(U)); U + output(Lif(product_norm(sigmoid(r) * wkv(k, v))))``."""
     build = _builder(path, configuration, ranges, settings)
     size = configuration.n_embd
@@ -137,10 +132,11 @@ def srwkv_layers(
         for part in ("key", "value", "receptance")
     }  # fmt: skip
     wkv, wkv_scale = build.wkv(
-        "wkv", build.name("key"), build.name("value"), projections["key"], projections["value"],
-        tensors(f"{mixer}.time_decay"), tensors(f"{mixer}.time_first"),
+        "wkv", build.name("key"), build.name("value"), projections["key"].scale,
+        projections["value"].scale, tensors(f"{mixer}.time_decay"),
+        tensors(f"{mixer}.time_first"),
     )  # fmt: skip
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     gated = build.product(
         "product",
         gate,
@@ -157,13 +153,13 @@ def srwkv_layers(
     output = build.spike_projection(tensors(f"{mixer}.output.weight"), levels)
     accumulated = build.dense("output", fired, output)
     build.residual("residual", stream, accumulated, output.scale, size)
-    return build.layers
+    return build
 
 
-def srffn_layers(
+def build_srffn(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
     settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """``S = Lif(norm2(U)); U + sigmoid(r) * value(Lif(hidden_norm(key(shift_k S))))``."""
     build = _builder(path, configuration, ranges, settings)
     size = configuration.n_embd
@@ -184,23 +180,26 @@ def srffn_layers(
     )  # fmt: skip
     value = build.spike_projection(tensors(f"{mixer}.value.weight"), levels)
     accumulated = build.dense("value", fired, value)
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     gated = build.product(
         "product", gate, accumulated, value.scale,
         Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
     )  # fmt: skip
     build.residual("residual", stream, gated, 2.0**-STREAM_BITS, size)
-    return build.layers
+    return build
 
 
-def head_spikes(
-    stream: str, norm: tuple[FloatArray, FloatArray], ranges: Mapping[str, float],
-    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> tuple[SpikeDrivenBuilder, str]:  # fmt: skip
-    """``Lif(ln_out(U))``: the builder of the head so far, and the spikes' layer name."""
+def build_head(
+    stream: str, norm: tuple[FloatArray, FloatArray], weight: FloatArray,
+    ranges: Mapping[str, float], settings: QuantisationSettings,
+    configuration: SpikeGPTConfiguration,
+) -> Builder:  # fmt: skip
+    """``head(Lif(ln_out(U)))``: the spiking head."""
     build = _builder("head", configuration, ranges, settings)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
     size, levels = configuration.n_embd, configuration.levels_head
     bits = build.current_bits("norm")
     unit = np.array(2.0**-STREAM_BITS)
-    return build, build.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
+    spikes = build.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
+    build.readout(spikes, build.spike_projection(weight, levels))
+    return build

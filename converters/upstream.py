@@ -31,9 +31,9 @@ SQUARE_SHIFT = 14
 """Right shift after squaring: the squared ReLU's root then has 11 bits for 8-bit results."""
 
 
-def embedding_layers(
+def build_embedding(
     weight: FloatArray, norm: tuple[FloatArray, FloatArray], *, binary: bool
-) -> list[Layer]:
+) -> Builder:
     """Embedding and ``ln0``. ``weight`` [vocabulary, n] float32.
 
     Bits are the sign of the float32 weight before any quantisation; 0 and -0 count as 1.
@@ -54,13 +54,13 @@ def embedding_layers(
         )  # fmt: skip
     build.add(first)
     build.layer_norm("norm", first.name, *norm, input_scale=input_scale, input_shift=input_shift)
-    return build.layers
+    return build
 
 
-def srwkv_layers(
+def build_srwkv(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
     ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """One SRWKV with its LIF. ``norm``, ``mixer``: keys (``blocks.0.ln1``, ``blocks.0.att``).
 
     ``divisor`` divides the output weights (upstream's run-time rescaling, 1 without).
@@ -81,10 +81,11 @@ def srwkv_layers(
         build.dense(part, shifted, projection)
         projections[part] = projection
     wkv, wkv_scale = build.wkv(
-        "wkv", build.name("key"), build.name("value"), projections["key"], projections["value"],
-        tensors(f"{mixer}.time_decay"), tensors(f"{mixer}.time_first"),
+        "wkv", build.name("key"), build.name("value"), projections["key"].scale,
+        projections["value"].scale, tensors(f"{mixer}.time_decay"),
+        tensors(f"{mixer}.time_first"),
     )  # fmt: skip
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     output = build.projection(tensors(f"{mixer}.output.weight") / np.float32(divisor), "product")
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
@@ -92,13 +93,13 @@ def srwkv_layers(
     bits = build.current_bits("output")
     spikes = build.upstream_lif("lif", accumulated, output.scale * 2.0**bits, size, bits)
     build.residual("residual", stream, spikes, 1.0, size)
-    return build.layers
+    return build
 
 
-def srffn_layers(
+def build_srffn(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
     ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float, halve: bool,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """One SRFFN with its LIF; ``halve`` halves the stream after it (run-time rescaling)."""
     build = Builder(path, settings, ranges)
     size = tensors(f"{norm}.weight").size
@@ -127,7 +128,7 @@ def srffn_layers(
         )
     )  # fmt: skip
     accumulated = build.dense("value", square, value)
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"])
+    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     bits = build.current_bits("product")
     current = build.product(
         "product", gate, accumulated, value.scale,
@@ -143,13 +144,13 @@ def srffn_layers(
                 multiplier=multiplier, shift=shift,
             )
         )  # fmt: skip
-    return build.layers
+    return build
 
 
-def head_layers(
+def build_head(
     stream: str, norm: tuple[FloatArray, FloatArray], weight: FloatArray,
     ranges: Mapping[str, float], settings: QuantisationSettings,
-) -> list[Layer]:  # fmt: skip
+) -> Builder:  # fmt: skip
     """Final norm, head projection of graded operands, and readout."""
     build = Builder("head", settings, ranges)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
@@ -164,4 +165,4 @@ def head_layers(
         )
     )  # fmt: skip
     build.readout(operand, projection)
-    return build.layers
+    return build

@@ -13,6 +13,7 @@ from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import BinaryEmbedding
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -24,24 +25,28 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     """``raster`` as int32 [T, inputs]; ``InputError`` lists all that is wrong with it.
 
     Any shape [T, ...] with as many values a time step as the chain takes; integers, or floats that
-    are whole numbers. Dense layers that read the raster directly take spikes, 0 or 1, unless the
-    chain was read with ``input_message_bits``.
+    are whole numbers. A chain that begins with an embedding takes token ids, [T, 1]. Dense layers
+    that read the raster directly take spikes, 0 or 1, unless the chain was read with
+    ``input_message_bits``.
     """
     if not network.takes_raster:
         raise InputError("this network takes tokens, not a raster.")
-    port = network.layers[0].output
+    first = network.layers[0]
+    size, low, high = network.raster_size, first.output.low, first.output.high
+    if isinstance(first, BinaryEmbedding):
+        low, high = 0, first.table.shape[0] - 1
     values = np.asarray(raster)
     problems = []
     if values.dtype.kind not in "biuf":
         problems.append(f"dtype {values.dtype}, must be numbers")
-    elif values.ndim < 2 or values[0:1].size != port.size:
-        problems.append(f"shape {values.shape}, must be [time steps, {port.size} values]")
+    elif values.ndim < 2 or values[0:1].size != size:
+        problems.append(f"shape {values.shape}, must be [time steps, {size} values]")
     elif values.size and not np.isfinite(values).all():
         problems.append("not all values are finite")
     elif (values != np.trunc(values)).any():
         problems.append("not all values are whole numbers")
-    elif values.size and (values.min() < port.low or values.max() > port.high):
-        problems.append(f"values {values.min()}..{values.max()}, allowed {port.low}..{port.high}")
+    elif values.size and (values.min() < low or values.max() > high):
+        problems.append(f"values {values.min()}..{values.max()}, allowed {low}..{high}")
     if problems:
         raise InputError("the raster does not fit the chain:", problems)
     return values.reshape(values.shape[0], -1).astype(np.int32)
@@ -67,8 +72,12 @@ class RasterSession(ClosedAtExit):
         for begin in range(0, checked.shape[0], BLOCK):
             part = checked[begin : begin + BLOCK]
             self._program.reserve(part.shape[0])
-            self._program.value(first.name)[:] = part
-            self._program.run(np.zeros(part.shape[0], np.int64))
+            tokens = np.zeros(part.shape[0], np.int64)
+            if isinstance(first, BinaryEmbedding):
+                tokens[:] = part[:, 0]
+            else:
+                self._program.value(first.name)[:] = part
+            self._program.run(tokens)
             result[begin : begin + BLOCK] = self._program.value(last.name)
             for name in self._traced:
                 self._traces[name].append(self._program.value(name).copy())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import SpikeGPT
     from spikegpt_neuro.training.loop import Progress
 
-MODEL, SPIKES, RECIPE = "Model", "Spikes", "Recipe"
+MODEL, SPIKES, RECIPE, INTEGERS = "Model", "Spikes", "Recipe", "Integers"
 
 
 def _option(panel: str, help_text: str, *names: str) -> Any:
@@ -67,6 +67,13 @@ def train(
     clip: Annotated[float, _option(RECIPE, "Largest gradient norm.")] = 1.0,
     dropout: Annotated[float, _option(RECIPE, "On the stream behind each block.")] = 0.03,
     seed: Annotated[int, _option(RECIPE, "Random seed.")] = 42,
+    integer_steps: Annotated[
+        int, _option(INTEGERS, "Last steps, run in the export's exact integer arithmetic.")
+    ] = 0,
+    activation_bits: Annotated[
+        int | None, _option(INTEGERS, "As `export`'s, 2 to 15; stored with the model.")
+    ] = None,
+    accumulator_bits: Annotated[int, _option(INTEGERS, "As `export`'s; stored too.")] = 24,
     mixed_precision: Annotated[str, _option(RECIPE, "'no' or 'bf16'.")] = "no",
     accelerate: Annotated[
         bool, _option(RECIPE, "Under `accelerate launch`: several devices.", "--accelerate")
@@ -118,6 +125,8 @@ def train(
         steps=steps, batch=batch, context=context, warm_up=warm_up, clip=clip, dropout=dropout,
         seed=seed, rate_penalty=rate_penalty, distillation=distillation or 0.0,
         evaluate_every=evaluate_every, save_every=save_every, mixed_precision=mixed_precision,
+        integer_steps=integer_steps, activation_bits=activation_bits,
+        accumulator_bits=accumulator_bits,
         rates=Rates(recipe, learning_rate, muon_rate, neuron_factor),  # type: ignore[arg-type]
     )  # fmt: skip
     if torch.cuda.is_available() and accelerator is None:

@@ -175,10 +175,14 @@ class Block(nn.Module):
         self.ffn = SRFFN(configuration, index)
 
     def forward(
-        self, x: Tensor, state: Mapping[str, Tensor] | None = None, observe: Observer | None = None
+        self,
+        x: Tensor,
+        state: Mapping[str, Tensor] | None = None,
+        observe: Observer | None = None,
+        exact: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, State]:
         """Stream [B, T, C] in and out, and the state after the last token."""
-        passage = Passage(state, observe)
+        passage = Passage(state, observe, exact)
         if self.index == 0:
             x = passage.see("embedding.norm", self.ln0(x))
         return self.advance(x, passage), passage.after

@@ -5,7 +5,9 @@ a parameter dictionary, weights pass the neuron's 8-bit pre-hook (``weight_scale
 initial values), ``shape`` and ``neuron.device_params`` describe a block, ``count_log`` returns the
 mean event rate as a second value, ``delay_shift`` adds the one-step delay between blocks,
 ``persistent_state`` in the neuron parameters carries all state on to the next call, and
-``export_hdf5(handle)`` writes the block.
+``export_hdf5(handle)`` writes the block. As SLAYER's neurons do, the blocks' forward pass computes
+the integers that are deployed, WKV and gates included (by the same layers that the imported network
+runs), with the gradients of the real-valued functions.
 
 Importing this module needs lava-dl (``Unavailable`` otherwise).
 """
@@ -13,21 +15,27 @@ Importing this module needs lava-dl (``Unavailable`` otherwise).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
+from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.converters.layout import Builder
+from spikegpt_neuro.converters.netx_blocks import gating, mixing
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model import kernels
 from spikegpt_neuro.model.blocks import embed, hard_token_shift
+from spikegpt_neuro.model.passage import straight_through
 from spikegpt_neuro.model.wkv import WkvState, wkv
 from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.network.layers import Layer
 
 _StockNeuron: Any = import_lava_dl("lava.lib.dl.slayer.neuron.cuba").Neuron
 _StockDense: Any = import_lava_dl("lava.lib.dl.slayer.block.cuba").Dense
@@ -112,6 +120,44 @@ class Neuron(_StockNeuron):
         return self.dynamics(input)
 
 
+class _Integers:
+    """Integer layers of a block, executed over a batch; keeps the state of every sequence."""
+
+    def __init__(self) -> None:
+        self._state: npt.NDArray[np.int32] | None = None
+
+    def __call__(
+        self, layers: Sequence[Layer], accumulators: Mapping[str, Tensor], scale: int,
+        *, keep_state: bool,
+    ) -> Tensor:  # fmt: skip
+        """The last layer's values [N, C, T], real numbers.
+
+        ``accumulators``: [N, C, T] in units of ``1 / scale``, by the names ``layers`` read.
+        """
+        integers = {
+            name: torch.round(value.detach() * scale).to(torch.int32).mT.cpu().numpy()
+            for name, value in accumulators.items()
+        }
+        like = next(iter(accumulators.values()))
+        batch, length = like.shape[0], like.shape[-1]
+        program = Program(layers, sizes={name: a.shape[-1] for name, a in integers.items()})
+        state = self._state if keep_state else None
+        if state is None or state.shape[0] != batch:
+            state = np.tile(program.state, (batch, 1))
+        last = layers[-1]
+        result = np.empty((batch, length, last.output.size), np.float32)
+        program.reserve(length)
+        for row in range(batch):
+            program.state[:] = state[row]
+            for name, values in integers.items():
+                program.value(name)[:] = values[row]
+            program.run(np.zeros(length, np.int64))
+            np.multiply(program.value(last.name), last.output.scale, out=result[row])
+            state[row] = program.state
+        self._state = state
+        return torch.from_numpy(result).mT.to(like)
+
+
 class Dense(_StockDense):
     """``slayer.block.cuba.Dense`` with the compiled neuron; exports as the stock block does."""
 
@@ -134,6 +180,7 @@ class _Block(nn.Module):
         self.delay_shift = delay_shift
         self.count_log = count_log
         self._previous: Tensor | None = None
+        self._integers = _Integers()
 
     @property
     def shape(self) -> torch.Size:
@@ -144,6 +191,14 @@ class _Block(nn.Module):
         return _synapse.Dense(
             inputs, outputs, self._weight_scale, pre_hook_fx=self.neuron.quantize_8bit
         )
+
+    def _exact(self, part: Builder, accumulators: Mapping[str, Tensor], value: Tensor) -> Tensor:
+        """The integers of ``part``, with the gradient of ``value``, which they approximate."""
+        exact = self._integers(
+            part.layers, {part.name(name): x for name, x in accumulators.items()},
+            self.neuron.w_scale, keep_state=self.neuron.persistent_state,
+        )  # fmt: skip
+        return straight_through(value, exact)
 
     def _shift(self, x: Tensor) -> Tensor:
         """The previous step's spikes; carried over calls with ``persistent_state``."""
@@ -197,15 +252,23 @@ class SRWKV(_Block):
             state = None
         averaged, after = wkv(self.time_decay, self.time_first, k.mT, v.mT, state)
         self._state = WkvState(*(part.detach() for part in after))
-        fired = self.product_neuron(torch.sigmoid(r) * averaged.mT)
+        part = mixing(
+            "srwkv", self.neuron.w_scale, _integer_weight(self.value),
+            *(_floats(constant) for constant in (self.time_decay, self.time_first)),
+        )  # fmt: skip
+        mixed = self._exact(
+            part, {"key": k, "value": v, "receptance": r}, torch.sigmoid(r) * averaged.mT
+        )
+        fired = self.product_neuron(mixed)
         return self._send(self.neuron(self.output(fired)))
 
     def export_hdf5(self, handle: Any) -> None:
         """Write the block: its projections as stock dense groups, its constants as float32."""
         _export_type(handle, "srwkv", self.shape)
+        handle.create_dataset("scale", data=self.neuron.w_scale)
         _export_shifts(handle, k=self.time_mix_k, v=self.time_mix_v, r=self.time_mix_r)
         for name in ("time_decay", "time_first"):
-            handle.create_dataset(name, data=getattr(self, name).detach().cpu().numpy())
+            handle.create_dataset(name, data=_floats(getattr(self, name)))
         for name in ("key", "value", "receptance"):
             _export_dense(handle.create_group(name), getattr(self, name), self.product_neuron)
         _export_dense(handle.create_group("output"), self.output, self.neuron)
@@ -234,11 +297,15 @@ class SRFFN(_Block):
         previous = self._shift(x)
         fired = self.hidden_neuron(self.key(hard_token_shift(x, previous, self.time_mix_k)))
         r = self.receptance(hard_token_shift(x, previous, self.time_mix_r))
-        return self._send(self.neuron(torch.sigmoid(r) * self.value(fired)))
+        v = self.value(fired)
+        part = gating("srffn", self.neuron.w_scale, v.shape[1])
+        gated = self._exact(part, {"value": v, "receptance": r}, torch.sigmoid(r) * v)
+        return self._send(self.neuron(gated))
 
     def export_hdf5(self, handle: Any) -> None:
         """Write the block: its projections as stock dense groups, its constants as float32."""
         _export_type(handle, "srffn", self.shape)
+        handle.create_dataset("scale", data=self.neuron.w_scale)
         _export_shifts(handle, k=self.time_mix_k, r=self.time_mix_r)
         _export_dense(handle.create_group("key"), self.key, self.hidden_neuron)
         for name in ("receptance", "value"):
@@ -273,11 +340,12 @@ STOCK_TYPES = (b"input", b"dense", b"conv", b"flatten")
 """Layer types that stock NetX reads and runs."""
 
 
-def export_chain(path: Path, blocks: Iterable[Any]) -> None:
-    """Write a chain of stock blocks as a stock NetX file (``/layer/0``, ``/layer/1``, ...).
+def export_chain(path: Path, blocks: Iterable[Any], *, stock: bool = True) -> None:
+    """Write a chain of blocks as a NetX file (``/layer/0``, ``/layer/1``, ...).
 
     Raises ``InputError`` where a block writes a type that stock NetX does not run: it would skip
-    the layer without a word.
+    the layer without a word. ``stock`` False allows the blocks of this module, too: such a file
+    `spikegpt-neuro netx import` reads.
     """
     with replaced_file(path) as stream, h5py.File(stream, "w") as file:
         layers = file.create_group("layer")
@@ -286,11 +354,23 @@ def export_chain(path: Path, blocks: Iterable[Any]) -> None:
                 raise InputError(f"block {i}, {type(block).__name__}, has no export_hdf5.")
             block.export_hdf5(layers.create_group(str(i)))
             kind = bytes(layers[f"{i}/type"][0])
-            if kind not in STOCK_TYPES:
+            if stock and kind not in STOCK_TYPES:
                 raise InputError(
                     f"block {i} is of type {kind.decode()}, which stock NetX does not run.",
-                    advice="A stock chain may hold " + ", ".join(k.decode() for k in STOCK_TYPES),
+                    advice="A stock chain may hold "
+                    + ", ".join(k.decode() for k in STOCK_TYPES)
+                    + "; with stock=False the file is for `spikegpt-neuro netx import`.",
                 )
+
+
+def _integer_weight(synapse: Any) -> npt.NDArray[np.float32]:
+    """The whole numbers [outputs, inputs] that are deployed."""
+    weight = synapse.pre_hook_fx(synapse.weight, descale=True)
+    return _floats(weight.reshape(synapse.weight.shape[:2]))
+
+
+def _floats(values: Tensor) -> npt.NDArray[np.float32]:
+    return values.detach().cpu().float().numpy()
 
 
 def _export_type(handle: Any, kind: str, shape: torch.Size) -> None:
@@ -307,10 +387,9 @@ def _export_shifts(handle: Any, **mixes: Tensor) -> None:
 
 def _export_dense(handle: Any, synapse: Any, neuron: Neuron) -> None:
     """The datasets of a stock NetX dense layer, so that stock lava-dl can load the group."""
-    weight = synapse.pre_hook_fx(synapse.weight, descale=True).reshape(synapse.weight.shape[:2])
     _export_type(handle, "dense", torch.Size([synapse.out_channels]))
     handle.create_dataset("inFeatures", data=synapse.in_channels)
     handle.create_dataset("outFeatures", data=synapse.out_channels)
-    handle.create_dataset("weight", data=weight.detach().cpu().numpy())
+    handle.create_dataset("weight", data=_integer_weight(synapse))
     for key, value in neuron.device_params.items():
         handle.create_dataset(f"neuron/{key}", data=value)

@@ -36,21 +36,22 @@ class SpikeGPT(nn.Module):
         tokens: Tensor,
         state: Mapping[str, Tensor] | None = None,
         observe: Observer | None = None,
+        exact: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, State]:
         """Logits [B, T, vocabulary] for ``tokens`` [B, T] (int64), and the state after the last.
 
-        ``state`` None starts afresh. ``observe(name, value)`` sees every layer's output.
+        ``state`` None starts afresh. ``observe(name, value)`` sees every layer's output; layers'
+        names are those of the integer network. ``exact``: outputs to take instead of the computed
+        ones, by layer name, with the computed ones' gradients (integer-true training).
         """
         binary = self.configuration.embedding == "binary"
-        x = embed(tokens, self.emb.weight, binary=binary)
-        if observe is not None:
-            observe("embedding.table", x)
+        passage = Passage(state, observe, exact)
+        x = passage.see("embedding.table", embed(tokens, self.emb.weight, binary=binary))
         after: State = {}
         for block in self.blocks:
-            x, block_after = block(x, state, observe)
+            x, block_after = block(x, state, observe, exact)
             after.update(block_after)
             x = self.dropout(x)
-        passage = Passage(state, observe)
         logits = self.read_out(x, passage)
         after.update(passage.after)
         return logits, after
@@ -67,7 +68,9 @@ class SpikeGPT(nn.Module):
                     configuration.decay_4096, configuration.levels_head, configuration.soft_reset
                 ),
             )
-        return passage.see("head.projection", self.head(x))
+        else:
+            x = passage.see("head.requantise", x)
+        return passage.see("head.readout", passage.see("head.projection", self.head(x)))
 
 
 @torch.no_grad()

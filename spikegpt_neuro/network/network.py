@@ -30,8 +30,9 @@ TOKEN = "token"
 class NetworkInfo:
     """What the network is and where it came from; all of it is stored in the file.
 
-    ``layout``: ``upstream``, ``spike-driven``, or ``chain`` (a stock NetX chain driven by a raster:
-    ``n_embd`` values in, ``vocabulary_size`` values out, no blocks). ``quantisation`` and
+    ``layout``: ``upstream``, ``spike-driven``, or ``chain`` (a NetX chain driven by a raster:
+    ``n_embd`` values in, or 1 token id where it begins with an embedding; ``vocabulary_size``
+    values out, no blocks). ``quantisation`` and
     ``source`` hold settings and hashes as plain JSON values.
     """
 
@@ -104,7 +105,7 @@ class Network:
     def _ends_problems(self) -> Iterator[str]:
         """What is wrong with the first and the last layer."""
         first, last = self.layers[0], self.layers[-1]
-        if isinstance(first, RasterInput):
+        if self.takes_raster:
             yield from self._chain_problems(first, last)
             return
         if not isinstance(first, BinaryEmbedding | RealEmbedding):
@@ -127,19 +128,29 @@ class Network:
 
     def _chain_problems(self, first: Layer, last: Layer) -> Iterator[str]:
         """What is wrong with the ends of a chain that takes a raster instead of tokens."""
+        if not isinstance(first, RasterInput) and (
+            first.inputs != (TOKEN,) or not isinstance(first, BinaryEmbedding)
+        ):
+            yield f"{first.name}: a chain must begin with a raster or a binary embedding"
         for layer in self.layers[1:]:
             if isinstance(layer, RasterInput | BinaryEmbedding | RealEmbedding):
                 yield f"{layer.name}: only the first layer may take input"
-        if (first.output.size, last.output.size) != (self.info.n_embd, self.info.vocabulary_size):
+        if (self.raster_size, last.output.size) != (self.info.n_embd, self.info.vocabulary_size):
             yield (
-                f"the chain takes {first.output.size} values and gives {last.output.size}; its "
+                f"the chain takes {self.raster_size} values and gives {last.output.size}; its "
                 f"description says {self.info.n_embd} and {self.info.vocabulary_size}"
             )
 
     @property
     def takes_raster(self) -> bool:
-        """True for a chain driven by a raster of spikes or integers, not by tokens."""
-        return isinstance(self.layers[0], RasterInput)
+        """True for a chain, run on a raster of spikes, integers or (a column of) token ids."""
+        return isinstance(self.layers[0], RasterInput) or self.info.layout == "chain"
+
+    @property
+    def raster_size(self) -> int:
+        """Values a time step of a chain's raster: 1 where it begins with an embedding."""
+        first = self.layers[0]
+        return first.output.size if isinstance(first, RasterInput) else 1
 
     @cached_property
     def by_name(self) -> dict[str, Layer]:

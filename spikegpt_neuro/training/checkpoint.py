@@ -3,8 +3,9 @@
 A model file is
 ``{'format': 'spikegpt-neuro', 'version': 1, 'configuration': {...},
 'state_dict': {...}, 'vocabulary': '...'}``, plain values and tensors, readable by
-``torch.load(weights_only=True)``; ``vocabulary`` is its JSON text. A resume file beside it
-(``<name>.resume``) adds optimisers, random states, step and settings.
+``torch.load(weights_only=True)``; ``vocabulary`` is its JSON text. ``'quantisation'`` is added
+where training ended in the export's integers: the export then uses these scales. A resume file
+beside it (``<name>.resume``) adds optimisers, random states, step and settings.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -30,15 +32,20 @@ def save(path: Path, content: dict[str, Any]) -> None:
         torch.save(content, stream)
 
 
-def model_content(model: SpikeGPT, vocabulary: str) -> dict[str, Any]:
+def model_content(
+    model: SpikeGPT, vocabulary: str, quantisation: Quantisation | None = None
+) -> dict[str, Any]:
     """The model file's content."""
-    return {
+    content = {
         "format": FORMAT,
         "version": VERSION,
         "configuration": model.configuration.to_dict(),
         "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()},
         "vocabulary": vocabulary,
     }
+    if quantisation is not None:
+        content["quantisation"] = quantisation.to_dict()
+    return content
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.training.data import windows
+from spikegpt_neuro.training.integer_true import IntegerForward
 from spikegpt_neuro.training.spike_counts import SpikeCounts
 
 WINDOWS_AT_ONCE = 16
@@ -46,8 +47,13 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: SpikeGPT, tokens: Tensor, context: int) -> Evaluation:
-    """Whole windows of ``tokens`` in order, state reset at each; the model's mode is restored."""
+def evaluate(
+    model: SpikeGPT, tokens: Tensor, context: int, integers: IntegerForward | None = None
+) -> Evaluation:
+    """Whole windows of ``tokens`` in order, state reset at each; the model's mode is restored.
+
+    With ``integers`` the integer network is judged: its logits, its spikes.
+    """
     training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -56,7 +62,9 @@ def evaluate(model: SpikeGPT, tokens: Tensor, context: int) -> Evaluation:
     bits = []
     for begin in range(0, len(inputs), WINDOWS_AT_ONCE):
         x, y = (part[begin : begin + WINDOWS_AT_ONCE] for part in (inputs, targets))
-        logits, _ = model(x.to(device), observe=counts)
+        x = x.to(device)
+        exact = None if integers is None else integers(model, x)
+        logits, _ = model(x, observe=counts, exact=exact)
         loss = functional.cross_entropy(
             logits.double().transpose(1, 2), y.to(device), reduction="none"
         )

@@ -15,11 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from spikegpt_neuro.converters.layout import QuantisationSettings
+from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import draw_batch
 from spikegpt_neuro.training.evaluation import Evaluation, evaluate
+from spikegpt_neuro.training.integer_true import IntegerForward, calibrate
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
 from spikegpt_neuro.training.spike_counts import SpikeCounts
 
@@ -39,6 +42,9 @@ class TrainingSettings:
     ``rate_penalty``: nats added per token if every operand were 1 (``SpikeCounts.penalised``).
     ``distillation``: share of the loss that is cross-entropy against the teacher's distribution.
     ``mixed_precision``: 'no' or 'bf16' (autocast; WKV and LIF stay float32).
+    ``integer_steps``: the last steps, whose forward pass is the export's integer arithmetic
+    (``integer_true``), with operands of ``activation_bits`` (None: chosen per projection) and
+    accumulators of ``accumulator_bits``. Dropout and batch statistics rest in them.
     """
 
     steps: int = 2930
@@ -53,6 +59,9 @@ class TrainingSettings:
     evaluate_every: int = 200
     save_every: int = 200
     mixed_precision: str = "no"
+    integer_steps: int = 0
+    activation_bits: int | None = None
+    accumulator_bits: int = 24
     rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
@@ -63,6 +72,12 @@ class TrainingSettings:
         ]
         if not 0 <= self.distillation <= 1:
             problems.append(f"distillation is {self.distillation}; allowed: 0..1")
+        if not 0 <= self.integer_steps <= self.steps:
+            problems.append(f"integer_steps is {self.integer_steps}; allowed: 0..{self.steps}")
+        if self.activation_bits is not None and not 2 <= self.activation_bits <= 15:
+            problems.append(f"activation_bits is {self.activation_bits}; allowed: 2..15")
+        if not 8 <= self.accumulator_bits <= 32:
+            problems.append(f"accumulator_bits is {self.accumulator_bits}; allowed: 8..32")
         if problems:
             raise InputError("These training settings cannot be used.", problems)
 
@@ -122,6 +137,7 @@ class Trainer:
             self.teacher = teacher.to(self.device).eval()
         torch.manual_seed(settings.seed + self.rank)
         self.generator = np.random.default_rng([settings.seed, self.rank])
+        self.integers: IntegerForward | None = None
         self.step = 0
         self.average = math.nan
         self.seconds = 0.0
@@ -144,10 +160,12 @@ class Trainer:
     def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
         """Train to the end; ``report`` after every step. The last progress, with its evaluation."""
         settings = self.settings
-        self.runner.train()
+        self.runner.train(self.integers is None)
         counts = SpikeCounts(self.model.configuration)
         while True:
             began = time.perf_counter()
+            if self.step == settings.steps - settings.integer_steps:
+                self._begin_integers()
             self._advance(counts)
             self.seconds += time.perf_counter() - began
             last = self.step == settings.steps
@@ -155,7 +173,7 @@ class Trainer:
             evaluation = None
             if self.is_main and (last or self.step % settings.evaluate_every == 0):
                 if self.valid is not None:
-                    evaluation = evaluate(self.model, self.valid, settings.context)
+                    evaluation = evaluate(self.model, self.valid, settings.context, self.integers)
                 self._log(events, additions, evaluation)
             if self.is_main and (last or self.step % settings.save_every == 0):
                 self._save()
@@ -167,6 +185,13 @@ class Trainer:
             if last:
                 return progress
 
+    def _begin_integers(self) -> None:
+        """Freeze the scales; from here on the forward pass is the integer network's."""
+        settings = self.settings
+        bits = QuantisationSettings(settings.activation_bits, settings.accumulator_bits)
+        self.integers = IntegerForward(calibrate(self.model, self.train, bits))
+        self.runner.eval()
+
     def _advance(self, counts: SpikeCounts) -> None:
         """One optimiser step."""
         settings = self.settings
@@ -175,9 +200,10 @@ class Trainer:
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         counts.forget()
         counts.counting = self.step % settings.evaluate_every == 0
+        exact = None if self.integers is None else self.integers(self.model, inputs)
         precise = settings.mixed_precision == "no"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=not precise):
-            logits, _ = self.runner(inputs, observe=counts)
+            logits, _ = self.runner(inputs, observe=counts, exact=exact)
         flat = logits.float().flatten(0, 1)
         loss = likelihood = functional.cross_entropy(flat, targets.flatten())
         if self.teacher is not None and settings.distillation:
@@ -227,7 +253,8 @@ class Trainer:
             writer.writerow(values)
 
     def _save(self) -> None:
-        content = checkpoint.model_content(self.model, self.vocabulary)
+        quantisation = None if self.integers is None else self.integers.quantisation
+        content = checkpoint.model_content(self.model, self.vocabulary, quantisation)
         checkpoint.save(self.output, content)
         checkpoint.save(
             self.resume_path,
@@ -266,6 +293,8 @@ class Trainer:
             optimiser.load_state_dict(state)
         self.step, self.average = content["step"], content["average"]
         self.seconds = content["seconds"]
+        if "quantisation" in content:
+            self.integers = IntegerForward(Quantisation.from_dict(content["quantisation"]))
         torch.set_rng_state(content["torch_random"])
         if self.rank == 0:
             self.generator.bit_generator.state = content["window_random"]

@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
+from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model import slayer_blocks as ours
+from spikegpt_neuro.network.file import read_network, write_network
 
 slayer = import_lava_dl("lava.lib.dl.slayer")
 stock = import_lava_dl("lava.lib.dl.slayer.neuron.cuba")
@@ -170,6 +175,101 @@ def test_projections_export_as_stock_dense_layers(tmp_path: Path) -> None:
             # lava-dl may hold the same weights scaled to the full range, with an exponent
             exponent = float(np.squeeze(dense.synapse.proc_params["weight_exp"]))
             assert np.array_equal(dense.synapse.weights.get() * 2.0**exponent, written), group
+
+
+@pytest.mark.parametrize("delayed", [True, False])
+def test_mixed_chain_runs_as_trained_spike_for_spike(tmp_path: Path, delayed: bool) -> None:
+    """Stock and our blocks in one Sequential, trained a little, exported, imported, executed."""
+    torch.manual_seed(6)
+    parameters = {**SPIKEGPT_LIF, "threshold": 0.5}
+    choices = {"delay_shift": delayed}
+    net = torch.nn.Sequential(
+        ours.BinaryEmbedding(9, 16),
+        slayer.block.cuba.Dense(parameters, 16, 12, weight_scale=3, **choices),
+        ours.SRWKV(parameters, 12, weight_scale=5, **choices),
+        ours.SRFFN({**parameters, "voltage_decay": 0.03}, 12, 40, weight_scale=5, **choices),
+        slayer.block.cuba.Dense(parameters, 12, 12, weight_scale=3, **choices),
+        ours.SRWKV(parameters, 12, weight_scale=9, **choices),
+        ours.Dense(parameters, 12, 7, weight_scale=3, **choices),
+    )
+    tokens = torch.randint(0, 9, (1, 1, 90)).float()
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(3):  # weights, shifts and decays that are no initial values
+        optimiser.zero_grad()
+        (net(tokens).mean((0, 2)) - torch.linspace(0.1, 0.5, 7)).square().sum().backward()
+        optimiser.step()
+    expected, x = [], tokens
+    with torch.no_grad():
+        for block in net:
+            x = block(x)
+            expected.append(x[0].T.numpy())
+    assert all(0.02 < spikes.mean() < 0.9 for spikes in expected)
+    ours.export_chain(tmp_path / "chain.net", net, stock=False)
+    network = read_netx(tmp_path / "chain.net", synapse_delay=delayed)
+    write_network(network, tmp_path / "imported.net")
+    network = read_network(tmp_path / "imported.net")
+    last_of = {layer.stage: layer.name for layer in network.layers}
+    names = list(last_of.values())
+    with RasterSession(network, trace=names) as session:
+        found = session.present(tokens[0].T.numpy())
+        # stock layers are delayed at their input, at rest until then: the same spikes
+        for name, spikes in zip(names, expected, strict=True):
+            assert np.array_equal(session.trace(name), spikes), name
+        assert np.array_equal(found, expected[-1])
+        assert session.counters.total("saturations") == 0
+        whole = session.trace(names[-1])
+        session.reset()
+        parts = [session.present(part) for part in np.split(tokens[0].T.numpy(), [1, 40])]
+        assert np.array_equal(np.concatenate(parts), whole)
+        with pytest.raises(InputError, match=r"values 9\.0\.\.9\.0, allowed 0\.\.8"):
+            session.present(np.full((2, 1), 9.0))
+
+
+def test_mixed_chain_runs_through_the_commands(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    net = Mixed(count_log=False)
+    tokens = torch.randint(0, 5, (1, 1, 30)).float()
+    with torch.no_grad():
+        expected = net(tokens)[0].T.numpy()
+    stock, network, raster, out = (
+        tmp_path / name for name in ("stock.net", "chain.net", "tokens.npy", "out.npy")
+    )
+    ours.export_chain(stock, net.blocks, stock=False)
+    np.save(raster, tokens[0].T.numpy().astype(np.int64))
+    for command in (
+        ["netx", "import", str(stock), str(network)],
+        ["netx", "run", str(network), str(raster), str(out)],
+    ):
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert expected.any()
+    assert np.array_equal(np.load(out), expected)
+
+
+def test_damaged_block_groups_are_refused_with_every_problem(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(ours.BinaryEmbedding(3, 8), ours.SRWKV(SPIKEGPT_LIF, 8))
+    with torch.no_grad():
+        net(torch.zeros(1, 1, 3))
+    path = tmp_path / "chain.net"
+    ours.export_chain(path, net, stock=False)
+    with h5py.File(path, "r+") as file:
+        group = file["layer/1"]
+        group["shift_k"][0] = 7
+        group["time_decay"][1] = np.nan
+        group["key/weight"][0, 0] = 1000
+        del group["output/neuron/vDecay"]
+        group["surprise"] = 1
+        file["layer/0/table"][0, 0] = 2
+    with pytest.raises(InputError) as caught:
+        read_netx(path)
+    assert "layer 0/table" in caught.value.problems[0]  # nothing behind it can be judged
+    with h5py.File(path, "r+") as file:
+        file["layer/0/table"][0, 0] = 1
+    with pytest.raises(InputError) as caught:
+        read_netx(path)
+    text = "\n".join(caught.value.problems)
+    for part in ("shift_k", "time_decay", "key/weight", "output/neuron/vDecay"):
+        assert part in text, text
 
 
 def run_in_lava(network: Any, spikes: Tensor) -> np.ndarray[Any, Any]:

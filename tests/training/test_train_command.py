@@ -99,9 +99,28 @@ def test_starts_from_a_released_checkpoint_by_distillation(tmp_path: Path, text:
     assert checkpoint.load(tmp_path / "tuned.pt.resume")["settings"]["distillation"] == 0.0
 
 
+def test_ends_in_the_integers_that_export_writes(tmp_path: Path, text: Path) -> None:
+    output, network = tmp_path / "model.pt", tmp_path / "model.net"
+    found = run(
+        text, "--output", output, "--valid", text, "--integer-steps", "3",
+        "--activation-bits", "6", *SMALL,
+    )  # fmt: skip
+    result = CliRunner().invoke(app, ["export", str(output), str(network)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "integers as in its training" in result.output
+    result = CliRunner().invoke(
+        app, ["score", str(network), str(text), "--context", "16", "--json"], catch_exceptions=False
+    )
+    # float32 against float64 cross-entropy; the last window here is shorter than a context
+    assert json.loads(result.stdout)["bits_per_character"] == pytest.approx(
+        found["valid_bits_per_character"], rel=1e-2
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--integer-steps", "9"], "integer_steps is 9"),
         (["--preset", "huge"], "preset 'huge' is unknown"),
         (["--layout", "sideways"], "layout is 'sideways'"),
         (["--context", "100000"], "needs 100001"),
