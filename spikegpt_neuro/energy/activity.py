@@ -30,6 +30,7 @@ class LayerActivity:
     size: int
     input_size: int
     payload_bits: int
+    output_bits: int
     operand: str
     dense_operations: int
     synaptic_operations: int
@@ -59,6 +60,12 @@ class LayerActivity:
     def multiply_accumulates(self) -> int:
         """Synaptic operations that need a multiplication."""
         return self.synaptic_operations if self.operand == "graded" else 0
+
+    @property
+    def event_bits(self) -> int:
+        """Payload bits of all events sent: a binary spike is one bit, a graded one its width."""
+        sends = self.role in ("neuron", "input")
+        return self.output_events * self.output_bits if sends else 0
 
     @property
     def input_rate(self) -> float:
@@ -101,6 +108,7 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         size=size,
         input_size=input_size,
         payload_bits=bits,
+        output_bits=layer.output.bits,
         operand=operand,
         dense_operations=tokens * size * input_size if dense else 0,
         synaptic_operations=count("synaptic_operations"),

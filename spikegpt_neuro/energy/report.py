@@ -193,6 +193,7 @@ class EnergyReport:
                 layer.output_events for layer in self.layers if layer.kind == "lif"
             )
             / self.counters.tokens,
+            "event_bits_per_token": self.per_token("event_bits"),
             "spike_statement": list(self.statement),
             "per_layer": [self._layer_dict(layer) for layer in self.layers],
             "bill": [
@@ -256,6 +257,8 @@ class EnergyReport:
             "neuron_updates_idle": layer.idle_updates,
             "input_events": layer.input_events,
             "output_events": layer.output_events,
+            "output_bits": layer.output_bits,
+            "event_bits": layer.event_bits,
             "weights_read": layer.weights_read,
             "state_words_read": layer.state_words_read,
             "state_words_written": layer.state_words_written,

@@ -15,10 +15,9 @@ _LAYER_COLUMNS: Final = (
     "name", "kind", "stage", "operand", "operand_bits", "input_rate", "output_rate",
     "energy_joules_per_token", "accumulates", "multiply_accumulates", "dense_operations",
     "unit_additions", "neuron_updates_active", "neuron_updates_idle", "input_events",
-    "output_events", "weights_read", "state_words_read", "state_words_written",
-    "parameter_words_read", "activation_words_read", "activation_words_written",
-    "packets_per_token", "hops_per_token", "saturations",
-    "overflows",
+    "output_events", "output_bits", "event_bits", "weights_read", "state_words_read",
+    "state_words_written", "parameter_words_read", "activation_words_read",
+    "activation_words_written", "packets_per_token", "hops_per_token", "saturations", "overflows",
 )  # fmt: skip
 _PART_COLUMNS: Final = (
     "layer", "category", "event", "count_per_token", "coefficient", "status",

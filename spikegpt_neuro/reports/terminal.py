@@ -76,7 +76,7 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
         table,
         _lines("Where spikes enter", list(study.main.statement)),
     ]
-    shown.append(sequence_table(study))
+    shown += [sequence_table(study), _lines("What moves the totals", _moves(study))]
     shown += [comparison_table(c) for c in study.comparisons]
     for comparison in study.comparisons:
         title = f"Up to five times less energy? By arithmetic, {comparison.profile}"
@@ -123,6 +123,26 @@ def sequence_table(study: Study) -> Table:
             "-" if watts is None else engineering(watts, "W"),
         )
     return table
+
+
+def _moves(study: Study) -> list[str]:
+    """The coefficient that moves each total most, in a sentence each."""
+    sentences = []
+    for report in study.reports:
+        if report.energy is None or not report.sensitivity:
+            continue
+        first = report.sensitivity[0]
+        text = f"{report.profile.name}"
+        if report.profile.method == "event-driven":
+            text += f", {report.mode}"
+        text += (
+            f": {first.coefficient}; ten per cent move the total by {share(first.elasticity / 10)}"
+        )
+        if first.at_low != first.at_high:
+            low, high = engineering(first.at_low, "J"), engineering(first.at_high, "J")
+            text += f", its range from {low} to {high}"
+        sentences.append(text)
+    return sentences
 
 
 def paper_table(paper: PaperFormula) -> Table:

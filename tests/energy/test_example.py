@@ -11,7 +11,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "energy_of_published_sizes.py
 
 def test_the_example_prints_both_layouts_packings_and_modes() -> None:
     shown = subprocess.run(
-        [sys.executable, str(EXAMPLE), "--quick"], capture_output=True, text=True, timeout=120,
+        [sys.executable, str(EXAMPLE), "--quick"], capture_output=True, text=True, timeout=600,
         check=True,
     ).stdout  # fmt: skip
     rows = [line for line in shown.splitlines() if "tiny" in line]

@@ -326,3 +326,19 @@ def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> N
     assert static.over_time and static.count == report.timing.value
     assert static.joules_each == pytest.approx(0.257, rel=1e-9)  # watts
     assert not synaptic.over_time
+
+
+@pytest.mark.parametrize(("levels", "bits"), [(1, 1), (3, 2)])
+def test_events_are_counted_with_their_bits(run: Any, levels: int, bits: int) -> None:
+    network, counters = run("spike-driven", levels)
+    report = build_report(network, counters, load_profile("cmos45-int8"))
+    values = {row["name"]: row for row in report.to_dict()["per_layer"]}
+    for name in network.spiking_layers:
+        assert values[name]["output_bits"] == bits
+        assert values[name]["event_bits"] == bits * counters.count(name, "output_events")
+    sent = sum(
+        layer.output.bits * counters.count(layer.name, "output_events")
+        for layer in network.layers
+        if layer.kind not in ("dense", "token_shift")  # hard shifts are wiring
+    )
+    assert report.to_dict()["event_bits_per_token"] == sent / counters.tokens

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,17 +50,31 @@ def test_energy_prints_one_json_value_with_the_promised_key(files: dict[str, Pat
     assert [r["mode"] for r in values["reports"]] == ["pipelined", "fall-through"]
 
 
-def test_energy_writes_the_same_page_twice_with_a_fixed_date(
+def test_energy_writes_the_same_bytes_in_another_process_with_a_fixed_date(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
-    pages = []
-    for name in ("one.html", "two.html"):
-        wanted = ("--output", str(tmp_path / name), "--date", "2026-02-03")
-        result = CliRunner().invoke(app, _energy(files, "--tokens", "30", *wanted))
-        assert result.exit_code == 0, result.output
-        pages.append((tmp_path / name).read_bytes())
-    assert pages[0] == pages[1]
-    assert b"2026-02-03" in pages[0]
+    names = ("a.html", "a.json", "a.csv", "a.parts.csv")
+    for seed in ("1", "2"):  # of the order of sets
+        folder = tmp_path / seed
+        folder.mkdir()
+        wanted = [word for name in names for word in ("--output", str(folder / name))]
+        arguments = _energy(
+            files, "--tokens", "30", "--date", "2026-02-03", "--figures", str(folder / "figures"),
+            *wanted,
+        )  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-c", "from spikegpt_neuro.cli.main import main; main()", *arguments],
+            check=True, capture_output=True, timeout=1200,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+    first, second = (
+        {path.relative_to(tmp_path / seed): path for path in (tmp_path / seed).rglob("*.*")}
+        for seed in ("1", "2")
+    )
+    assert first.keys() == second.keys() and len(first) > len(names)
+    for name, path in first.items():
+        assert path.read_bytes() == second[name].read_bytes(), name
+    assert b"2026-02-03" in (tmp_path / "1" / "a.html").read_bytes()
 
 
 def test_energy_writes_every_kind_of_report_in_one_run(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def test_charts_and_tables_speak_to_screen_readers(make_study: MakeStudy, layout
     assert parsed.tags.count("desc") == charts
     assert parsed.tags.count("caption") == parsed.tags.count("table")
     assert ("html", "lang", "en") in parsed.attributes
+    levels = [int(tag[1]) for tag in parsed.tags if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert parsed.tags.count("th") == sum(a[:2] == ("th", "scope") for a in parsed.attributes)
+    for landmark in ("header", "nav", "main", "footer"):
+        assert parsed.tags.count(landmark) == 1
     boxes = [a for a in parsed.attributes if a[1:] == ("role", "group")]
     assert len(boxes) == sum(a[1] == "tabindex" for a in parsed.attributes)
     assert len(boxes) == charts + parsed.tags.count("table")
@@ -142,7 +149,7 @@ def _run(browser: str, home: Path, *arguments: str) -> subprocess.CompletedProce
             browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
             "--enable-logging=stderr", f"--user-data-dir={home}", *arguments,
         ],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=600, check=True,  # a busy machine is slow
     )  # fmt: skip
 
 
