@@ -245,6 +245,7 @@ class _Export:
         for layer in embedding:
             yield layer, "embedding", 1
         last = embedding[-1].name
+        del embedding  # a table of real values may be as large as the head
         x = self._embedded(torch.from_numpy(self._calibration.tokens), configuration)
         for index in range(configuration.n_layer):
             x, _ = self._block(index, configuration)(x, None, self._recorder)
