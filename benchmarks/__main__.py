@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: run the studies, print the goals, write JSON and plots."""
+"""``python -m benchmarks``: run the studies, print timings and goals, write JSON and plots."""
 
 from __future__ import annotations
 
@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         results["goals"] = goals.table(results)
         (given.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     drawn = plots.draw(results, given.output)
+    for line in goals.timings(results):
+        print(line)
     for row in results["goals"]:
         print(
             f"{row['figure']:<50} must {row['must']:>6} aim {row['aim']:>6} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,3 +88,23 @@ def table(results: Results) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
+
+
+def timings(results: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """A line for each set of timings, with the memory bandwidth of the same rounds beside it."""
+    if isinstance(results, list):
+        results = {str(row.get("wished_rate", i)): row for i, row in enumerate(results)}
+    if not isinstance(results, Mapping):
+        return
+    if {"seconds_per_token", "probe_bytes_per_second"} <= set(results):
+        times = results["seconds_per_token"]
+        named = {"a token": times} if "median" in times else times
+        shown = [f"{name} {1e3 * entry['median']:.2f} ms" for name, entry in named.items()]
+        probe = {key: value / 1e9 for key, value in results["probe_bytes_per_second"].items()}
+        yield (
+            f"{' '.join(path)}: {', '.join(shown)}; memory probe {probe['median']:.1f} GB/s "
+            f"({probe['least']:.1f} to {probe['most']:.1f})"
+        )
+        return
+    for name, value in results.items():
+        yield from timings(value, (*path, name))

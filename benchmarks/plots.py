@@ -89,8 +89,8 @@ def _firing(axes: Any, results: Mapping[str, Any]) -> None:
 
 
 def _depth(axes: Any, results: Mapping[str, Any]) -> None:
-    blocks = [int(name) for name in results]
-    axes.plot(blocks, [_milliseconds(entry) for entry in results.values()], "o-")
+    times = results["seconds_per_token"]
+    axes.plot([int(name) for name in times], [_milliseconds(e) for e in times.values()], "o-")
     axes.set(
         xlabel="blocks", ylabel="ms per token", xlim=(0, None), ylim=(0, None),
         title="Time a token against depth",

@@ -306,7 +306,8 @@ def firing(plan: Plan) -> dict[str, Any]:
             {
                 "wished_rate": rate,
                 "operand_density": events / operands,
-                "seconds_per_token": {k: summary(v) for k, v in figures.items() if k != "probe"},
+                "probe_bytes_per_second": summary(figures.pop("probe")),
+                "seconds_per_token": {k: summary(v) for k, v in figures.items()},
                 "spike_driven_times_upstream": paired_ratio(
                     figures["upstream"], figures["spike-driven"]
                 ),
@@ -330,11 +331,17 @@ def depth(plan: Plan) -> dict[str, Any]:
         model_class = ModelClass("", n_layer, width, 1_000)
         sessions[n_layer] = EmulatorSession(model_class.network())
     tokens = random_tokens(ModelClass("", 1, 1, 1_000), 30)
-    turns = {str(n): _stepping(session, tokens, 30) for n, session in sessions.items()}
+    turns: dict[str, Callable[[], float]] = {
+        str(n): _stepping(session, tokens, 30) for n, session in sessions.items()
+    }
+    turns["probe"] = BandwidthProbe()
     for turn in turns.values():
         turn()
     figures = rounds(turns, plan.rounds)
-    return {name: summary(values) for name, values in figures.items()}
+    return {
+        "probe_bytes_per_second": summary(figures.pop("probe")),
+        "seconds_per_token": {name: summary(values) for name, values in figures.items()},
+    }
 
 
 def context(plan: Plan) -> dict[str, Any]:
@@ -344,7 +351,7 @@ def context(plan: Plan) -> dict[str, Any]:
     plan.say(f"context: {model_class.name} up to {lengths[-1]:,} tokens")
     network = model_class.network()
     seen, results = 0, {}
-    fresh = EmulatorSession(network)
+    fresh, probe = EmulatorSession(network), BandwidthProbe()
     with Emulator().open(network) as session:
         for length in lengths:
             while seen < length:
@@ -353,10 +360,15 @@ def context(plan: Plan) -> dict[str, Any]:
                 seen += len(piece)
             state = session.state
             tokens = random_tokens(model_class, 30)
-            turns = {"here": _stepping(session, tokens, 30), "start": _stepping(fresh, tokens, 30)}
+            turns = {
+                "probe": probe,
+                "here": _stepping(session, tokens, 30),
+                "start": _stepping(fresh, tokens, 30),
+            }
             figures = rounds(turns, plan.rounds)
             session.state = state  # measuring does not lengthen the context
             results[str(length)] = {
+                "probe_bytes_per_second": summary(figures["probe"]),
                 "seconds_per_token": summary(figures["here"]),
                 "times_first_token": paired_ratio(figures["here"], figures["start"]),
             }

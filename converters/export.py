@@ -274,20 +274,21 @@ class _Export:
         part = quantise.embedding_layers(self._tensor, configuration)
         for layer in part.layers:
             yield layer, "embedding", 1
+        stream = part.layers[-1].name
+        del part, layer  # a table of real values may be as large as the head
         x = self._embedded(torch.from_numpy(self._calibration.tokens), configuration)
         for index in range(configuration.n_layer):
             block = self._block(index, configuration)
             if self._stored is None:
                 x, _ = block(x, None, self._recorder)
-            stream = part.layers[-1].name
             for part in quantise.block_layers(
                 index, stream, self._tensor, self._quantisation, configuration
             ):
                 for layer in part.layers:
                     yield layer, f"block {index}", 2 + index
+                stream = part.layers[-1].name
         if self._stored is None:
             self._recorder("head.norm", self._normed(x))
-        stream = part.layers[-1].name
         head = quantise.head_layers(stream, self._tensor, self._quantisation, configuration)
         for layer in head.layers:
             yield layer, "head", self.steps

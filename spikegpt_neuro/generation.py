@@ -23,8 +23,11 @@ Int32Array = npt.NDArray[np.int32]
 _LARGEST_STATE_FILE = 1 << 30
 
 
-def read_prompt(session: Session, tokens: Sequence[int], piece: int = 256) -> Int32Array:
-    """Advance by known tokens; the logits after the last, int32 [vocabulary]."""
+def read_prompt(session: Session, tokens: Sequence[int], piece: int = 64) -> Int32Array:
+    """Advance by known tokens, ``piece`` at a time; the logits after the last, int32 [vocabulary].
+
+    A backend gives the logits after every token: a piece of one block keeps them small.
+    """
     if not tokens:
         raise InputError(
             "there is nothing to go on from: the prompt has no tokens.",

@@ -13,7 +13,7 @@ from spikegpt_neuro.backends.base import Session
 from spikegpt_neuro.errors import InputError
 
 PIECE = 256
-"""Tokens scored at a time, fewer for large vocabularies."""
+"""Tokens scored at a time, halved for large vocabularies: a power of two is whole blocks."""
 _LARGEST_LOGITS = 1 << 23
 
 
@@ -83,6 +83,13 @@ def prediction_windows(tokens: int, context: int | None, limit: int | None) -> l
     ]
 
 
+def _piece(vocabulary_size: int) -> int:
+    piece = PIECE
+    while piece > 1 and piece * vocabulary_size > _LARGEST_LOGITS:
+        piece //= 2
+    return piece
+
+
 def score_tokens(
     session: Session,
     tokens: Sequence[int] | npt.NDArray[np.int64],
@@ -102,7 +109,7 @@ def score_tokens(
     array = np.asarray(tokens, np.int64)
     windows = prediction_windows(array.size, context, limit)
     total = windows[-1].stop
-    piece = max(1, min(PIECE, _LARGEST_LOGITS // vocabulary_size))
+    piece = _piece(vocabulary_size)
     bits = []
     for window in windows:
         session.reset()

@@ -76,6 +76,10 @@ def score(
     if len(text) > 1 or text[0].is_dir() or workers != 1 or scheduler or results:
         if tokens is not None or against is not None:
             raise InputError("--tokens and --against are for a single text.")
+        if threads != 1:
+            raise InputError(
+                "--threads is for a single text.", advice="A corpus is shared by --workers."
+            )
         _score_corpus(
             output, network, text, context, vocab, backend,
             workers=workers, scheduler=scheduler, results=results,

@@ -16,6 +16,7 @@ from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.scoring import score_tokens
 from spikegpt_neuro.texts import read_text
+from spikegpt_neuro.version import __version__
 from spikegpt_neuro.vocabulary import Vocabulary, parse_vocabulary
 
 
@@ -34,9 +35,10 @@ class Settings:
 
 
 def shard_key(shard: Shard, settings: Settings) -> str:
-    """Identifies a shard's result: network, vocabulary, settings and the documents' contents."""
+    """Identifies a shard's result: release, network, vocabulary, settings, documents' contents."""
     described = asdict(settings)
     described.pop("network")  # its hash says what it is, wherever it lies
+    described["version"] = __version__  # of what counted the events
     described["documents"] = [
         (document.name, sha256_of(document.path)) for document in shard.documents
     ]

@@ -17,10 +17,10 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.network.layers import LAYER_KINDS, Dense, Layer, Port
 from spikegpt_neuro.network.network import Network, NetworkInfo
+from spikegpt_neuro.version import __version__
 
 FORMAT = "spikegpt-neuro"
 FORMAT_VERSION = 1
-TOOL_VERSION = "0.1.0"
 LAYERS_GROUP = "spikegpt/layers"
 VOCABULARY_DATASET = "spikegpt/vocabulary"
 ALIGNMENT = 64
@@ -87,7 +87,7 @@ class NetworkWriter:
         attributes = self._file.attrs
         attributes["format"] = FORMAT
         attributes["format_version"] = FORMAT_VERSION
-        attributes["tool_version"] = TOOL_VERSION
+        attributes["tool_version"] = __version__
         attributes["time_step"] = TIME_STEP
         attributes["reset_rule"] = RESET_RULE
         for name in ("layout", "n_layer", "n_embd", "vocabulary_size"):

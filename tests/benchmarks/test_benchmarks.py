@@ -33,6 +33,8 @@ def test_a_quick_study(study: str, tmp_path: Path) -> None:
     assert results["quick"] is True
     assert results[study]
     assert results["machine"]["threads"] == 1
+    with_probe = sum("memory probe" in line for line in done.stdout.splitlines())
+    assert with_probe == {"firing": 5, "depth": 1, "context": 3}.get(study, 0)
     assert (tmp_path / f"{study}.svg").exists() is (study in DRAWN)
 
 

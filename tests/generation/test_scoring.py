@@ -50,6 +50,17 @@ def test_bits_are_those_of_the_definition(context: int | None) -> None:
         assert bits == pytest.approx(math.fsum(part), rel=0, abs=1e-11)
 
 
+@pytest.mark.parametrize("largest", [0, 9 * 5, 9 * 64])
+def test_the_tokens_scored_at_a_time_change_nothing(
+    largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Emulator().open(NETWORK) as session:
+        settings = {"logit_scale": NETWORK.logit_scale, "vocabulary_size": 9}
+        whole = score_tokens(session, TOKENS, **settings)
+        monkeypatch.setattr("spikegpt_neuro.scoring._LARGEST_LOGITS", largest)
+        assert score_tokens(session, TOKENS, **settings) == whole
+
+
 def test_windows_and_limit() -> None:
     assert prediction_windows(513, 256, None) == [range(256), range(256, 512)]
     assert prediction_windows(514, 256, None)[-1] == range(512, 513)
