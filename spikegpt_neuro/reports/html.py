@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.hardware_profiles import Profile
@@ -109,7 +110,7 @@ def _summary(study: Study) -> str:
             str(len(r.violations)),
         )
         for r in study.reports
-    ]
+    ] + [_measured(m) for m in study.measurements]
     return (
         f'<ul class="cards">{"".join(cards)}</ul>'
         "<p>Energies are estimates: counts of a real run times published coefficients. Times are "
@@ -121,6 +122,20 @@ def _summary(study: Study) -> str:
             rows,
         )
     )  # fmt: skip
+
+
+def _measured(m: Measurement) -> tuple[str, ...]:
+    """A measured run as a row of the table of estimates."""
+    joules, seconds = m.joules_per_token("total"), m.seconds_per_token
+    return (
+        f"measured: {m.board}",
+        m.mode,
+        "not measured" if joules is None else engineering(joules, "J"),
+        "; ".join(m.notes),
+        "not measured" if seconds is None else engineering(seconds, "s"),
+        "",
+        "",
+    )
 
 
 def _spikes(study: Study) -> str:
