@@ -204,7 +204,7 @@ def _verdict(
     elif profile.limits or profile.features:
         parts.append("fits")
     else:
-        parts.append("prices arithmetic only: nothing to fit")
+        parts.append("has no limits: nothing to fit")
     return Verdict(
         profile.name, not rules, f"{profile.name}: {'; '.join(parts)}",
         tuple(str(violation) for violation in violations),

@@ -48,7 +48,9 @@ class _Board(ClosedAtExit):
 
     def __init__(self, network: Network, host: Host, *, resets: bool, profiled: bool) -> None:
         self._network = network
+        self._host = host
         self._profiled = profiled
+        self._profile_of: Run | None = None
         self._begun = False
         self._last = network.layers[-1].name
         self._difference = ""
@@ -63,6 +65,8 @@ class _Board(ClosedAtExit):
         if self._begun and self._profiled:
             raise InputError("a profiled session is one run: give it everything at once.")
         rows = self._worker.ask(request, Left, self._run_limit).rows
+        if not self._begun:
+            self._profile_of = request
         self._begun = True
         return rows
 
@@ -100,8 +104,13 @@ class _Board(ClosedAtExit):
         self._closed = True
         try:
             self._measurement = self._worker.ask(Stop(), Stopped, STOP_SECONDS).measurement
-        except RunFailed:  # the session is over either way, and everything it started is ended
-            pass
+        except RunFailed as error:  # the results are there; everything it started is ended
+            if self._profiled and self._profile_of is not None:
+                run = self._profile_of
+                self._measurement = Measurement(
+                    str(self._host), "lava-loihi", run.mode, len(run.rows), run.tokens,
+                    notes=(f"the profilers could not be read: {error}",),
+                )  # fmt: skip
         finally:
             self._worker.end()
 

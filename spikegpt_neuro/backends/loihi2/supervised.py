@@ -25,8 +25,8 @@ LIMITS: Final = {
 }
 """Environment variable and default of each time limit: until the board has answered (waiting in
 SLURM's queue included), and for one run (booting the network included)."""
-STOP_SECONDS: Final = 30.0
-"""For letting the board go."""
+STOP_SECONDS: Final = 60.0
+"""For letting the board go and reading the profilers."""
 MARK: Final = "SPIKEGPT_NEURO_LOIHI2_SESSION"
 """Environment variable by which everything a worker starts is found again."""
 GRACE_SECONDS: Final = 3.0
@@ -85,7 +85,7 @@ class SupervisedWorker:
             # a session of its own: Ctrl-C must reach the caller only
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "spikegpt_neuro.backends.loihi2.worker",
-                 str(theirs.fileno())],
+                 str(theirs.fileno()), str(os.getpid())],
                 pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=self._log,
                 stderr=self._log, start_new_session=True, env={**os.environ, MARK: value},
             )  # fmt: skip

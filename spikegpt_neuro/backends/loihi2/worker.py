@@ -1,16 +1,18 @@
 """The process that talks to lava-loihi: started by ``supervised``, one for each session.
 
-A closed SDK can hang, end the process or leave its environment changed; here none of it reaches the
-caller. Requests and answers (``job``) travel over the inherited connection whose number is the only
-argument. What the SDK prints goes where standard error goes.
+A closed SDK can hang, end the process or leave its environment changed; here none of it reaches
+the caller. Requests and answers (``job``) travel over the inherited connection whose number is the
+first argument; the second is the caller's process id. What the SDK prints goes where standard error
+goes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -26,13 +28,21 @@ if TYPE_CHECKING:
     from spikegpt_neuro.backends.loihi2.profiling import Profilers
     from spikegpt_neuro.energy.measurement import Measurement
 
-_PR_SET_PDEATHSIG = 1
+_LOOK_SECONDS = 0.2
+"""How often the worker looks whether its caller is still there."""
 _NO_RESET = 1 << 30
 """Interval of a reset that is wanted once: no run is that long."""
 
 
 def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
+
+
+def _end_with(caller: int) -> None:
+    """End this process when its parent is no longer ``caller``, whatever it waits for."""
+    while os.getppid() == caller:
+        time.sleep(_LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _import_sdk() -> None:
@@ -196,8 +206,8 @@ class _Worker:
 def main(arguments: list[str]) -> None:
     """Serve one session; ends with it, and with its process."""
     signal.signal(signal.SIGTERM, _end)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # not by prctl, which ends a process with the thread that started it
+    threading.Thread(target=_end_with, args=(int(arguments[1]),), daemon=True).start()
     os.dup2(2, 1)
     try:
         _Worker(Connection(int(arguments[0]))).serve()

@@ -130,6 +130,25 @@ def test_commands_end_with_exit_code_3_and_one_message(machine: Any, tmp_path: P
 
 
 @pytest.mark.slow
+def test_inspect_judges_a_network_for_every_target(machine: Any, tmp_path: Path) -> None:
+    from spikegpt_neuro.hardware_profiles import list_profiles
+    from spikegpt_neuro.network.file import write_network
+
+    write_network(NETWORK, tmp_path / "model.net")
+    command = ("inspect", tmp_path / "model.net", "--deployability")
+    done = program(*command)
+    assert done.returncode == 0, done.stderr
+    assert "Program wkv: weighted average" in done.stdout
+    assert "exponent = min(p + (halve << 16), limit)" in done.stdout
+    values = json.loads(program(*command, "--profile", "loihi2", "--json").stdout)
+    assert [v["profile"] for v in values["deployability"]["verdicts"]] == ["loihi2"]
+    assert "loihi2: needs neuron programs for" in done.stdout
+    assert all(f"{name}: " in done.stdout for name in list_profiles())
+    lonely = program("inspect", tmp_path / "model.net", "--profile", "loihi2")
+    assert (lonely.returncode, lonely.stdout) == (2, "")
+
+
+@pytest.mark.slow
 def test_energy_shows_the_measurement_beside_the_estimates(machine: Any, tmp_path: Path) -> None:
     from spikegpt_neuro.network.file import write_network
 
