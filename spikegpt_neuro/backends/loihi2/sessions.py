@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import ClosedAtExit, check_token_network, check_tokens
 from spikegpt_neuro.backends.counters import Counters
-from spikegpt_neuro.backends.emulator import EmulatorSession
+from spikegpt_neuro.backends.emulator import EmulatorSession, warm_up
 from spikegpt_neuro.backends.loihi2.chains import check_chain, in_sample_time, needs_reset
 from spikegpt_neuro.backends.loihi2.job import (
     ADVANCE,
@@ -123,6 +123,7 @@ class TokenSession(_Board):
     ) -> None:
         check_token_network(network)
         self._emulator = EmulatorSession(network, trace=trace)
+        warm_up()  # compiling must not eat the worker's time limit
         super().__init__(network, host, resets=False, profiled=profiled)
 
     def _advance(self, tokens: npt.NDArray[np.int64], mode: str) -> Int32Array:

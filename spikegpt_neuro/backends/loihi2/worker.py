@@ -140,6 +140,7 @@ class _Worker:
 
     def _prepare(self, start: Start) -> Ready:
         """Refuse what the chip cannot hold, before the board is touched; then ask the board."""
+        from spikegpt_neuro.backends.emulator import warm_up
         from spikegpt_neuro.backends.loihi2.graphs import BoardRun, latency_graph, measured_latency
         from spikegpt_neuro.backends.loihi2.selection import (
             BoardConfiguration,
@@ -147,6 +148,8 @@ class _Worker:
             registered_programs,
         )
 
+        if not start.network.takes_raster:
+            warm_up()  # compiled here, before processes fork, and not once in every one
         programs = registered_programs()
         graph = self._graph(start, (_NO_RESET, 1) if start.needs_reset else None)
         check_models(graph.process, BoardConfiguration(programs))
