@@ -38,6 +38,14 @@ def energy(
             help="Price the counts of a corpus instead: the JSON that `score --json` printed.",
         ),
     ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Show beside the estimates what a board measured: the .json report of a run with "
+            "--backend loihi2.",
+        ),
+    ] = None,
     tokens: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of the text to run. Default: all.")
     ] = None,
@@ -100,6 +108,7 @@ def energy(
         check_free(report, force=force)
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
+    from spikegpt_neuro.energy.measurement import read_measurements
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
     from spikegpt_neuro.energy.timing import MODES
     from spikegpt_neuro.hardware_profiles import load_profile
@@ -107,6 +116,7 @@ def energy(
     from spikegpt_neuro.reports.terminal import study_summary
 
     profiles = [load_profile(name) for name in profile or DEFAULT_PROFILES]
+    beside = () if measured is None else read_measurements(measured)
     check_available([backend])
     value = read_network(network)
     source = text or counters
@@ -120,7 +130,7 @@ def energy(
             run = run_text(get_backend(backend), value, ids, progress=progress)
     study = build_study(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
-        packing=packing, context=context,
+        packing=packing, context=context, measured=beside,
     )  # fmt: skip
     for report in reports or ():
         from spikegpt_neuro.network.atomic import replaced_file

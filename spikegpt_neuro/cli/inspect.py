@@ -10,6 +10,7 @@ import typer
 
 from spikegpt_neuro.cli.inputs import NetworkArgument, check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.network.layers import Layer
@@ -43,12 +44,16 @@ def inspect(
         typer.Option(metavar="FILE.svg", help="Also draw the layers and their connections."),
     ] = None,
     deployability: Annotated[
-        str | None,
+        bool,
         typer.Option(
-            metavar="PROFILE",
-            help="Also say what of the network stock processes hold on that target, what needs "
-            "neuron programs, and what does not fit.",
+            "--deployability",
+            help="Also say what stock Loihi 2 processes hold of the network, what needs neuron "
+            "programs and their specification, how weights are passed, and what fits which target.",
         ),
+    ] = False,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="With --deployability: a target to judge. Default: all of them."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Overwrite the drawing.")] = False,
     as_json: JsonOption = False,
@@ -90,19 +95,16 @@ def inspect(
     notes = [f"note: {note}" for note in info.quantisation.get("notes", [])]
     chip: list[Any] = []
     deployed = None
-    if deployability is not None:
+    if deployability:
         from spikegpt_neuro.backends.loihi2.deployability import deployability as assess
-        from spikegpt_neuro.hardware_profiles import load_profile
+        from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
+        from spikegpt_neuro.reports.deployability import deployability_summary
 
-        report = assess(value, load_profile(deployability))
+        report = assess(value, [load_profile(name) for name in profile or list_profiles()])
         deployed = report.to_dict()
-        needs = table("kind", "needs", ">layers", ">neurons", ">operations", ">state", "how")
-        for kind in report.kinds:
-            needs.add_row(
-                kind.kind, kind.need, str(kind.layers), f"{kind.neurons:,}",
-                f"{kind.operations_per_neuron:.0f}", str(kind.state_words), kind.how,
-            )  # fmt: skip
-        chip = ["", needs, *(f"violation: {v}" for v in report.violations), report.verdict]
+        chip = deployability_summary(report)
+    elif profile:
+        raise InputError("--profile goes with --deployability.")
     output.result(
         {
             "path": str(network), "bytes": network.stat().st_size, "info": asdict(info),

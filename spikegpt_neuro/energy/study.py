@@ -17,6 +17,7 @@ from spikegpt_neuro.backends.base import Backend
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
 from spikegpt_neuro.energy.claims import Claim, claims
+from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
@@ -45,12 +46,14 @@ class TextRun:
 
     ``windows``: counters of consecutive stretches of the text; they add up to ``counters``.
     ``raster``: spikes of a sample of each LIF layer's neurons, int32 [tokens, neurons].
+    ``measurement``: what a board's profilers measured of the run, where it ran on one.
     """
 
     backend: str
     counters: Counters
     windows: tuple[Counters, ...]
     raster: Mapping[str, npt.NDArray[np.int32]]
+    measurement: Measurement | None = None
 
     @cached_property
     def boundaries(self) -> tuple[int, ...]:
@@ -72,6 +75,9 @@ def run_text(
     """
     if not tokens:
         raise InputError("The text has no token, so there is nothing to count.")
+    measuring = getattr(backend, "measuring", None)
+    if measuring is not None:  # a board is profiled over one run
+        backend, windows = measuring(), 1
     spiking = network.spiking_layers
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
     found: list[Counters] = []
@@ -93,7 +99,8 @@ def run_text(
             if progress is not None:
                 progress(end, len(tokens))
     raster = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
-    return TextRun(backend.name, seen, tuple(found), raster)
+    measurement = getattr(session, "measurement", None)
+    return TextRun(backend.name, seen, tuple(found), raster, measurement)
 
 
 def _spread(size: int) -> npt.NDArray[np.int64]:
@@ -124,6 +131,7 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
 class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
 
+    ``measurements``: what boards measured of this network, beside the reports' estimates.
     ``text`` names what was read. The first report is the one single figures are taken from.
     ``paper`` is the SpikeGPT paper's table with the paper's own energies; ``claims`` are the
     answers for chips and machines, those for arithmetic are in the comparisons.
@@ -136,6 +144,7 @@ class Study:
     comparisons: tuple[Comparison, ...]
     paper: PaperFormula
     claims: tuple[Claim, ...]
+    measurements: tuple[Measurement, ...] = ()
 
     @property
     def main(self) -> EnergyReport:
@@ -176,6 +185,7 @@ class Study:
             "layout": self.network.info.layout,
             **head,
             "reports": [report.to_dict() for report in self.reports],
+            "measurements": [measurement.to_dict() for measurement in self.measurements],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "paper_formula": self.paper.to_dict(),
             "claims": [claim.to_dict() for claim in self.claims],
@@ -190,8 +200,11 @@ class Study:
 def build_study(
     network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
     modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
+    measured: Sequence[Measurement] = (),
 ) -> Study:  # fmt: skip
     """Price a run for every profile and mode, and compare it with its opponents.
+
+    ``measured``: measurements to stand beside the estimates, besides the run's own.
 
     Opponents are priced with every arithmetic profile given, or with ``cmos45-int8``. Raises
     InputError without any profile, and for everything ``build_report`` refuses.
@@ -203,4 +216,7 @@ def build_study(
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
     paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
-    return Study(network, text, run, reports, comparisons, paper, claims(reports))
+    own = () if run.measurement is None else (run.measurement,)
+    return Study(
+        network, text, run, reports, comparisons, paper, claims(reports), (*own, *measured)
+    )

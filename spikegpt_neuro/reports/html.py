@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.energy.timing import MODE_TITLES
@@ -76,7 +77,7 @@ def _summary(study: Study) -> str:
             str(len(r.violations)),
         )
         for r in study.reports
-    ]
+    ] + [_measured(m) for m in study.measurements]
     sequences = [
         (
             r.profile.name,
@@ -105,6 +106,21 @@ def _summary(study: Study) -> str:
             "target|mode*|energy|time, at least|tokens a second, at most|latency, at least|power",
             sequences,
         )
+    )
+
+
+def _measured(m: Measurement) -> tuple[str, ...]:
+    """A measured run as a row of the table of estimates."""
+    joules, seconds = m.joules_per_token("total"), m.seconds_per_token
+    return (
+        f"measured: {m.board}",
+        m.mode,
+        "not measured" if joules is None else engineering(joules, "J"),
+        "; ".join(m.notes),
+        "",
+        "not measured" if seconds is None else engineering(seconds, "s"),
+        "",
+        "",
     )
 
 

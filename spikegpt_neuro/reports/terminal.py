@@ -8,6 +8,7 @@ from rich.text import Text
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
+from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
 from spikegpt_neuro.hardware_profiles import Figure, Profile
@@ -72,8 +73,21 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
             str(report.mapping.chips) if report.mapping else "-",
             largest,
         )
+    for measured in study.measurements:
+        joules, seconds = measured.joules_per_token("total"), measured.seconds_per_token
+        table.add_row(
+            "loihi2 measured",
+            measured.mode,
+            "not measured" if joules is None else engineering(joules, "J"),
+            "",
+            "not measured" if seconds is None else engineering(seconds, "s"),
+            "-",
+            "",
+        )
+    boards = [_lines("Measured on a board", _measured(m)) for m in study.measurements]
     shown: list[RenderableType] = [
         table,
+        *boards,
         _lines("Where spikes enter", list(study.main.statement)),
     ]
     shown += [sequence_table(study), _lines("What moves the totals", _moves(study))]
@@ -193,6 +207,23 @@ def _sources(profile: Profile) -> Text:
         for curve in profile.curves.values()
     ]
     return _lines(f"{profile.name}: every coefficient and its source", lines)
+
+
+def _measured(measured: Measurement) -> list[str]:
+    """Where it was measured, what else was, and what the profilers left out."""
+    watts = ", ".join(f"{name} {value:.4g} W" for name, value in measured.power_watts.items())
+    counts = ", ".join(
+        f"{name.replace('_', ' ')} {count(value / measured.tokens)}"
+        for name, value in measured.activity.items()
+    )
+    lines = [f"{measured.board}, {measured.sdk}, {measured.time_steps} time steps"]
+    lines += [f"power: {watts}"] if watts else []
+    lines += [f"a token: {counts}"] if counts else []
+    if measured.cores is not None:
+        share_of = measured.fullest_core_memory_share
+        full = "" if share_of is None else f", the fullest {share(share_of)} of its memory"
+        lines.append(f"{measured.cores} cores{full}")
+    return [*lines, *measured.notes]
 
 
 def _gaps(report: EnergyReport) -> Text:

@@ -20,7 +20,7 @@ from typing import Any
 
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
-from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.magma.core.run_configs import AbstractLoihiRunCfg, Loihi2SimCfg
 
 from spikegpt_neuro.errors import RunFailed
 
@@ -60,14 +60,18 @@ def _children_ignore_interrupts() -> Iterator[None]:
 class SupervisedGraph:
     """A compiled graph of processes with a watched run.
 
-    ``process`` is any process of the connected graph. Raises ``RunFailed`` if it cannot be built.
+    ``process`` is any process of the connected graph; ``configuration`` chooses the process models,
+    by default the fixed-point ones of the CPU. Raises ``RunFailed`` if it cannot be built.
     """
 
-    def __init__(self, process: AbstractProcess) -> None:
+    def __init__(
+        self, process: AbstractProcess, configuration: AbstractLoihiRunCfg | None = None
+    ) -> None:
         self._process = process
         self._running = False
         self._closed = False
-        configuration = Loihi2SimCfg(select_tag="fixed_pt")
+        if configuration is None:
+            configuration = Loihi2SimCfg(select_tag="fixed_pt")
         _building.set()
         try:
             with _children_ignore_interrupts():
@@ -115,11 +119,12 @@ class SupervisedGraph:
             raise
 
     def _watch(self, turn: Callable[[], bool]) -> None:
+        # one service for all processes on the CPU, a second one where some are on a chip
         responses = self._runtime().service_to_runtime
         looked = time.monotonic()
         while True:
             moved = turn()
-            if not moved and responses[0].probe():
+            if not moved and all(response.probe() for response in responses):
                 while turn():
                     pass
                 self._raise_if_broken()

@@ -1,30 +1,13 @@
-"""The backend ``loihi2``: probes for the SDK, a host and a board without raising."""
+"""The backend ``loihi2``: a network on a board, through Intel's lava-loihi."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 from collections.abc import Iterable
 
 from spikegpt_neuro.backends.base import Availability, Session
+from spikegpt_neuro.backends.loihi2.probing import ADVICE, Host, find_host, probe
 from spikegpt_neuro.errors import Unavailable
 from spikegpt_neuro.network import Network
-
-ADVICE = (
-    "Loihi 2 needs Intel's lava-loihi package (members of the Intel Neuromorphic Research "
-    "Community get it from Intel) and a board: set NXSDKHOST to the board's host for Ethernet, or "
-    "run where SLURM offers a Loihi partition. Without them use --backend emulator or --backend "
-    "lava; both compute the same integers."
-)
-
-
-def _find(module: str) -> bool:
-    """Whether ``module`` could be imported; looks only, and takes a broken parent for a no."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError, AttributeError):
-        return False
 
 
 class Loihi2Backend:
@@ -32,36 +15,49 @@ class Loihi2Backend:
 
     name = "loihi2"
 
-    def available(self) -> Availability:
-        """Looks for the SDK, a way to a host, and the chip generation; imports nothing of Lava.
+    def __init__(self, *, reset_interval: int | None = None, profiled: bool = False) -> None:
+        """``reset_interval``: time steps after which a chain's neurons are reset on the chip.
+        ``profiled``: sessions are one run, which lava-loihi's profilers measure."""
+        self._reset_interval = reset_interval
+        self._profiled = profiled
 
-        Stock Lava's own probes are not called: ``slurm.is_available`` raises FileNotFoundError
-        where SLURM is not installed, and ``Loihi2.is_loihi2_available`` sets environment variables.
-        """
-        sdk = _find("lava.utils.loihi2_profiler")
-        host = os.environ.get("NXSDKHOST", "")
-        slurm = shutil.which("sinfo")
-        generation = os.environ.get("LOIHI_GEN", "")
-        probed = (
-            f"lava-loihi (module lava.utils.loihi2_profiler): {'found' if sdk else 'not found'}",
-            f"Ethernet host (NXSDKHOST): {host or 'not set'}",
-            f"SLURM (command sinfo): {slurm or 'not found'}",
-            f"chip generation (LOIHI_GEN): {generation or 'not set'}",
-        )
-        missing = []
-        if not sdk:
-            missing.append("lava-loihi")
-        if not host and slurm is None:
-            missing.append("a Loihi 2 host")
-        if generation and not generation.startswith("N3"):
-            missing.append(f"a Loihi 2 generation (LOIHI_GEN is {generation}, Loihi 2 is N3...)")
-        return Availability(not missing, probed, tuple(missing), "" if not missing else ADVICE)
+    def measuring(self) -> Loihi2Backend:
+        """The backend with profilers: a session takes one run and then has its measurement."""
+        return Loihi2Backend(reset_interval=self._reset_interval, profiled=True)
+
+    def available(self) -> Availability:
+        """Looks for the SDK, a way to a host, a board and the chip generation; never raises."""
+        return probe()
+
+    @staticmethod
+    def _host() -> Host:
+        """The host to use; ``Unavailable`` says what was probed and what to do, exit code 3."""
+        # the import is tried where it happens: in the session's own process
+        availability = probe(importing=False)
+        host = find_host()
+        if not availability.ok or host is None:
+            missing = ", ".join(availability.missing)
+            raise Unavailable(
+                f"the loihi2 backend cannot run here; missing: {missing}.", availability.probed,
+                availability.advice or ADVICE,
+            )  # fmt: skip
+        return host
 
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
-        """Raises ``Unavailable``: saying what was probed and what to do, exit code 3."""
-        availability = self.available()
-        missing = ", ".join(availability.missing) or "this release's on-chip runner"
-        raise Unavailable(
-            f"the loihi2 backend cannot run here; missing: {missing}.", availability.probed,
-            availability.advice or ADVICE,
-        )  # fmt: skip
+        """See ``Backend.open``.
+
+        Raises ``Unavailable`` where SDK, host, board or neuron programs are missing; where programs
+        are, before anything is sent to a board.
+        """
+        from spikegpt_neuro.backends.loihi2.sessions import ChainSession, TokenSession
+
+        if network.takes_raster:
+            return ChainSession(
+                network, self._host(), trace=trace, reset_interval=self._reset_interval,
+                profiled=self._profiled,
+            )  # fmt: skip
+        return TokenSession(network, self._host(), trace=trace, profiled=self._profiled)
+
+    def traceable(self, network: Network) -> tuple[str, ...]:
+        """Layers whose integers leave the board: the last."""
+        return (network.layers[-1].name,)

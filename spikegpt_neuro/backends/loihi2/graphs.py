@@ -1,0 +1,283 @@
+"""Process graphs for a board; imported in the worker, where lava-loihi is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from lava.magma.core.process.ports.ports import OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.proc.dense.process import Dense as StockDense
+from lava.proc.embedded_io.spike import NxToPyAdapter, PyToNxAdapter
+from lava.proc.lif.process import LIF, LIFReset
+from lava.proc.sdn.process import Delta as StockDelta
+from lava.proc.sdn.process import Sigma as StockSigma
+from lava.proc.sdn.process import SigmaDelta as StockSigmaDelta
+from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
+
+from spikegpt_neuro.arithmetic.slayer_neurons import ALIGNMENT_BITS, SPIKE_STATE_BITS
+from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
+from spikegpt_neuro.backends.lava.processes.neuron import process as neuron
+from spikegpt_neuro.backends.lava.processes.part.process import Part
+from spikegpt_neuro.backends.lava.schedule import available_at, plan_neurons
+from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.loihi2 import job
+from spikegpt_neuro.backends.loihi2.selection import BoardConfiguration
+from spikegpt_neuro.backends.loihi2.specification import HOST_KINDS
+from spikegpt_neuro.errors import InputError, RunFailed
+from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network.layers import Layer, Port
+from spikegpt_neuro.network.slayer_layers import (
+    Cuba,
+    Delta,
+    NetxDense,
+    RasterInput,
+    RecurrentCuba,
+    Sigma,
+    SigmaDelta,
+)
+
+Int32Array = npt.NDArray[np.int32]
+
+BUFFERED = 32
+"""Messages a pipe holds."""
+MESSAGE_BITS, WIDE_MESSAGE_BITS = 24, 32
+"""Graded spikes of stock processes, and the widest the adapters take; 0 means binary."""
+LONGEST_LATENCY = 24
+"""Steps in which a spike must come back through the adapters."""
+
+
+@dataclass(frozen=True)
+class BoardGraph:
+    """A connected graph with its two ends on the host, not compiled yet.
+
+    ``depth``: time steps from a row's arrival on the chip to its result's.
+    """
+
+    injector: Injector
+    extractor: Extractor
+    depth: int
+
+    @property
+    def process(self) -> AbstractProcess:
+        """Any process of the graph."""
+        return self.injector
+
+
+class BoardRun:
+    """A graph running on the board: rows in, rows out, one of each a time step."""
+
+    def __init__(self, graph: BoardGraph, configuration: BoardConfiguration) -> None:
+        self._graph = graph
+        self._supervised = SupervisedGraph(graph.process, configuration)
+
+    def exchange(self, rows: Int32Array) -> Int32Array:
+        """Run as many time steps as there are rows [T, in]; what left the chip in them, [T, out].
+
+        Messages of fewer than 32 bits arrive without their sign, which is restored.
+        """
+        sender = self._graph.injector.pipe.external_pipe_csp_send_port
+        receiver = self._graph.extractor.pipe.external_pipe_csp_recv_port
+        replies = np.empty((len(rows), self._graph.extractor.pipe.shape[0]), np.int32)
+        sent = received = 0
+
+        def turn() -> bool:
+            nonlocal sent, received
+            moved = False
+            while sent < len(rows) and sender.probe():
+                sender.send(rows[sent])
+                sent += 1
+                moved = True
+            while received < len(rows) and receiver.probe():
+                replies[received] = receiver.recv()
+                received += 1
+                moved = True
+            return moved
+
+        self._supervised.run(len(rows), turn)
+        while received < len(rows):
+            if not turn():
+                self._supervised.check()
+        unused = 32 - self._graph.extractor.proc_params["message_bits"]
+        return replies if unused == 32 else (replies << unused) >> unused
+
+    def close(self) -> None:
+        """Stop the graph and let the board go."""
+        self._supervised.close()
+
+
+def _message_bits(port: Port) -> int:
+    if port.payload == "binary":
+        return 0
+    return MESSAGE_BITS if port.bits <= MESSAGE_BITS else WIDE_MESSAGE_BITS
+
+
+def _enter(source: OutPort, port: Port) -> OutPort:
+    """From the host onto the chip."""
+    adapter = PyToNxAdapter(shape=(port.size,), num_message_bits=_message_bits(port))
+    source.connect(adapter.inp)
+    return adapter.out
+
+
+def _leave(source: OutPort, port: Port) -> Extractor:
+    """From the chip to the host."""
+    bits = _message_bits(port)
+    adapter = NxToPyAdapter(shape=(port.size,), num_message_bits=bits)
+    source.connect(adapter.inp)
+    extractor = Extractor(port.size, BUFFERED)
+    extractor.proc_params["message_bits"] = bits
+    adapter.out.connect(extractor.a_in)
+    return extractor
+
+
+def held_weights(weight: npt.NDArray[np.integer], name: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Weights and exponent with which stock precision rules change nothing.
+
+    Mixed-sign weights keep their even values only; odd ones are passed doubled with exponent -1.
+    Raises ``InputError`` where neither holds the weights.
+    """
+    for exponent in (0, -1):
+        passed = weight.astype(np.int64) << -exponent
+        mode = determine_sign_mode(passed)
+        kept = truncate_weights(clip_weights(passed.copy(), mode, num_bits=8), mode, 8)
+        if np.array_equal(kept, passed):
+            return passed, exponent
+    raise InputError(
+        f"{name}: weights {weight.min()}..{weight.max()} do not fit 8 bits of stock synapses "
+        "(mixed sign: even numbers of -256..254, or any of -127..127)."
+    )
+
+
+def latency_graph() -> BoardGraph:
+    """A graph that shows how long the adapters take: see ``measured_latency``."""
+    injector = Injector(1, BUFFERED)
+    binary = Port(2, "binary", 1, False, 1.0)
+    entered = _enter(injector.s_out, Port(1, "binary", 1, False, 1.0))
+    synapse = StockDense(weights=np.array([[128], [0]]))
+    neurons = LIF(shape=(2,), du=4095, dv=4095, vth=1, bias_mant=np.array([0, 64]), bias_exp=6)
+    entered.connect(synapse.s_in)
+    synapse.a_out.connect(neurons.a_in)
+    return BoardGraph(injector, _leave(neurons.s_out, binary), 1)
+
+
+def measured_latency(run: BoardRun) -> tuple[int, int]:
+    """Time steps from the host onto the chip, and from the chip to the host.
+
+    No public document states them. A neuron with a bias above its threshold fires in every step, so
+    its first spike tells the way out; the other fires on the host's spike of the first step, which
+    takes both ways and one synapse.
+    """
+    rows = np.zeros((LONGEST_LATENCY, 1), np.int32)
+    rows[0] = 1
+    seen = run.exchange(rows) != 0
+    if not seen.any(axis=0).all():
+        raise RunFailed(
+            f"no spike came back from the board in {LONGEST_LATENCY} time steps; its spike "
+            "adapters do not work as in Intel's public examples."
+        )
+    there_and_back, back = (int(column.argmax()) for column in seen.T)
+    return there_and_back - 1 - back, back
+
+
+def token_graph(network: Network) -> BoardGraph:
+    """The fine graph with the token's embedding on the host.
+
+    A row is a command and a token. All of the chip is later by the way onto it, so the levels of
+    the fine graph hold.
+    """
+    injector = Injector(neuron.HEADER, BUFFERED)
+    command = _enter(injector.s_out, Port(neuron.HEADER, "graded", MESSAGE_BITS, False, 1.0))
+    plans = plan_neurons(network)
+    source: OutPort | None = None
+    last = network.layers[-1]
+    for layers in network.stages.values():
+        names = {layer.name for layer in layers}
+        outside = {s for layer in layers for s in layer.inputs if s not in names} - {TOKEN}
+        stream = [(name, network[name].output.size) for name in outside]
+        on_host = all(layer.kind in HOST_KINDS for layer in layers)
+        part = Part(
+            layers, plans, stream[0] if stream else None, frozenset(), BUFFERED, lambda made: None
+        )
+        (injector.s_out if on_host else command).connect(part.c_in)
+        if source is not None:
+            source.connect(part.a_in)
+        source = _enter(part.s_out, layers[-1].output) if on_host else part.s_out
+    assert source is not None
+    return BoardGraph(injector, _leave(source, last.output), available_at(network)[last.name])
+
+
+COMMANDS = {job.ADVANCE: neuron.ADVANCE, job.RESET: neuron.RESET, job.IDLE: neuron.IDLE}
+
+
+def token_rows(rows: Int32Array) -> Int32Array:
+    """Commands of ``job`` as the fine graph's neurons understand them."""
+    return np.array([(COMMANDS[int(command)], token) for command, token in rows], np.int32)
+
+
+@dataclass(frozen=True)
+class _Resets:
+    """On-chip resets: every ``interval`` steps; ``first`` (counted from 1) in the first layer."""
+
+    interval: int
+    first: int
+
+
+def _neurons(layer: Layer, depth: int, resets: _Resets | None) -> AbstractProcess:
+    """The stock process of a layer of neurons ``depth`` synapses after the input."""
+    shape = (layer.output.size,)
+    if isinstance(layer, Cuba):
+        parameters = {
+            "shape": shape, "du": layer.current_decay - 1, "dv": layer.voltage_decay,
+            "vth": layer.threshold, "bias_mant": layer.bias, "bias_exp": ALIGNMENT_BITS,
+        }  # fmt: skip
+        if resets is None:
+            return LIF(**parameters)
+        # a layer starts again when the first spikes of the next sample reach it
+        offset = (resets.first + depth) % resets.interval
+        return LIFReset(**parameters, reset_interval=resets.interval, reset_offset=offset)
+    if isinstance(layer, Sigma):
+        return StockSigma(shape=shape)
+    if isinstance(layer, Delta):
+        return StockDelta(
+            shape=shape, vth=layer.threshold, spike_exp=layer.spike_bits,
+            state_exp=SPIKE_STATE_BITS,
+        )  # fmt: skip
+    assert isinstance(layer, SigmaDelta)
+    return StockSigmaDelta(
+        shape=shape, vth=layer.threshold, bias=layer.bias, spike_exp=layer.spike_bits,
+        state_exp=SPIKE_STATE_BITS,
+    )  # fmt: skip
+
+
+def chain_graph(network: Network, resets: tuple[int, int] | None) -> BoardGraph:
+    """A stock NetX chain. A row is one time step of the raster.
+
+    ``resets``: interval and first step (counted from 1) of on-chip resets, or None.
+    """
+    made_resets = None if resets is None else _Resets(*resets)
+    first = network.layers[0]
+    injector = Injector(first.output.size, BUFFERED)
+    source = _enter(injector.s_out, first.output)
+    ports: dict[str, Port] = {}
+    depth = 0
+    for layer in network.layers:
+        # a stock synapse is the delay before it and itself
+        ports[layer.name] = layer.output
+        if isinstance(layer, NetxDense):
+            weights, exponent = held_weights(layer.weight, layer.name)
+            bits = _message_bits(ports[layer.inputs[0]])
+            synapse = StockDense(weights=weights, weight_exp=exponent, num_message_bits=bits)
+            source.connect(synapse.s_in)
+            source = synapse.a_out
+            depth += 1
+        elif not isinstance(layer, RasterInput) and layer.kind != "delay":
+            neurons = _neurons(layer, depth, made_resets)
+            source.connect(neurons.a_in)
+            source = neurons.s_out
+            if isinstance(layer, RecurrentCuba):
+                weights, exponent = held_weights(layer.weight, layer.name)
+                back = StockDense(weights=weights, weight_exp=exponent)
+                neurons.s_out.connect(back.s_in)
+                back.a_out.connect(neurons.a_in)
+    return BoardGraph(injector, _leave(source, network.layers[-1].output), depth)

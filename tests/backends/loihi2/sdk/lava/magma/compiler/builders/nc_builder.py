@@ -1,0 +1,5 @@
+from lava.magma.compiler.builders.interfaces import AbstractProcessBuilder
+
+
+class NcProcessBuilder(AbstractProcessBuilder):
+    pass
