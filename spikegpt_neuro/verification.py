@@ -70,15 +70,33 @@ def first_difference(
     )
 
 
+def _run(
+    session: Session, names: Sequence[str], logits: str, tokens: Sequence[int], *,
+    fall_through: bool,
+) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
+    """Values [T, size] of ``names`` and of the logits over ``tokens``."""
+    others = [name for name in names if name != logits]
+    if not fall_through:
+        found = {logits: session.score(tokens)}
+        return found | {name: session.trace(name) for name in others}
+    rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in (logits, *others)}
+    for token in tokens:
+        rows[logits].append(session.step(token))
+        for name in others:
+            rows[name].append(session.trace(name)[-1])
+    return {name: np.stack(row) for name, row in rows.items()}
+
+
 def _compare_chunk(
     left: Session, right: Session, names: Sequence[str], logits: str,
-    tokens: npt.NDArray[np.int64], begin: int,
+    tokens: npt.NDArray[np.int64], begin: int, *, fall_through: bool,
 ) -> tuple[list[Difference], int]:  # fmt: skip
     """Differences of one chunk, a layer at most one, and how many integers were compared."""
-    pairs = [(logits, left.score(tokens.tolist()), right.score(tokens.tolist()))]
-    pairs += [(name, left.trace(name), right.trace(name)) for name in names if name != logits]
-    found = [first_difference(name, begin, a, b) for name, a, b in pairs]
-    return [d for d in found if d is not None], sum(a.size for _, a, _ in pairs)
+    ids = tokens.tolist()
+    a = _run(left, names, logits, ids, fall_through=False)
+    b = _run(right, names, logits, ids, fall_through=fall_through)
+    found = [first_difference(name, begin, a[name], b[name]) for name in a]
+    return [d for d in found if d is not None], sum(values.size for values in a.values())
 
 
 def verify(
@@ -89,6 +107,7 @@ def verify(
     *,
     right_network: Network | None = None,
     every_layer: bool = True,
+    fall_through: bool = False,
     progress: Callable[[int], None] = lambda tokens_done: None,
 ) -> Verification:
     """Run ``tokens`` on both backends; compare every layer's integers and all counters.
@@ -96,7 +115,8 @@ def verify(
     ``right_network``: what the right backend executes, if not ``network``. ``every_layer`` False
     compares logits and LIF spikes only, which is faster on large networks; on a difference the
     tokens up to it are run again with every layer of its stage traced, so that the layer named is
-    the first wrong one and not only the first LIF behind it.
+    the first wrong one and not only the first LIF behind it. ``fall_through``: the right backend
+    runs token by token, as it does when it generates, instead of scoring the text.
     """
     other = right_network or network
     array = np.asarray(tokens, dtype=np.int64)
@@ -111,7 +131,9 @@ def verify(
     ):
         for begin in range(0, array.size, CHUNK):
             chunk = array[begin : begin + CHUNK]
-            found, count = _compare_chunk(left_session, right_session, names, logits, chunk, begin)
+            found, count = _compare_chunk(
+                left_session, right_session, names, logits, chunk, begin, fall_through=fall_through
+            )
             compared += count
             progress(min(begin + CHUNK, array.size))
             if found:
@@ -121,7 +143,7 @@ def verify(
             counter_difference = None if difference is None else str(difference)
     first = min(found, key=_order(network)) if found else None
     if first is not None and not every_layer:
-        first = _localise(network, other, array, left, right, first)
+        first = _localise(network, other, array, left, right, first, fall_through)
     return Verification(
         left.name, right.name, int(array.size), names, compared, first, counter_difference
     )
@@ -135,11 +157,12 @@ def _order(network: Network) -> Callable[[Difference], tuple[int, int]]:
 
 def _localise(
     network: Network, other: Network, tokens: npt.NDArray[np.int64],
-    left: Backend, right: Backend, known: Difference,
+    left: Backend, right: Backend, known: Difference, fall_through: bool,
 ) -> Difference:  # fmt: skip
     """The first wrong layer of the stage in which ``known`` was seen."""
     names = [layer.name for layer in network.stages[network[known.layer].stage]]
     with left.open(network, trace=names) as a, right.open(other, trace=names) as b:
         upto = tokens[: known.step + 1]
-        found, _ = _compare_chunk(a, b, names, network.layers[-1].name, upto, 0)
+        logits = network.layers[-1].name
+        found, _ = _compare_chunk(a, b, names, logits, upto, 0, fall_through=fall_through)
     return min(found, key=_order(network)) if found else known

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.compiler import inline_kernel, kernel
 from spikegpt_neuro.arithmetic.fixed_point import (
     bit_length,
     clip,
@@ -26,6 +26,11 @@ STREAM_LIMIT = (1 << 23) - 1
 """Residual stream and normalised values are 24 bits signed."""
 NORMALISED_BITS = 20
 """Fraction bits of ``(x - mean) / sqrt(sum of squares)`` inside the layer norm."""
+LIMB_BITS = 12
+"""Bits of the limbs in which a layer norm's sums travel through synapses (``norm_moments``)."""
+LIMB_MASK = (1 << LIMB_BITS) - 1
+VALUE_LIMBS, SQUARE_LIMBS = 2, 4
+"""Limbs of a 24-bit value and of its square."""
 
 
 @kernel
@@ -43,6 +48,36 @@ def real_embedding(table: np.ndarray, token: int, values: np.ndarray) -> None:
     """``values[c] = table[token, c]``; ``table``: int16 [vocabulary, n]."""
     for c in range(values.size):
         values[c] = table[token, c]
+
+
+@inline_kernel
+def norm_statistics(
+    total: int, squares: int, n: int, mean_multiplier: int, mean_shift: int, epsilon: int
+) -> tuple[int, int, int]:
+    """Mean, reciprocal root and its shift from the sums of n values and of their squares.
+
+    ``mean = round_shift(total * mean_multiplier, mean_shift)``. The sum of squared differences is
+    exactly ``squares - 2 mean total + n mean**2``; with ``epsilon`` added it is a mantissa in
+    [2**30, 2**32) times ``4**h``, ``root`` is 2**31 over the mantissa's square root and ``drop``
+    the shift that makes ``d * root`` the normalised difference in ``NORMALISED_BITS``.
+
+    ``total`` at most 37 bits, ``squares`` below 2**59 (n <= 8192 values of 24 bits): 62 bits here.
+    """
+    mean = round_shift(total * mean_multiplier, mean_shift)
+    spread = squares - 2 * mean * total + n * mean * mean + epsilon
+    half_power = (bit_length(spread) - 31) >> 1
+    down, up = max(2 * half_power, 0), max(-2 * half_power, 0)
+    root = reciprocal_square_root((spread >> down) << up)
+    return mean, root, half_power + 31 - NORMALISED_BITS
+
+
+@inline_kernel
+def norm_value(
+    x: int, mean: int, root: int, drop: int, multiplier: int, shift: int, offset: int
+) -> int:
+    """One normalised value before its clip; ``x`` after the input's shift."""
+    t = scale_by_power((x - mean) * root, drop)
+    return round_shift(t * multiplier, shift) + offset
 
 
 @kernel
@@ -66,36 +101,82 @@ def layer_norm(
         t = round(2**20 * d / sqrt(sum(d**2) + epsilon))
         result = clip(round_shift(t * multiplier, shift) + offset, +-(2**23 - 1))
 
-    The mean is ``round_shift(sum * mean_multiplier, mean_shift)``, ``mean_multiplier`` a 15-bit
-    mantissa of 1/n. ``x`` 24 bits after the shift, n <= 8192; ``sum(d**2)`` below 2**62.
+    See ``norm_statistics`` for the mean (``mean_multiplier`` is a 15-bit mantissa of 1/n) and the
+    root. ``x`` 24 bits after the shift, n <= 8192; ``sum(d**2)`` below 2**62.
     """
     n = x.size
     total = np.int64(0)
+    squares = np.int64(0)
     for c in range(n):
-        total += np.int64(x[c]) << input_shift
-    mean = round_shift(total * mean_multiplier, mean_shift)
-    squares = np.int64(epsilon)
-    for c in range(n):
-        d = (np.int64(x[c]) << input_shift) - mean
-        squares += d * d
-    # squares = mantissa * 4**half_power with the mantissa in [2**30, 2**32)
-    half_power = (bit_length(squares) - 31) >> 1
-    down, up = max(2 * half_power, 0), max(-2 * half_power, 0)
-    mantissa = (squares >> down) << up
-    root = reciprocal_square_root(mantissa)
-    drop = half_power + 31 - NORMALISED_BITS
+        value = np.int64(x[c]) << input_shift
+        total += value
+        squares += value * value
+    mean, root, drop = norm_statistics(total, squares, n, mean_multiplier, mean_shift, epsilon)
     active = 0
     saturated = 0
     for c in range(n):
-        d = (np.int64(x[c]) << input_shift) - mean
-        t = scale_by_power(d * root, drop)
-        wide = round_shift(t * multiplier[c], shift[c]) + offset[c]
+        wide = norm_value(
+            np.int64(x[c]) << input_shift, mean, root, drop, multiplier[c], shift[c], offset[c]
+        )
         y = clip(wide, -STREAM_LIMIT, STREAM_LIMIT)
         saturated += y != wide
         active += x[c] != 0
         result[c] = y
     counts[0] += active
     counts[1] += saturated
+
+
+@kernel
+def norm_moments(x: np.ndarray, input_shift: int, moments: np.ndarray) -> None:
+    """A layer norm's values and their squares in unsigned limbs that synapses can add up.
+
+    ``moments``: int32 [6, n]: ``x * 2**input_shift`` in two limbs of 12 bits (the upper one
+    signed), its square in four. Sums over up to 2048 channels then fit 24-bit accumulators.
+    """
+    for c in range(x.size):
+        value = np.int64(x[c]) << input_shift
+        moments[0, c] = value & LIMB_MASK
+        moments[1, c] = value >> LIMB_BITS
+        square = value * value
+        for limb in range(SQUARE_LIMBS):
+            moments[VALUE_LIMBS + limb, c] = (square >> (LIMB_BITS * limb)) & LIMB_MASK
+
+
+@kernel
+def norm_root(
+    sums: np.ndarray,
+    n: int,
+    mean_multiplier: int,
+    mean_shift: int,
+    epsilon: int,
+    result: np.ndarray,
+) -> None:
+    """``norm_statistics`` from the sums of ``norm_moments``: int32 [6] to (mean, root, drop)."""
+    total = np.int64(sums[0]) + (np.int64(sums[1]) << LIMB_BITS)
+    squares = np.int64(0)
+    for limb in range(SQUARE_LIMBS):
+        squares += np.int64(sums[VALUE_LIMBS + limb]) << (LIMB_BITS * limb)
+    mean, root, drop = norm_statistics(total, squares, n, mean_multiplier, mean_shift, epsilon)
+    result[0], result[1], result[2] = mean, root, drop
+
+
+@kernel
+def norm_apply(
+    x: np.ndarray,
+    input_shift: int,
+    statistics: np.ndarray,
+    multiplier: np.ndarray,
+    shift: np.ndarray,
+    offset: np.ndarray,
+    result: np.ndarray,
+) -> None:
+    """The values of ``layer_norm``; ``statistics``: int32 [3, n], what each channel received."""
+    for c in range(x.size):
+        wide = norm_value(
+            np.int64(x[c]) << input_shift, np.int64(statistics[0, c]), np.int64(statistics[1, c]),
+            np.int64(statistics[2, c]), multiplier[c], shift[c], offset[c],
+        )  # fmt: skip
+        result[c] = clip(wide, -STREAM_LIMIT, STREAM_LIMIT)
 
 
 @kernel

@@ -31,8 +31,8 @@ BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        help="What executes the network: emulator, lava (a process a stage), lava-fine (a process "
-        "a layer), loihi2, or an installed one.",
+        help="What executes the network: emulator, lava (a process a stage), lava-fine (stock "
+        "Lava processes, as a chip gets them), loihi2, or an installed one.",
     ),
 ]
 ThreadsOption = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ def verify(
     backends: Annotated[
         str, typer.Option(metavar="A,B", help="The two backends to compare.")
     ] = "emulator,lava",
+    mode: Annotated[
+        Literal["pipelined", "fall-through"],
+        typer.Option(
+            help="How the second backend runs: pipelined scores the text, fall-through takes it "
+            "token by token, as generation does."
+        ),
+    ] = "pipelined",
     other: Annotated[
         Path | None,
         typer.Option(metavar="NET", help="What the second backend executes, if not NET."),
@@ -67,6 +74,7 @@ def verify(
         found = compare(
             value, ids, get_backend(names[0]), get_backend(names[1]),
             right_network=read_network(other) if other is not None else None,
+            fall_through=mode == "fall-through",
             progress=lambda done: progress(done, len(ids)),
         )  # fmt: skip
     if found.equal:

@@ -1,4 +1,4 @@
-"""The fine granularity: stock synapses and one process a layer of neurons, as a chip has them."""
+"""The fine granularity: stock Lava processes and a few own neurons, as a chip gets them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,26 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
 from spikegpt_neuro.backends.execution import Count
-from spikegpt_neuro.backends.lava.processes.io.process import Injector
-from spikegpt_neuro.backends.lava.processes.neuron.process import (
+from spikegpt_neuro.backends.lava.decomposition import fine_problems
+from spikegpt_neuro.backends.lava.neuron_updates import warm_up_neurons
+from spikegpt_neuro.backends.lava.processes.io.process import (
     ADVANCE,
-    HEADER,
     IDLE,
     RESET,
-    Neurons,
+    TokenInjector,
 )
-from spikegpt_neuro.backends.lava.processes.part.process import Part
-from spikegpt_neuro.backends.lava.schedule import available_at, plan_neurons
+from spikegpt_neuro.backends.lava.processes.part.process import part_of
+from spikegpt_neuro.backends.lava.processes.probe.process import Probe
+from spikegpt_neuro.backends.lava.schedule import schedule
 from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
 from spikegpt_neuro.backends.program import name_counts
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
 
 BUFFERED = 32
 """Messages a pipe holds."""
-STOCK_LIMIT = 1 << 30
-"""Stock Dense computes twice the accumulator in 32 bits."""
 
 
 class FineSession(ClosedAtExit):
@@ -52,58 +50,35 @@ class FineSession(ClosedAtExit):
         check_token_network(network)
         self._network = network
         self._traced = check_traces(trace, network)
-        self._check(network)
+        problems = fine_problems(network)
+        if problems:
+            raise InputError("this network has no fine Lava graph:", problems)
         self._logits = network.layers[-1].name
         self._traces: dict[str, Int32Array] = {}
         self._tokens_seen = 0
-        self.depth = max(available_at(network).values())
         warm_up()  # compiled here, before the fork, and not once in every process
-        self._neurons: dict[str, Neurons] = {}
-        self._injector = Injector(HEADER, BUFFERED)
-        plans = plan_neurons(network)
+        warm_up_neurons()
+        self._probes: list[Probe] = []
+        planned = schedule(network)
+        self.depth = planned.depth
         wanted = frozenset({*self._traced, self._logits})
-        source = None
-        self._parts = []
-        for layers in network.stages.values():
-            names = {layer.name for layer in layers}
-            outside = {s for layer in layers for s in layer.inputs if s not in names} - {TOKEN}
-            stream = [(name, network[name].output.size) for name in outside]
-            part = Part(
-                layers, plans, stream[0] if stream else None, wanted, BUFFERED, self._remember
-            )  # fmt: skip
-            self._injector.s_out.connect(part.c_in)
-            if source is not None:
-                source.connect(part.a_in)
-            source = part.s_out
-            self._parts.append(part)
+        size = network.info.vocabulary_size
+        self._injector = TokenInjector(size, BUFFERED)
+        source, gate, gates = self._injector.s_out, self._injector.g_out, 1
+        for plan in planned.stages:
+            part = part_of(plan.name)(plan, size, gates, wanted, BUFFERED, self._probes.append)
+            source.connect(part.a_in)
+            gate.connect(part.g_in)
+            self._injector.c_out.connect(part.c_in)
+            source, gate, gates = part.s_out, part.g_out, len(plan.gates)
+            size = plan.layers[-1].output.size
         self._graph = SupervisedGraph(self._injector)
-
-    @staticmethod
-    def _check(network: Network) -> None:
-        problems = []
-        last = ""
-        for name, layers in network.stages.items():
-            names = {layer.name for layer in layers}
-            outside = {s for layer in layers for s in layer.inputs if s not in names} - {TOKEN}
-            if outside - {last}:
-                problems.append(f"{name} reads {', '.join(sorted(outside))}, not only {last}")
-            last = layers[-1].name
-        problems += [
-            f"{layer.name}: accumulators up to {layer.bound}, must stay below {STOCK_LIMIT}"
-            for layer in network.layers
-            if isinstance(layer, Dense) and layer.bound >= STOCK_LIMIT
-        ]
-        if problems:
-            raise InputError("this network has no fine Lava graph:", problems)
-
-    def _remember(self, neurons: Neurons) -> None:
-        self._neurons[neurons.proc_params["plan"].layer.name] = neurons
 
     def _exchange(self, commands: Sequence[tuple[int, int]]) -> dict[str, Int32Array]:
         """Send one command a time step; collect what traced layers say of each token."""
         tokens = sum(command == ADVANCE for command, _ in commands)
-        pipes = [n for n in self._neurons.values() if n.proc_params["reports"]]
-        replies = [np.empty((tokens, neurons.pipe.shape[0]), np.int32) for neurons in pipes]
+        pipes = [probe for probe in self._probes if probe.proc_params["reports"]]
+        replies = [np.empty((tokens, probe.pipe.shape[0]), np.int32) for probe in pipes]
         received = [0] * len(pipes)
         sent = 0
         sender = self._injector.pipe.external_pipe_csp_send_port
@@ -115,8 +90,8 @@ class FineSession(ClosedAtExit):
                 sender.send(np.array(commands[sent], np.int32))
                 sent += 1
                 moved = True
-            for i, neurons in enumerate(pipes):
-                receiver = neurons.pipe.external_pipe_csp_recv_port
+            for i, probe in enumerate(pipes):
+                receiver = probe.pipe.external_pipe_csp_recv_port
                 while received[i] < tokens and receiver.probe():
                     replies[i][received[i]] = receiver.recv()
                     received[i] += 1
@@ -124,13 +99,11 @@ class FineSession(ClosedAtExit):
             return moved
 
         self._graph.run(len(commands), turn)
-        while any(count < tokens for count in received):
-            if not turn():
-                self._graph.check()
+        self._graph.drain(turn, lambda: min(received) >= tokens)
         values = {}
-        for neurons, reply in zip(pipes, replies, strict=True):
+        for probe, reply in zip(pipes, replies, strict=True):
             offset = 0
-            for name in neurons.proc_params["reports"]:
+            for name in probe.proc_params["reports"]:
                 size = self._network[name].output.size
                 values[name] = reply[:, offset : offset + size]
                 offset += size
@@ -156,7 +129,7 @@ class FineSession(ClosedAtExit):
         return self._advance([*entering, *[(IDLE, 0)] * self.depth])
 
     def trace(self, name: str) -> Int32Array:
-        """See ``Session.trace``; accumulators are reported by the neurons that collect them."""
+        """See ``Session.trace``."""
         if name not in self._traces:
             raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
         return self._traces[name]
@@ -167,17 +140,14 @@ class FineSession(ClosedAtExit):
 
     @property
     def counters(self) -> Counters:
-        """See ``Session.counters``; synapses are counted by the neurons at their two ends."""
-        rows = {layer.name: np.zeros(int(Count.WIDTH), np.int64) for layer in self._network.layers}
+        """See ``Session.counters``; counted by the probes from the values they see."""
+        rows = [np.zeros((len(self._network.layers), int(Count.WIDTH)), np.int64)]
         if self._tokens_seen:
             self._graph.check()
-            for name, neurons in self._neurons.items():
-                plan = neurons.proc_params["plan"]
-                counted = [name, *(d.name for d in plan.feeds), *(d.name for _, d in plan.collects)]
-                found = np.asarray(neurons.counts.get()).astype(np.int64)
-                for row, layer_name in zip(found, counted, strict=True):
-                    rows[layer_name] += row
-        raw = name_counts(self._network.layers, np.stack(list(rows.values())))
+            # Lava builds the stages in an order of its own
+            found = {probe.proc_params["plan"].name: probe.counts.get() for probe in self._probes}
+            rows = [np.asarray(found[name]).astype(np.int64) for name in self._network.stages]
+        raw = name_counts(self._network.layers, np.concatenate(rows))
         return named_counters(self._network, raw, self._tokens_seen)
 
     @property

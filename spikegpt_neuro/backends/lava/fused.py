@@ -93,10 +93,7 @@ class FusedSession(ClosedAtExit):
             return moved
 
         self._graph.run(len(commands), turn)
-        # the last message may still be on its way through the pipe when the run is over
-        while received < len(commands):
-            if not turn():
-                self._graph.check()
+        self._graph.drain(turn, lambda: received >= len(commands))
         return replies
 
     def _advance(self, tokens: npt.NDArray[np.int64]) -> Int32Array:

@@ -1,86 +1,147 @@
-"""When each layer of the fine graph works: levels, delays, and who counts what."""
+"""When each process of the fine graph works: levels, the delays that balance them, gate lines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 
+from spikegpt_neuro.backends.lava.decomposition import (
+    GATED,
+    Decomposition,
+    Element,
+    decompose,
+)
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import Dense, Layer
+from spikegpt_neuro.network.layers import Layer
+
+LONGEST_DELAY = 64
+"""Time steps of one stock delay: a synapse's own and 63, as 6 bits hold on Loihi 2."""
 
 
 @dataclass(frozen=True)
-class NeuronPlan:
-    """One layer of neurons in the fine graph.
+class StagePlan:
+    """The processes of one stage, sources first, delays included.
 
-    ``level``: time steps after a token's command at which the layer works on that token.
-    ``delays``: axonal delay of each input, so that all arrive together. ``feeds``: dense layers its
-    spikes drive; ``collects``: dense layers whose accumulators it is the first to read.
+    ``stream``: name and size of the one element read from the stage before (None for the first).
+    ``levels``: time step, after a token's command, in which each element works on that token.
+    ``gates``: the steps after the stage's own gate arrives at which a gate is needed in it; the
+    last is the next stage's. ``taps``: for each layer that is not wiring, the elements whose sum is
+    its value, and the step it is there.
     """
 
-    layer: Layer
-    level: int
-    delays: tuple[int, ...]
-    feeds: tuple[Dense, ...]
-    collects: tuple[tuple[int, Dense], ...]
+    name: str
+    layers: tuple[Layer, ...]
+    elements: tuple[Element, ...]
+    stream: tuple[str, int] | None
+    levels: Mapping[str, int]
+    base: int
+    gates: tuple[int, ...]
+    taps: Mapping[str, tuple[tuple[str, ...], int]]
+    result: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All stages, and ``depth``: time steps from a token's command to its logits."""
+
+    stages: tuple[StagePlan, ...]
+    depth: int
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Layers whose values these neurons know: their own, and what they collect."""
-        return (self.layer.name, *(dense.name for _, dense in self.collects))
+    def elements(self) -> tuple[Element, ...]:
+        """Every process of the graph."""
+        return tuple(element for stage in self.stages for element in stage.elements)
 
-    def size_of(self, name: str) -> int:
-        """Size of one of ``names``."""
-        collected = {dense.name: dense.output.size for _, dense in self.collects}
-        return collected.get(name, self.layer.output.size)
+    @property
+    def delay_words(self) -> int:
+        """Words that wait in delays: what balancing the graph costs in memory."""
+        return sum(e.size * e.latency for e in self.elements if e.program == "delay")
 
 
-def available_at(network: Network) -> dict[str, int]:
-    """Time steps after a token's command at which each layer's output for it is there.
+def arrivals(elements: Mapping[str, Element]) -> dict[str, int]:
+    """Time steps after a token's command at which each element's output for it is there.
 
-    Neurons pass their spikes on within a time step; synapses (dense layers) deliver one step later.
-    So it is the largest number of dense layers on any way from the token: the longest path in the
-    network's graph, with weight 1 for edges out of a dense layer.
+    Neurons pass their spikes on within a time step, synapses deliver one step later, a layer norm
+    (two synapses in a row) two: the longest path in the graph of elements, edges weighted with the
+    latency of the element they lead to.
     """
-    arrival: dict[str, int] = {}
-    for name in nx.topological_sort(network.graph):
-        sources = [s for s in network[name].inputs if s != TOKEN]
-        arrival[name] = max((arrival[source] for source in sources), default=0)
-        arrival[name] += isinstance(network[name], Dense)
-    return arrival
+    graph = nx.DiGraph()
+    graph.add_nodes_from(elements)
+    for element in elements.values():
+        for source in {s for port in element.inputs for s in port}:
+            graph.add_edge(source, element.name)
+    found = {TOKEN: 0}
+    for name in nx.topological_sort(graph):
+        if name != TOKEN:
+            sources = [found[source] for source in graph.predecessors(name)]
+            found[name] = max(sources) + elements[name].latency
+    return found
 
 
-def plan_neurons(network: Network) -> dict[str, NeuronPlan]:
-    """The plan of every layer that is not dense, in execution order."""
-    arrival = available_at(network)
-    feeds: dict[str, list[Dense]] = {}
-    collected: set[str] = set()
-    plans = {}
-    for layer in network.layers:
-        if isinstance(layer, Dense):
-            feeds.setdefault(layer.inputs[0], []).append(layer)
-    for layer in network.layers:
-        if isinstance(layer, Dense):
-            continue
-        collects = []
-        for i, source in enumerate(layer.inputs):
-            dense = network.by_name.get(source)
-            if isinstance(dense, Dense) and source not in collected:
-                collected.add(source)
-                collects.append((i, dense))
-        delays = tuple(arrival[layer.name] - arrival[s] for s in layer.inputs if s != TOKEN)
-        plans[layer.name] = NeuronPlan(
-            layer, arrival[layer.name], delays, tuple(feeds.get(layer.name, ())), tuple(collects)
-        )
-    return plans
+def balance(decomposition: Decomposition) -> dict[str, Element]:
+    """The elements with stock delays in front of every port that would be read too early."""
+    arrival = arrivals(decomposition.elements)
+    balanced: dict[str, Element] = {}
+    for element in decomposition.elements.values():
+        level = arrival[element.name] - element.latency
+        ports = []
+        for port in element.inputs:
+            waits: dict[int, list[str]] = {}
+            for source in port:
+                waits.setdefault(level - arrival[source], []).append(source)
+            ready: tuple[str, ...] = ()
+            for steps, sources in waits.items():
+                ready += _delayed(tuple(sources), steps, element, decomposition, balanced)
+            ports.append(ready)
+        balanced[element.name] = replace(element, inputs=tuple(ports))
+    return balanced
 
 
-def delay_words(plans: Mapping[str, NeuronPlan], network: Network) -> int:
-    """Words that wait in axonal delays: what balancing the graph costs in memory."""
-    return sum(
-        delay * network[source].output.size
-        for plan in plans.values()
-        for delay, source in zip(plan.delays, plan.layer.inputs, strict=False)
-    )
+def _delayed(
+    sources: tuple[str, ...],
+    steps: int,
+    reader: Element,
+    decomposition: Decomposition,
+    balanced: dict[str, Element],
+) -> tuple[str, ...]:
+    """``sources`` added up and delayed, in as many stock delays as it takes.
+
+    Readers of the same sum in the same stage share its delays.
+    """
+    size = 0
+    while steps > 0:
+        size = size or decomposition.elements[sources[0]].size
+        now = min(steps, LONGEST_DELAY)
+        name = f"{reader.stage}/{'+'.join(sources)}.delay_{now}"
+        if name not in balanced:
+            balanced[name] = Element(name, "delay", size, (sources,), reader.stage, {"steps": now})
+        sources, steps = (name,), steps - now
+    return sources
+
+
+def schedule(network: Network) -> Schedule:
+    """The balanced fine graph of ``network``, stage by stage."""
+    decomposition = decompose(network)
+    elements = balance(decomposition)
+    arrival = arrivals(elements)
+    levels = {e.name: arrival[e.name] - e.latency for e in elements.values()}
+    stages: list[StagePlan] = []
+    base = 0
+    stream: tuple[str, int] | None = None
+    for name, layers in network.stages.items():
+        own = tuple(element for element in elements.values() if element.stage == name)
+        (result,) = decomposition.values[layers[-1].name]
+        taps = {}
+        for layer in layers:
+            sources = decomposition.values.get(layer.name, ())
+            if sources:
+                (arrived,) = {arrival[source] for source in sources}
+                taps[layer.name] = (sources, arrived)
+        gated = {levels[element.name] - base for element in own if element.program in GATED}
+        following = arrival[result]
+        gates = (*sorted(gated - {0}), following - base)
+        stages.append(StagePlan(name, layers, own, stream, levels, base, gates, taps, result))
+        stream, base = (result, elements[result].size), following
+    return Schedule(tuple(stages), base)

@@ -30,6 +30,8 @@ LIVENESS_SECONDS = 0.05
 """How often the actors are looked at while the caller waits."""
 STOP_SECONDS, STOP_SECONDS_A_PROCESS = 2.0, 0.2
 """How long a stopped graph may take before its processes are ended by force."""
+DRAIN_SECONDS = 30.0
+"""How long a finished run's messages may be on their way without one arriving."""
 _PR_SET_PDEATHSIG = 1
 
 _building = threading.Event()
@@ -68,7 +70,6 @@ class SupervisedGraph:
         self, process: AbstractProcess, configuration: AbstractLoihiRunCfg | None = None
     ) -> None:
         self._process = process
-        self._running = False
         self._closed = False
         if configuration is None:
             configuration = Loihi2SimCfg(select_tag="fixed_pt")
@@ -110,10 +111,8 @@ class SupervisedGraph:
             self._process.run(
                 condition=RunSteps(steps, blocking=False), run_cfg=self._configuration
             )
-            self._running = True
             self._watch(turn)
             self._process.wait()
-            self._running = False
         except BaseException:
             self._abort()
             raise
@@ -135,6 +134,25 @@ class SupervisedGraph:
                 self._raise_if_broken()
             if not moved:
                 time.sleep(POLL_SECONDS)
+
+    def drain(self, turn: Callable[[], bool], done: Callable[[], bool]) -> None:
+        """After a run: call ``turn`` until ``done``, while the last messages are on their way.
+
+        Raises ``RunFailed`` if an actor is gone, or if nothing arrives any more.
+        """
+        moved_at = time.monotonic()
+        while not done():
+            if turn():
+                moved_at = time.monotonic()
+                continue
+            self.check()
+            if time.monotonic() - moved_at > DRAIN_SECONDS:
+                self._abort()
+                raise RunFailed(
+                    f"the Lava run is over, but some of its results did not arrive within "
+                    f"{DRAIN_SECONDS:.0f} s; this is a fault in a process model."
+                )
+            time.sleep(POLL_SECONDS)
 
     def _raise_if_broken(self) -> None:
         for actor in self._actors():
@@ -162,12 +180,24 @@ class SupervisedGraph:
         """Stop the graph; by force if it does not stop by itself in time."""
         if self._closed:
             return
-        stopper = threading.Thread(target=self._process.stop, daemon=True)
+        if not self._runtime()._is_started:
+            self._abort()  # a graph that never ran does not listen to its stop command
+            return
+        stopper = threading.Thread(target=self._stop, daemon=True)
         stopper.start()
         stopper.join(STOP_SECONDS + STOP_SECONDS_A_PROCESS * len(self._actors()))
         if stopper.is_alive():
             self._abort()
         self._closed = True
+
+    def _stop(self) -> None:
+        """Ask the graph to stop and wait until it has."""
+        try:
+            self._process.stop()
+        except Exception:
+            # ended by force meanwhile: what this thread still waits for is gone
+            if not self._closed:
+                raise
 
     def _abort(self) -> None:
         """End every process of the graph by force and free its channels."""

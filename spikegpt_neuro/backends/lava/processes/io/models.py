@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -10,7 +12,13 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
+from spikegpt_neuro.backends.lava.processes.io.process import (
+    ADVANCE,
+    RESET,
+    Extractor,
+    Injector,
+    TokenInjector,
+)
 
 
 @implements(proc=Injector, protocol=LoihiProtocol)
@@ -25,6 +33,33 @@ class PyInjector(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """One time step."""
         self.s_out.send(self.pipe.recv())
+
+
+@implements(proc=TokenInjector, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyTokenInjector(PyLoihiProcessModel):
+    """See ``TokenInjector``."""
+
+    pipe: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    g_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    c_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._spikes = np.zeros(proc_params["vocabulary_size"], np.int32)
+
+    def run_spk(self) -> None:
+        """One time step."""
+        message = self.pipe.recv()
+        command, token = (int(word) for word in message)
+        self._spikes[:] = 0
+        if command == ADVANCE:
+            self._spikes[token] = 1
+        self.s_out.send(self._spikes)
+        self.g_out.send(np.array([command == ADVANCE, command == RESET], np.int32))
+        self.c_out.send(message)
 
 
 @implements(proc=Extractor, protocol=LoihiProtocol)

@@ -1,9 +1,14 @@
-"""Injector and extractor of int32 vectors (stock ones carry float64)."""
+"""Injector and extractor of int32 vectors (stock ones carry float64), and the source of tokens."""
 
 from __future__ import annotations
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
+
+HEADER = 2
+"""Words of a command: what to do, and the token."""
+ADVANCE, RESET, IDLE = 0, 1, 2
+"""Commands of a time step: a token enters; states return to their start; nothing enters."""
 
 
 class Injector(AbstractProcess):
@@ -17,6 +22,23 @@ class Injector(AbstractProcess):
         self.pipe = InPort(shape=(size,))
         self.pipe.flag_external_pipe(buffer_size=buffer_size)
         self.s_out = OutPort(shape=(size,))
+
+
+class TokenInjector(AbstractProcess):
+    """The way in of the fine graph: one command a time step, from a pipe the caller fills.
+
+    ``s_out``: a spike at the entering token's index, of ``vocabulary_size``. ``g_out``: the gate's
+    two flags: a token is here; states return to their start. ``c_out``: the command itself, for
+    probes.
+    """
+
+    def __init__(self, vocabulary_size: int, buffer_size: int) -> None:
+        super().__init__(vocabulary_size=vocabulary_size)
+        self.pipe = InPort(shape=(HEADER,))
+        self.pipe.flag_external_pipe(buffer_size=buffer_size)
+        self.s_out = OutPort(shape=(vocabulary_size,))
+        self.g_out = OutPort(shape=(2,))
+        self.c_out = OutPort(shape=(HEADER,))
 
 
 class Extractor(AbstractProcess):

@@ -1,40 +1,70 @@
-"""The hierarchical process of a stage."""
+"""The hierarchical processes of the fine graph: an embedding, SRWKVs, SRFFNs, a head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
-from spikegpt_neuro.backends.lava.processes.neuron.process import HEADER, Neurons
-from spikegpt_neuro.backends.lava.schedule import NeuronPlan
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.backends.lava.processes.io.process import HEADER
+from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
+from spikegpt_neuro.backends.lava.processes.probe.process import Probe
+from spikegpt_neuro.backends.lava.schedule import StagePlan
 
 
 class Part(AbstractProcess):
     """A stage whose behaviour is that of the processes inside it.
 
-    ``layers``: the stage's layers; ``plans``: of its neurons, by name; ``stream``: name and size of
-    the one value read from the stage before (None for the embedding). ``wanted``: layers whose
-    values go to the caller, through pipes of ``buffer_size`` messages; ``built`` is told every
-    neuron process made.
+    Ports: ``a_in`` the value read from the stage before, or the token's spike; ``g_in`` the gates
+    of the stage before, of which the last pair is this one's; ``c_in`` the commands, for the probe;
+    ``s_out`` the stage's value; ``g_out`` its gates, the last pair the next stage's.
+
+    ``wanted``: layers whose values go to the caller, through a pipe of ``buffer_size`` messages;
+    ``built`` is told the stage's probe.
     """
 
     def __init__(
         self,
-        layers: Sequence[Layer],
-        plans: dict[str, NeuronPlan],
-        stream: tuple[str, int] | None,
+        plan: StagePlan,
+        input_size: int,
+        gates_before: int,
         wanted: frozenset[str],
         buffer_size: int,
-        built: Callable[[Neurons], None],
+        built: Callable[[Probe], None],
     ) -> None:
         super().__init__(
-            layers=tuple(layers), plans=plans, stream=stream, wanted=wanted,
-            buffer_size=buffer_size, built=built,
+            plan=plan, gates_before=gates_before, wanted=wanted, buffer_size=buffer_size,
+            built=built,
         )  # fmt: skip
+        self.a_in = InPort(shape=(input_size,))
+        self.g_in = InPort(shape=(FLAGS * gates_before,))
         self.c_in = InPort(shape=(HEADER,))
-        if stream is not None:
-            self.a_in = InPort(shape=(stream[1],))
-        self.s_out = OutPort(shape=(layers[-1].output.size,))
+        self.s_out = OutPort(shape=(plan.layers[-1].output.size,))
+        self.g_out = OutPort(shape=(FLAGS * len(plan.gates),))
+
+
+class Embedding(Part):
+    """Rows of a table, and their norm."""
+
+
+class Srwkv(Part):
+    """A spiking RWKV part: linear attention with exponential decay."""
+
+
+class Srffn(Part):
+    """A spiking feed-forward part."""
+
+
+class Head(Part):
+    """The final norm and the logits."""
+
+
+PARTS: dict[str, type[Part]] = {"srwkv": Srwkv, "srffn": Srffn, "srffn_pre": Srffn}
+
+
+def part_of(stage: str) -> type[Part]:
+    """The process class of a stage by its name."""
+    if stage == "embedding":
+        return Embedding
+    return PARTS.get(stage.rsplit(".", 1)[-1], Head)

@@ -1,1 +1,0 @@
-"""One layer of neurons as one Lava process."""

@@ -1,0 +1,1 @@
+"""The own neurons of the fine graph: each a population of one program."""

@@ -1,0 +1,17 @@
+"""The hierarchical process of a layer norm."""
+
+from __future__ import annotations
+
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+
+from spikegpt_neuro.network.layers import LayerNorm
+
+
+class LayerNormCircuit(AbstractProcess):
+    """``s_out``: the layer norm of ``a_in``, two time steps later."""
+
+    def __init__(self, layer: LayerNorm) -> None:
+        super().__init__(layer=layer)
+        self.a_in = InPort(shape=(layer.output.size,))
+        self.s_out = OutPort(shape=(layer.output.size,))
