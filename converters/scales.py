@@ -55,10 +55,11 @@ def paired_mantissas(
 def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
     """Symmetric int8 with one scale per output row: ``weight ~ integers * scale[:, None]``.
 
-    Integers in [-127, 127]; an all-zero row gets scale 1. Rounding to nearest, ties to even.
+    Integers in [-127, 127]; an all-zero row, whose scale means nothing, gets that of a peak of 1.
+    Rounding to nearest, ties to even.
     """
     peak = np.abs(weight).max(axis=1)
-    scale = np.where(peak > 0, peak / 127.0, 1.0)
+    scale = np.where(peak > 0, peak, 1.0) / 127.0
     # float32 keeps the temporaries of a vocabulary-sized matrix small; a tie in float64 may round
     # the other way, which is within the half step that rounding costs anyway
     integers = weight * (1.0 / scale)[:, None].astype(weight.dtype)
