@@ -22,7 +22,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "study", ["projection", "blocks", "firing", "depth", "context", "resources"]
+    "study", ["projection", "blocks", "firing", "depth", "context", "resources", "training"]
 )
 def test_a_quick_study(study: str, tmp_path: Path) -> None:
     done = _run("--quick", "--study", study, "--output", str(tmp_path))
@@ -31,7 +31,9 @@ def test_a_quick_study(study: str, tmp_path: Path) -> None:
     assert results["quick"] is True
     assert results[study]
     assert results["machine"]["threads"] == 1
-    assert (tmp_path / f"{study}.svg").exists() is (study not in ("blocks", "resources"))
+    assert (tmp_path / f"{study}.svg").exists() is (
+        study not in ("blocks", "resources", "training")
+    )
 
 
 def test_an_unknown_study_is_refused() -> None:
