@@ -19,6 +19,7 @@ import torch
 from benchmarks import goals, plots, studies
 from benchmarks.lava import lava
 from benchmarks.studies import Plan
+from benchmarks.training import training
 from spikegpt_neuro.backends.emulator import warm_up
 from spikegpt_neuro.version import __version__
 
@@ -31,6 +32,7 @@ STUDIES = {
     "context": studies.context,
     "resources": studies.resources,
     "export": studies.export,
+    "training": training,
     "lava": lava,
 }
 

@@ -57,7 +57,8 @@ def paired_mantissas(
 def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
     """Symmetric int8 with one scale per output row: ``weight ~ integers * scale[:, None]``.
 
-    Integers in [-127, 127]; an all-zero row gets scale 1. Rounding to nearest, ties to even.
+    Integers in [-127, 127]; an all-zero row, whose scale means nothing, gets that of a peak of 1.
+    Rounding to nearest, ties to even.
     """
     outputs, inputs = weight.shape
     integers = np.empty((outputs, inputs), np.int8)
@@ -66,7 +67,7 @@ def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray
     for begin in range(0, outputs, rows):
         block = weight[begin : begin + rows]
         peak = np.abs(block).max(axis=1)
-        step = np.where(peak > 0, peak / 127.0, 1.0)
+        step = np.where(peak > 0, peak, 1.0) / 127.0
         # float32 as the weights: a tie in float64 may round the other way, which is within the
         # half step that rounding costs anyway
         rounded = block * (1.0 / step)[:, None].astype(block.dtype)

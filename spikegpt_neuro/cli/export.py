@@ -30,7 +30,8 @@ def export(
         typer.Option(
             metavar="TEXT",
             help="Text like that the model was trained on; the ranges of all values are measured "
-            "on some thousand tokens of it. Without it random tokens serve, less well.",
+            "on some thousand tokens of it. Without it: the scales a checkpoint trained in "
+            "integers brings along, else random tokens, which serve less well.",
         ),
     ] = None,
     activation_bits: Annotated[

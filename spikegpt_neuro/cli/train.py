@@ -81,6 +81,9 @@ def train(
     threads: Annotated[int, _option(RECIPE, "CPU threads.")] = 1,
     evaluate_every: Annotated[int, _option(RECIPE, "Steps between evaluations.")] = 500,
     save_every: Annotated[int, _option(RECIPE, "Steps between checkpoints.")] = 200,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files, too.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -100,8 +103,9 @@ def train(
     torch.set_num_threads(threads)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
-    shown = Output(as_json=as_json, quiet=quiet)
     accelerator = _accelerator(mixed_precision) if accelerate else None
+    speaks = accelerator is None or bool(accelerator.is_main_process)
+    shown = Output(as_json=as_json, quiet=quiet or not speaks)
     text = read_corpus(corpus, valid, tokens, context)
     configuration = SpikeGPTConfiguration(
         layout=layout, embedding=embedding, norm=norm,  # type: ignore[arg-type]
@@ -133,7 +137,8 @@ def train(
         model = model.to("cuda")
     trainer = Trainer(
         model, settings, text.train, text.valid, output, text.vocabulary.text,
-        teacher=teacher, accelerator=accelerator,
+        teacher=teacher, accelerator=accelerator, tensorboard=tensorboard,
+        characters_per_token=text.characters_per_token,
     )  # fmt: skip
     if resume:
         trainer.resume()
@@ -160,7 +165,8 @@ def train(
             "unit_additions_per_token": last.evaluation.additions_per_token,
             "firing_rates": last.evaluation.firing_rates,
         }
-    shown.result(result, f"{output}: {_line(last)}")
+    if speaks:
+        shown.result(result, f"{output}: {_line(last)}")
 
 
 def _line(progress: Progress) -> str:

@@ -18,11 +18,15 @@ from spikegpt_neuro.vocabulary import (
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token ids int64 [N] of the training text and, where given, the validation text."""
+    """Token ids int64 [N] of the training text and, where given, the validation text.
+
+    ``characters_per_token``: of the training and of the validation text.
+    """
 
     vocabulary: Vocabulary
     train: Tensor
     valid: Tensor | None
+    characters_per_token: tuple[float, float]
 
 
 def byte_vocabulary() -> Vocabulary:
@@ -49,10 +53,11 @@ def read_corpus(train: Path, valid: Path | None, tokens: str, context: int) -> C
     else:
         vocabulary = read_vocabulary(tokens)
     size = vocabulary.size
+    train_ids = token_tensor(vocabulary.encode(train_text), size, context, str(train))
+    per_token = len(train_text) / train_ids.numel()
+    if valid_text is None:
+        return Corpus(vocabulary, train_ids, None, (per_token, per_token))
+    valid_ids = token_tensor(vocabulary.encode(valid_text), size, context, str(valid))
     return Corpus(
-        vocabulary,
-        token_tensor(vocabulary.encode(train_text), size, context, str(train)),
-        None
-        if valid_text is None
-        else token_tensor(vocabulary.encode(valid_text), size, context, str(valid)),
+        vocabulary, train_ids, valid_ids, (per_token, len(valid_text) / valid_ids.numel())
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,10 @@ WINDOWS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``window_bits`` [N]: total bits (-log2 p) of each window's ``context`` predictions."""
+    """``window_bits`` [N]: total bits (-log2 p) of each window's ``context`` predictions.
+
+    ``characters_per_token``: of the text, 1 where tokens are characters.
+    """
 
     window_bits: npt.NDArray[np.float64]
     context: int
@@ -29,26 +33,41 @@ class Evaluation:
     additions_per_token: float
     multiplications_per_token: float
     firing_rates: dict[str, float]
+    characters_per_token: float = 1.0
+
+    @property
+    def bits_per_token(self) -> float:
+        """Mean over all predictions."""
+        return float(self.window_bits.mean() / self.context)
 
     @property
     def bits_per_character(self) -> float:
-        """Mean bits a token."""
-        return float(self.window_bits.mean() / self.context)
+        """Bits a token, shared between its characters."""
+        return self.bits_per_token / self.characters_per_token
 
     @property
     def perplexity(self) -> float:
         """2 to the bits a token."""
-        return float(2.0**self.bits_per_character)
+        return float(2.0**self.bits_per_token)
 
     @property
     def mean_rate(self) -> float:
         """Mean firing rate of all LIFs, 0 where there is none."""
-        return float(np.mean(list(self.firing_rates.values()))) if self.firing_rates else 0.0
+        return mean_rate(self.firing_rates)
+
+
+def mean_rate(firing_rates: Mapping[str, float]) -> float:
+    """Mean over LIFs, 0 where there is none."""
+    return float(np.mean(list(firing_rates.values()))) if firing_rates else 0.0
 
 
 @torch.no_grad()
 def evaluate(
-    model: SpikeGPT, tokens: Tensor, context: int, integers: IntegerForward | None = None
+    model: SpikeGPT,
+    tokens: Tensor,
+    context: int,
+    integers: IntegerForward | None = None,
+    characters_per_token: float = 1.0,
 ) -> Evaluation:
     """Whole windows of ``tokens`` in order, state reset at each; the model's mode is restored.
 
@@ -72,8 +91,9 @@ def evaluate(
     model.train(training)
     events, additions, multiplications = counts.per_token()
     return Evaluation(
-        torch.cat(bits).numpy(), context, events, additions, multiplications, counts.firing_rates()
-    )
+        torch.cat(bits).numpy(), context, events, additions, multiplications, counts.firing_rates(),
+        characters_per_token,
+    )  # fmt: skip
 
 
 def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import importlib
 import math
 import time
 from collections.abc import Callable
@@ -21,16 +21,12 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import draw_batch
-from spikegpt_neuro.training.evaluation import Evaluation, evaluate
+from spikegpt_neuro.training.evaluation import Evaluation, evaluate, mean_rate
 from spikegpt_neuro.training.integer_true import IntegerForward, calibrate
+from spikegpt_neuro.training.log import Log
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
 from spikegpt_neuro.training.spike_counts import SpikeCounts
 
-LOG_COLUMNS = (
-    "step", "tokens", "seconds", "train_bits_per_character", "valid_bits_per_character",
-    "valid_perplexity", "events_per_token", "additions_per_token", "mean_firing_rate",
-    "learning_rate_share",
-)  # fmt: skip
 AVERAGE_DECAY = 0.98
 """Of the moving average of the training loss that is reported."""
 
@@ -105,7 +101,8 @@ class Trainer:
     """One run. ``model`` is trained in place; ``output`` and ``output + '.resume'`` are written.
 
     Multi-device runs pass ``accelerator`` (a Hugging Face ``accelerate.Accelerator``); each process
-    then draws its own windows, and the main one writes.
+    then draws its own windows, and the main one writes. ``tensorboard``: folder of event files.
+    ``characters_per_token``: of ``train`` and ``valid``, to speak of bits per character.
     """
 
     def __init__(
@@ -119,20 +116,24 @@ class Trainer:
         *,
         teacher: SpikeGPT | None = None,
         accelerator: Any = None,
+        tensorboard: Path | None = None,
+        characters_per_token: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         self.settings, self.train, self.valid = settings, train, valid
         self.output, self.vocabulary, self.teacher = output, vocabulary, teacher
-        self.accelerator = accelerator
+        self.accelerator, self.tensorboard = accelerator, tensorboard
+        self.characters_per_token = characters_per_token
         self.model = model
         self.model.dropout.p = settings.dropout
         self.optimisers = make_optimisers(model, settings.rates)
         self.runner: Any = model
         self.device = next(model.parameters()).device
-        self.rank = 0
+        self.rank, self.processes = 0, 1
         if accelerator is not None:
             prepared = accelerator.prepare(model, *self.optimisers)
             self.runner, self.optimisers = prepared[0], list(prepared[1:])
             self.device, self.rank = accelerator.device, accelerator.process_index
+            self.processes = accelerator.num_processes
         if teacher is not None:
             self.teacher = teacher.to(self.device).eval()
         torch.manual_seed(settings.seed + self.rank)
@@ -159,6 +160,14 @@ class Trainer:
 
     def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
         """Train to the end; ``report`` after every step. The last progress, with its evaluation."""
+        log = Log(self.log_path, self.tensorboard, self.step) if self.is_main else None
+        try:
+            return self._run(report, log)
+        finally:
+            if log is not None:
+                log.close()
+
+    def _run(self, report: Callable[[Progress], None], log: Log | None) -> Progress:
         settings = self.settings
         self.runner.train(self.integers is None)
         counts = SpikeCounts(self.model.configuration)
@@ -169,21 +178,35 @@ class Trainer:
             self._advance(counts)
             self.seconds += time.perf_counter() - began
             last = self.step == settings.steps
-            events, additions, _ = counts.per_token()
             evaluation = None
-            if self.is_main and (last or self.step % settings.evaluate_every == 0):
+            if log is not None and (last or self.step % settings.evaluate_every == 0):
                 if self.valid is not None:
-                    evaluation = evaluate(self.model, self.valid, settings.context, self.integers)
-                self._log(events, additions, evaluation)
-            if self.is_main and (last or self.step % settings.save_every == 0):
+                    evaluation = evaluate(
+                        self.model, self.valid, settings.context, self.integers,
+                        self.characters_per_token[1],
+                    )  # fmt: skip
+                self._log(log, counts, evaluation)
+            if last or self.step % settings.save_every == 0:
                 self._save()
+            events, additions, _ = counts.per_token()
             progress = Progress(
-                self.step, settings.steps, self.step * settings.batch * settings.context,
-                self.seconds, self.average, events, additions, evaluation,
+                self.step, settings.steps, self.tokens, self.seconds, self.bits_per_character,
+                events, additions, evaluation,
             )  # fmt: skip
             report(progress)
             if last:
                 return progress
+
+    @property
+    def bits_per_character(self) -> float:
+        """Moving average over the training text."""
+        return self.average / self.characters_per_token[0]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far, by all processes."""
+        settings = self.settings
+        return self.step * settings.batch * settings.context * self.processes
 
     def _begin_integers(self) -> None:
         """Freeze the scales; from here on the forward pass is the integer network's."""
@@ -199,7 +222,8 @@ class Trainer:
         inputs, targets = draw_batch(self.train, settings.batch, settings.context, self.generator)
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         counts.forget()
-        counts.counting = self.step % settings.evaluate_every == 0
+        due = self.step % settings.evaluate_every == 0 or self.step == settings.steps
+        counts.counting = due
         exact = None if self.integers is None else self.integers(self.model, inputs)
         precise = settings.mixed_precision == "no"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=not precise):
@@ -232,27 +256,34 @@ class Trainer:
         first = math.isnan(self.average)
         self.average = bits if first else AVERAGE_DECAY * self.average + (1 - AVERAGE_DECAY) * bits
 
-    def _log(self, events: float, additions: float, evaluation: Evaluation | None) -> None:
+    def _log(self, log: Log, counts: SpikeCounts, evaluation: Evaluation | None) -> None:
         settings = self.settings
-        values: list[Any] = [
-            self.step, self.step * settings.batch * settings.context, round(self.seconds, 1),
-            round(self.average, 5), "", "", round(events), round(additions), "",
-            round(schedule(self.step, settings.steps, settings.warm_up), 5),
-        ]  # fmt: skip
+        events, additions, _ = counts.per_token()
+        rates = counts.firing_rates()
+        values = {
+            "step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 1),
+            "train_bits_per_character": round(self.bits_per_character, 5),
+            "learning_rate_share": round(
+                schedule(self.step, settings.steps, settings.warm_up), 5
+            ),
+        }  # fmt: skip
         if evaluation is not None:
-            values[4:9] = [
-                round(evaluation.bits_per_character, 5), round(evaluation.perplexity, 4),
-                round(evaluation.events_per_token), round(evaluation.additions_per_token),
-                round(evaluation.mean_rate, 4),
-            ]  # fmt: skip
-        fresh = self.step <= settings.evaluate_every or not self.log_path.exists()
-        with self.log_path.open("w" if fresh else "a", newline="") as stream:
-            writer = csv.writer(stream)
-            if fresh:
-                writer.writerow(LOG_COLUMNS)
-            writer.writerow(values)
+            events, additions = evaluation.events_per_token, evaluation.additions_per_token
+            rates = evaluation.firing_rates
+            values["valid_bits_per_character"] = round(evaluation.bits_per_character, 5)
+            values["valid_perplexity"] = round(evaluation.perplexity, 4)
+        values["events_per_token"], values["additions_per_token"] = round(events), round(additions)
+        values["mean_firing_rate"] = round(mean_rate(rates), 4)
+        log.write(values, rates)
 
     def _save(self) -> None:
+        """Called in every process; the main one writes."""
+        random = [(torch.get_rng_state(), self.generator.bit_generator.state)]
+        if self.accelerator is not None:
+            gather = importlib.import_module("accelerate.utils").gather_object
+            random = gather(random)
+        if not self.is_main:
+            return
         quantisation = None if self.integers is None else self.integers.quantisation
         content = checkpoint.model_content(self.model, self.vocabulary, quantisation)
         checkpoint.save(self.output, content)
@@ -265,8 +296,7 @@ class Trainer:
                 "seconds": self.seconds,
                 "settings": asdict(self.settings),
                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-                "torch_random": torch.get_rng_state(),
-                "window_random": self.generator.bit_generator.state,
+                "random": random,
             },
         )
 
@@ -286,6 +316,9 @@ class Trainer:
             for name, value in values.items()
             if content.get(part, {}).get(name) != value
         ]
+        stored = len(content.get("random", ()))
+        if stored != self.processes:
+            problems.append(f"processes: stored {stored}, asked for {self.processes}")
         if problems:
             raise InputError(f"{self.resume_path} belongs to another run.", problems)
         self.model.load_state_dict(content["state_dict"])
@@ -295,8 +328,6 @@ class Trainer:
         self.seconds = content["seconds"]
         if "quantisation" in content:
             self.integers = IntegerForward(Quantisation.from_dict(content["quantisation"]))
-        torch.set_rng_state(content["torch_random"])
-        if self.rank == 0:
-            self.generator.bit_generator.state = content["window_random"]
-        else:  # only the main process's windows are stored; the others draw new ones
-            self.generator = np.random.default_rng([self.settings.seed, self.rank, self.step])
+        torch_random, window_random = content["random"][self.rank]
+        torch.set_rng_state(torch_random)
+        self.generator.bit_generator.state = window_random

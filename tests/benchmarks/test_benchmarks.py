@@ -24,7 +24,17 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "study",
-    ["projection", "blocks", "firing", "depth", "context", "resources", "export", "lava"],
+    [
+        "projection",
+        "blocks",
+        "firing",
+        "depth",
+        "context",
+        "resources",
+        "export",
+        "lava",
+        "training",
+    ],
 )
 def test_a_quick_study(study: str, tmp_path: Path) -> None:
     done = _run("--quick", "--study", study, "--output", str(tmp_path))

@@ -179,6 +179,17 @@ def test_trains_what_coarse_integers_break(tmp_path: Path) -> None:
     assert found[60] < 0.5 * found[0]
 
 
+@pytest.mark.parametrize("layout", ["upstream", "spike-driven"])
+def test_integers_from_the_first_step(layout: str, tmp_path: Path) -> None:
+    """Many weights then begin as rows of zeros, whose scale means nothing."""
+    torch.manual_seed(1)
+    model = SpikeGPT(SpikeGPTConfiguration(layout, 2, 16, VOCABULARY))  # type: ignore[arg-type]
+    initialise(model)
+    assert not model.blocks[0].att.key.weight.any()
+    trainer(tmp_path, model, settings(integer_steps=6)).run()
+    assert model.blocks[0].att.key.weight.any()
+
+
 class Interrupted(Exception):
     pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import token_tensor, windows
 from spikegpt_neuro.training.evaluation import evaluate, paired_difference
-from spikegpt_neuro.training.loop import LOG_COLUMNS, Progress, Trainer, TrainingSettings
+from spikegpt_neuro.training.log import COLUMNS
+from spikegpt_neuro.training.loop import Progress, Trainer, TrainingSettings
 from spikegpt_neuro.training.optimiser import Rates, orthogonalise, schedule
 from spikegpt_neuro.training.spike_counts import SpikeCounts
 
@@ -83,6 +85,60 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, at: int, r
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+def test_log_of_a_resumed_run_is_the_uninterrupted_ones(tmp_path: Path) -> None:
+    chosen = settings(evaluate_every=2, save_every=5)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 8:
+            raise Interrupted
+
+    def rows(folder: Path) -> list[list[str]]:
+        with (folder / "model.csv").open() as stream:
+            found = list(csv.reader(stream))
+        seconds = found[0].index("seconds")
+        return [row[:seconds] + row[seconds + 1 :] for row in found]
+
+    def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+        accumulator = importlib.import_module(
+            "tensorboard.backend.event_processing.event_accumulator"
+        ).EventAccumulator(str(folder))
+        accumulator.Reload()
+        return {
+            tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+            for tag in accumulator.Tags()["scalars"]
+            if tag != "seconds"
+        }
+
+    for name in ("whole", "broken"):
+        folder = tmp_path / name
+        folder.mkdir()
+
+        def start(folder: Path = folder) -> Trainer:
+            return Trainer(
+                make(), chosen, TEXT, TEXT[:200], folder / "model.pt", "{}",
+                tensorboard=folder / "events",
+            )  # fmt: skip
+
+        if name == "whole":
+            start().run()
+            continue
+        with pytest.raises(Interrupted):
+            start().run(interrupt)
+        resumed = start()
+        resumed.resume()
+        resumed.run()
+    assert [row[0] for row in rows(tmp_path / "whole")[1:]] == ["2", "4", "6", "8", "10", "12"]
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+    found = events(tmp_path / "whole" / "events")
+    assert events(tmp_path / "broken" / "events") == found
+    column = COLUMNS.index("valid_bits_per_character")
+    with (tmp_path / "whole" / "model.csv").open() as stream:
+        written = [float(row[column]) for row in list(csv.reader(stream))[1:]]
+    values = [value for _, value in found["valid_bits_per_character"]]
+    assert values == pytest.approx(written, rel=1e-6)  # float32
+    assert len([tag for tag in found if tag.startswith("firing_rate/blocks.")]) == 2 * 4
+
+
 def test_resume_refuses_another_run(tmp_path: Path) -> None:
     trainer(tmp_path, make(), settings()).run()
     with pytest.raises(InputError, match=r"settings\.seed: stored 42, asked for 43"):
@@ -97,7 +153,7 @@ def test_it_learns_and_logs(tmp_path: Path, layout: str) -> None:
     assert last.evaluation.bits_per_character < 0.7  # untrained: log2(5) = 2.32
     with (tmp_path / "model.csv").open() as stream:
         rows = list(csv.reader(stream))
-    assert tuple(rows[0]) == LOG_COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert [row[0] for row in rows[1:]] == ["40", "80", "120"]
 
 

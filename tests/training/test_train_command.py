@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -62,6 +63,34 @@ def test_trains_and_writes_a_model_with_its_vocabulary(
     sentence = "to be or not"
     assert vocabulary.decode(vocabulary.encode(sentence)) == sentence
     assert checkpoint.load_model(output).configuration.layout == layout
+
+
+def test_bits_per_character_of_a_subword_tokenizer(tmp_path: Path, text: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.train([str(text)], trainers.BpeTrainer(vocab_size=30, show_progress=False))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    output, network = tmp_path / "model.pt", tmp_path / "model.net"
+    found = run(
+        text, "--output", output, "--valid", text, "--tokens", tmp_path / "tokenizer.json",
+        "--integer-steps", "1", *SMALL,
+    )  # fmt: skip
+    characters = len(text.read_text())
+    tokens = len(tokenizer.encode(text.read_text()).ids)
+    assert characters > 2 * tokens
+    per_token = np.log2(found["valid_perplexity"])
+    assert found["valid_bits_per_character"] == pytest.approx(per_token * tokens / characters)
+    for command in (
+        ["export", str(output), str(network)],
+        ["score", str(network), str(text), "--context", "16", "--json"],
+    ):
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    # `score` also counts the rest of the text that fills no window
+    scored = json.loads(result.stdout)["bits_per_character"]
+    assert scored == pytest.approx(found["valid_bits_per_character"], rel=0.1)
 
 
 def test_resumes_bit_for_bit(tmp_path: Path, text: Path) -> None:
