@@ -28,7 +28,9 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     chain was read with ``input_message_bits``.
     """
     if not network.takes_raster:
-        raise InputError("this network takes tokens, not a raster.")
+        raise InputError(
+            "this network takes tokens, not a raster.", advice="Give it a text (--text, --prompt)."
+        )
     port = network.layers[0].output
     values = np.asarray(raster)
     problems = []
@@ -43,7 +45,11 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     elif values.size and (values.min() < port.low or values.max() > port.high):
         problems.append(f"values {values.min()}..{values.max()}, allowed {port.low}..{port.high}")
     if problems:
-        raise InputError("the raster does not fit the chain:", problems)
+        raise InputError(
+            "the raster does not fit the chain:", problems,
+            "A dense layer that reads the raster takes graded values only if the chain was read "
+            "with --input-message-bits (`netx import`).",
+        )  # fmt: skip
     return values.reshape(values.shape[0], -1).astype(np.int32)
 
 
@@ -58,7 +64,11 @@ class RasterSession(ClosedAtExit):
         self._program = Program(network.layers, keep=self._traced)
         self._traces: dict[str, list[Int32Array]] = {}
 
-    def present(self, raster: npt.NDArray[np.generic]) -> Int32Array:
+    def step(self, row: npt.NDArray[np.generic]) -> Int32Array:
+        """Advance by one time step; the last layer's int32 [outputs]."""
+        return self.score(np.asarray(row)[None])[0]
+
+    def score(self, raster: npt.NDArray[np.generic]) -> Int32Array:
         """Advance by the raster's time steps [T, inputs]; the last layer's int32 [T, outputs]."""
         checked = check_raster(raster, self._network)
         first, last = self._network.layers[0], self._network.layers[-1]
@@ -75,7 +85,7 @@ class RasterSession(ClosedAtExit):
         return result
 
     def trace(self, name: str) -> Int32Array:
-        """Values of a traced layer in the last ``present``: int32 [T, size]."""
+        """Values of a traced layer in the last ``score``: int32 [T, size]."""
         if not self._traces.get(name):
             raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
         return np.concatenate(self._traces[name])

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Backend
+from spikegpt_neuro.backends.base import Backend, Steps
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.baselines import Comparison, compare
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
@@ -61,14 +61,14 @@ class TextRun:
 
 
 def run_text(
-    backend: Backend, network: Network, tokens: Sequence[int], *, windows: int = WINDOWS,
+    backend: Backend, network: Network, tokens: Steps, *, windows: int = WINDOWS,
     progress: Progress | None = None,
 ) -> TextRun:  # fmt: skip
-    """Let ``backend`` read ``tokens`` and count; state is carried through the whole text.
+    """Let ``backend`` read ``tokens`` (for a chain a raster) and count; state is carried through.
 
-    Raises InputError for an empty text.
+    Raises InputError for an empty text or raster.
     """
-    if not tokens:
+    if not len(tokens):
         raise InputError("The text has no token, so there is nothing to count.")
     spiking = network.spiking_layers
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
@@ -78,7 +78,7 @@ def run_text(
     with backend.open(network, trace=spiking) as session:
         seen = Counters()
         for begin, end in pairwise(edges):
-            session.score(list(tokens[begin:end]))
+            session.score(tokens[begin:end])
             now = session.counters
             found.append(now - seen)
             seen = now

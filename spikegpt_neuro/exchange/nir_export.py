@@ -35,7 +35,7 @@ from spikegpt_neuro.network.slayer_layers import (
     RecurrentCuba,
 )
 
-_NO_NODE = ("sigma", "delta", "sigma_delta")
+_NO_NODE = ("sigma", "delta", "sigma_delta", "alif", "recurrent_alif")
 _BIAS_HOLDERS = ("netx_dense", "netx_convolution")
 
 

@@ -215,13 +215,20 @@ class _Reader:
         flat = np.ascontiguousarray(weight.reshape(-1), np.int16)
         return NetxConvolution(own, inputs, port, flat, geometry)
 
+    @property
+    def _is_chain(self) -> bool:
+        """Whether what was read so far takes a raster, not tokens."""
+        return any(isinstance(layer, RasterInput) for layer in self._layers.values())
+
     def _delay(self, own: str, inputs: tuple[str, ...], node: Any, source: Layer) -> Layer:
         exact = np.asarray(node.delay, np.float64) / TIME_STEP
         steps = np.round(exact).astype(np.int32)
         if (np.abs(exact - steps) > 1e-6).any() or (steps < 0).any():
             raise InputError(f"{own}: delays must be multiples of {TIME_STEP} s.")
         steps = np.broadcast_to(steps, source.output.size).copy()
-        if (steps == 1).all() and source.kind != "netx_dense":
+        if not self._is_chain:
+            if (steps != 1).any():
+                raise InputError(f"{own}: delays of a language model are of one token.")
             return Delay(own, inputs, source.output)
         return ChannelDelay(own, inputs, source.output, steps, max(1, int(steps.max())))
 

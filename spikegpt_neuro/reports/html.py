@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.hardware_profiles import Profile
@@ -163,16 +164,6 @@ def _spikes(study: Study) -> str:
 def _claim(study: Study) -> str:
     text = []
     for i, comparison in enumerate(study.comparisons):
-        paper = comparison.paper.to_dict()
-        formulae = "".join(f"<pre>{escape(f)}</pre>" for f in paper["formulae"])
-        detail = (
-            f"<p>T = {paper['context_tokens']}, d = {paper['width']}, {paper['blocks']} blocks, "
-            f"measured R = {share(paper['spike_rate'])}, E_AC = "
-            f"{paper['accumulate_picojoules']:g} pJ, E_MAC = "
-            f"{paper['multiply_accumulate_picojoules']:g} pJ: "
-            f"{escape(engineering(comparison.paper.vanilla_joules, 'J'))} against "
-            f"{escape(engineering(comparison.paper.spiking_joules, 'J'))} a sequence.</p>{formulae}"
-        )
         rows = [
             (
                 b.name,
@@ -199,9 +190,23 @@ def _claim(study: Study) -> str:
                 _columns("network|AC|MAC|arithmetic|ratio|with memory|ratio|note*"),
                 rows,
             )
-            + _fold("The paper's formulae with the measured rate", detail)
+            + _paper_formula(comparison.paper)
         )
     return "".join(text)
+
+
+def _paper_formula(paper: PaperFormula | None) -> str:
+    if paper is None:
+        return ""
+    formulae = "".join(f"<pre>{escape(f)}</pre>" for f in paper.to_dict()["formulae"])
+    detail = (
+        f"<p>T = {paper.tokens}, d = {paper.width}, {paper.blocks} blocks, measured R = "
+        f"{share(paper.rate)}, E_AC = {paper.accumulate_picojoules:g} pJ, E_MAC = "
+        f"{paper.multiply_accumulate_picojoules:g} pJ: "
+        f"{escape(engineering(paper.vanilla_joules, 'J'))} against "
+        f"{escape(engineering(paper.spiking_joules, 'J'))} a sequence.</p>{formulae}"
+    )
+    return _fold("The paper's formulae with the measured rate", detail)
 
 
 def _target(report: EnergyReport, name: str) -> str:

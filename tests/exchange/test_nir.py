@@ -13,7 +13,7 @@ from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import export_nir, import_nir
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Delay, Layer
+from spikegpt_neuro.network.layers import Layer
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
@@ -38,6 +38,12 @@ def cuba(
 ) -> Cuba:
     values = np.full(size, bias, np.int32)
     return Cuba(name, (source,), Port(size, *SPIKES), values, current, voltage, 80)
+
+
+def step_delay(name: str, source: Layer) -> ChannelDelay:
+    return ChannelDelay(
+        name, (source.name,), source.output, np.ones(source.output.size, np.int32), 1
+    )
 
 
 def chain(*layers: Layer) -> Network:
@@ -68,7 +74,7 @@ def weights(seed: int, n: int, m: int) -> np.ndarray:
 
 def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
     first = raster_input(6)
-    delay = Delay("a.delay", (first.name,), first.output)
+    delay = step_delay("a.delay", first)
     late = ChannelDelay(
         "b.late", ("b.synapse",), Port(5, "accumulator", 32, True, 1.0),
         np.array([0, 3, 1, 2, 62], np.int32), 62,
@@ -92,7 +98,7 @@ def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
     assert_same(network, again)
     raster = np.random.default_rng(1).integers(0, 2, (90, 6))
     with RasterSession(network) as one, RasterSession(again) as other:
-        assert np.array_equal(one.present(raster), other.present(raster))
+        assert np.array_equal(one.score(raster), other.score(raster))
 
 
 def test_convolution_round_trip_is_exact(tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_what_nir_cannot_hold_is_listed(tmp_path: Path) -> None:
         raster_input(3), Delta("input.neuron", ("input.raster",), port, 1, 6),
         dense("a.synapse", "input.neuron", weights(1, 2, 3)),
         cuba("a.neuron", "a.synapse", 2, bias=5, current=100, voltage=0),
-        Delay("b.delay", ("a.neuron",), Port(2, *SPIKES)), cuba("b.neuron", "b.delay", 2, bias=5),
+        step_delay("b.delay", cuba("a.neuron", "", 2)), cuba("b.neuron", "b.delay", 2, bias=5),
     )  # fmt: skip
     with pytest.raises(InputError) as caught:
         export_nir(network, tmp_path / "chain.nir")
@@ -187,7 +193,7 @@ def test_snntorch_reads_the_same_spikes(current: int, tmp_path: Path) -> None:
     export_nir(network, tmp_path / "chain.nir")
     raster = (np.random.default_rng(9).random((200, 12)) < 0.2).astype(np.int32)
     with RasterSession(network, trace=["a.neuron"]) as session:
-        expected = session.present(raster)
+        expected = session.score(raster)
         hidden = session.trace("a.neuron")
     assert 0.05 < hidden.mean() < 0.6 and 0.05 < expected.mean() < 0.6
     module = reader.import_from_nir(nir.read(tmp_path / "chain.nir"))
