@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikegpt_neuro.arithmetic.slayer_neurons import cuba
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import read_network, write_network
+from spikegpt_neuro.network.slayer_layers import Cuba
 
 Shipped = Callable[[str], Path]
 NETWORKS = (
@@ -86,6 +88,38 @@ def test_ntidigits_average_is_refused_by_name(shipped: Shipped) -> None:
         read_netx(shipped("gts/ntidigits/ntidigits.net"))
 
 
+def flat(values: np.ndarray) -> np.ndarray:
+    """A golden array [(W, H,) C, T] as [T, C * H * W]."""
+    steps = np.moveaxis(values, -1, 0)
+    return steps.transpose(0, *range(steps.ndim - 1, 0, -1)).reshape(steps.shape[0], -1)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigmas"),
+    [
+        ("network.net", ["sigma1", "sigma2"]),
+        ("square_network.net", [f"sigma{i}_square" for i in (1, 2, 3, 4)]),
+    ],
+)
+def test_pilotnet_sdnn_equals_its_golden_states(
+    name: str, sigmas: list[str], shipped: Shipped
+) -> None:
+    network = read_netx(shipped(f"gts/pilotnet_sdnn/{name}"))
+    width = network.layers[0].output.size // (3 * 33)
+    pixels = np.load(shipped("gts/pilotnet_sdnn/input.npy"))[:width, ..., 0]
+    raster = np.repeat(pixels.transpose(2, 1, 0).reshape(1, -1), 20, axis=0)
+    synapses = [f"conv_{i + 1}.synapse" for i in range(len(sigmas))]
+    with get_backend("emulator").open(network, trace=["input.neuron", *synapses]) as session:
+        session.score(raster)
+        sent = np.load(shipped("gts/pilotnet_sdnn/act0.npy"))[:width]
+        assert np.array_equal(session.trace("input.neuron"), flat(sent))
+        for synapse, sigma in zip(synapses, sigmas, strict=True):
+            golden = flat(np.load(shipped(f"gts/pilotnet_sdnn/{sigma}.npy")))
+            assert golden.any()
+            # a sigma-delta neuron's state is the sum of what its synapses delivered
+            assert np.array_equal(session.trace(synapse).cumsum(axis=0), golden), sigma
+
+
 @pytest.mark.parametrize("backend", ["emulator", "lava"])
 def test_pilotnet_lif_equals_its_golden_spikes(backend: str, shipped: Shipped) -> None:
     names = ["input", *(f"conv-{i}" for i in range(5)), *(f"fc-{i}" for i in range(3))]
@@ -104,6 +138,29 @@ def test_pilotnet_lif_equals_its_golden_spikes(backend: str, shipped: Shipped) -
         assert np.array_equal(own[depth][: 24 - depth], golden[depth : depth + 16]), name
         fired += int(own[depth].sum())
     assert fired > 10_000
+
+
+def test_pilotnet_lif_equals_its_golden_currents_and_voltages(shipped: Shipped) -> None:
+    names = [*(f"conv-{i}" for i in range(5)), *(f"fc-{i}" for i in range(3))]
+    network = read_netx(shipped("gts/pilotnet_lif/network.net"), synapse_delay=False)
+    neurons = [layer for layer in network.layers if isinstance(layer, Cuba)][1:]
+    with get_backend("emulator").open(network, trace=[n.inputs[0] for n in neurons]) as session:
+        session.score(image(shipped("gts/pilotnet_lif/image.npy"), 16))
+        driving = [session.trace(neuron.inputs[0]) for neuron in neurons]
+    for depth, name in enumerate(names, start=1):
+        layer = neurons[depth - 1]
+        current, voltage, spikes = (np.zeros(layer.output.size, np.int32) for _ in range(3))
+        golden = [flat(np.load(shipped(f"gts/pilotnet_lif/{name}-{x}.npy"))) for x in "uv"]
+        assert golden[1].any()
+        for step in range(16):
+            cuba(
+                driving[depth - 1][step], layer.bias, layer.current_decay, layer.voltage_decay,
+                layer.threshold, current, voltage, spikes, np.zeros(2, np.int64),
+            )  # fmt: skip
+            assert np.array_equal(current, golden[0][depth + step]), (name, step)
+            # the chip holds 128, not 0, in the voltage of a neuron that has just fired
+            held = np.where(spikes, 128, voltage)
+            assert np.array_equal(held, golden[1][depth + step]), (name, step)
 
 
 def test_the_last_layer_of_pilotnet_lif_would_show_nothing(shipped: Shipped) -> None:
