@@ -55,13 +55,20 @@ def test_shipped_network_survives_our_file(
 
 
 @pytest.mark.parametrize("backend", ["emulator", "lava"])
-def test_tinynet_equals_its_golden_spikes(backend: str, shipped: Shipped) -> None:
-    golden = np.load(shipped("gts/tinynet/output.npy"))[0].reshape(36, -1).T
+def test_tinynet_equals_its_golden_spikes_and_currents(backend: str, shipped: Shipped) -> None:
     network = read_netx(shipped("tiny.net"), synapse_delay=False)
     raster = image(shipped("gts/tinynet/input_bias.npy"), 15)
-    # the golden array is SLAYER's, whose first step is empty
-    assert golden[1:].any()
-    assert np.array_equal(present(network, raster, backend), golden[1:])
+    layers = {
+        "input.neuron": "input", "conv_1.synapse": "current", "conv_1.neuron": "layer1",
+        "conv_2.neuron": "output",
+    }  # fmt: skip
+    with get_backend(backend).open(network, trace=layers) as session:
+        session.score(raster)
+        for layer, name in layers.items():
+            golden = np.load(shipped(f"gts/tinynet/{name}.npy"))[0].reshape(-1, 16).T
+            # the golden arrays are SLAYER's, whose first step is empty
+            assert golden[1:].any()
+            assert np.array_equal(session.trace(layer), golden[1:]), name
 
 
 @pytest.mark.parametrize("backend", ["emulator", "lava", "lava-fine"])
