@@ -90,6 +90,8 @@ def verify(
         _against_float(output, value, steps, executing, against, tolerance)
         return
     second = value if other is None else open_network(other)
+    if second.takes_raster != value.takes_raster:
+        raise InputError(f"{network} and {other}: one reads tokens and the other a raster.")
     left = _backend(names[0], value, network)
     right = _backend(names[1], second, other or network)
     _compare(output, value, second if other is not None else None, steps, left, right)

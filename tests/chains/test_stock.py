@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import pytest
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.lava.netx import NetxBackend, stock_file
 from spikegpt_neuro.converters.netx import read_netx
-from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.errors import InputError, RunFailed
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import write_network
 from spikegpt_neuro.verification import Verification, verify
@@ -127,3 +131,35 @@ def test_stock_file_is_found_by_its_contents(recurrent_chain: Path, tmp_path: Pa
     copied.write_bytes(b"changed")
     with pytest.raises(InputError, match="or was changed"):
         stock_file(network, tmp_path / "chain.net")
+
+
+@pytest.mark.parametrize("backend", ["lava", "lava-fine"])
+def test_a_killed_process_ends_the_run(backend: str, recurrent_chain: Path) -> None:
+    network = read_netx(recurrent_chain)
+    raster = np.random.default_rng(2).integers(0, 2, (400, 7))
+    session = get_backend(backend).open(network)
+    with session:
+        session.score(raster[:3])
+        own = session.process_ids  # type: ignore[attr-defined]
+        os.kill(own[len(own) // 2], signal.SIGKILL)
+        with pytest.raises(RunFailed, match="died with exit code -9"):
+            session.score(raster)
+    assert not any(Path(f"/proc/{process}").exists() for process in own)
+
+
+@pytest.mark.parametrize("backend", ["lava", "lava-fine"])
+def test_a_session_that_never_ran_closes_at_once_and_in_silence(
+    backend: str, recurrent_chain: Path
+) -> None:
+    code = (
+        "import sys, time; from spikegpt_neuro.backends import get_backend; "
+        "from spikegpt_neuro.converters.netx import read_netx; "
+        "session = get_backend(sys.argv[1]).open(read_netx(sys.argv[2])); "
+        "begin = time.perf_counter(); session.close(); print(time.perf_counter() - begin)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, backend, recurrent_chain],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert float(done.stdout) < 2.0  # stock stop alone waits longer

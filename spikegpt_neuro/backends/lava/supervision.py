@@ -65,7 +65,7 @@ class SupervisedGraph:
 
     def __init__(self, process: AbstractProcess) -> None:
         self._process = process
-        self._running = False
+        self._started = False
         self._closed = False
         configuration = Loihi2SimCfg(select_tag="fixed_pt")
         _building.set()
@@ -106,10 +106,9 @@ class SupervisedGraph:
             self._process.run(
                 condition=RunSteps(steps, blocking=False), run_cfg=self._configuration
             )
-            self._running = True
+            self._started = True
             self._watch(turn)
             self._process.wait()
-            self._running = False
         except BaseException:
             self._abort()
             raise
@@ -157,12 +156,20 @@ class SupervisedGraph:
         """Stop the graph; by force if it does not stop by itself in time."""
         if self._closed:
             return
-        stopper = threading.Thread(target=self._process.stop, daemon=True)
+        if not self._started:  # stock stop would wait for a runtime that never began
+            self._abort()
+            return
+        stopper = threading.Thread(target=self._stop, daemon=True)
         stopper.start()
         stopper.join(STOP_SECONDS + STOP_SECONDS_A_PROCESS * len(self._actors()))
         if stopper.is_alive():
             self._abort()
         self._closed = True
+
+    def _stop(self) -> None:
+        """Stock stop, which fails where the graph is ended by force meanwhile."""
+        with contextlib.suppress(ValueError, OSError):
+            self._process.stop()
 
     def _abort(self) -> None:
         """End every process of the graph by force and free its channels."""
