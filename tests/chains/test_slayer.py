@@ -1,4 +1,4 @@
-"""ALIF chains made and exported by the installed SLAYER: its spikes, on every backend."""
+"""Chains made and exported by the installed SLAYER: its spikes, on every backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
 from spikegpt_neuro.backends.lava.netx import NetxBackend
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network.slayer_layers import Alif
+from spikegpt_neuro.network.slayer_layers import Alif, Cuba
 from spikegpt_neuro.verification import verify
 
 STEPS = 300
@@ -61,15 +61,38 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return Chain(tmp_path_factory.mktemp("alif") / "alif.net", blocks, 12)
 
 
-def test_emulator_sends_slayers_spikes(chain: Chain) -> None:
+def assert_sends_slayers_spikes(chain: Chain) -> None:
     network = read_netx(chain.path, synapse_delay=False)
-    names = [layer.name for layer in network.layers if isinstance(layer, Alif)]
+    names = [layer.name for layer in network.layers if isinstance(layer, Cuba)]
     with get_backend("emulator").open(network, trace=names) as session:
         session.score(chain.raster)
         own = [session.trace(name) for name in names]
     for spikes, slayers in zip(own, chain.sent, strict=True):
         assert 0.05 < slayers.mean() < 0.6
         assert np.array_equal(spikes, slayers)
+
+
+def test_alif_sends_slayers_spikes(chain: Chain) -> None:
+    network = read_netx(chain.path)
+    kinds = [layer.kind for layer in network.layers if isinstance(layer, Alif)]
+    assert kinds == ["alif", "recurrent_alif", "alif"]
+    assert_sends_slayers_spikes(chain)
+
+
+def test_cuba_sends_slayers_spikes_and_stock_netx_ours(tmp_path: Path) -> None:
+    slayer = import_lava_dl("lava.lib.dl.slayer")
+    torch.manual_seed(5)
+    neuron = {"threshold": 1.2, "current_decay": 0.3, "voltage_decay": 0.1}
+    blocks = [
+        slayer.block.cuba.Dense(dict(neuron), 12, 20, delay_shift=False),
+        slayer.block.cuba.Recurrent(dict(neuron), 20, 16, delay_shift=False),
+        slayer.block.cuba.Dense(dict(neuron), 16, 9, delay_shift=False),
+    ]
+    chain = Chain(tmp_path / "cuba.net", blocks, 12)
+    assert_sends_slayers_spikes(chain)
+    emulator, netx = get_backend("emulator"), NetxBackend(chain.path)
+    found = verify(read_netx(chain.path), chain.raster[:60], emulator, netx)
+    assert found.equal and len(found.layers) == 6
 
 
 @pytest.mark.parametrize("backend", ["lava", "lava-fine"])
