@@ -33,7 +33,7 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
         )
     port = network.layers[0].output
     values = np.asarray(raster)
-    problems = []
+    problems, advice = [], ""
     if values.dtype.kind not in "biuf":
         problems.append(f"dtype {values.dtype}, must be numbers")
     elif values.ndim < 2 or values[0:1].size != port.size:
@@ -44,12 +44,13 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
         problems.append("not all values are whole numbers")
     elif values.size and (values.min() < port.low or values.max() > port.high):
         problems.append(f"values {values.min()}..{values.max()}, allowed {port.low}..{port.high}")
+        if port.bits == 1:
+            advice = (
+                "A dense layer that reads the raster takes spikes; for numbers import the chain "
+                "with `netx import --input-message-bits B`."
+            )
     if problems:
-        raise InputError(
-            "the raster does not fit the chain:", problems,
-            "A dense layer that reads the raster takes graded values only if the chain was read "
-            "with --input-message-bits (`netx import`).",
-        )  # fmt: skip
+        raise InputError("the raster does not fit the chain:", problems, advice)
     return values.reshape(values.shape[0], -1).astype(np.int32)
 
 
