@@ -2,7 +2,8 @@
 
 Stock lava-dl skips layers it does not know; here everything unknown is an error, and all errors
 are listed together. The network equals stock ``netx.hdf5.Network`` on lava-nc's CPU backend step
-for step, the one-step delay of every synapse included.
+for step, the one-step delay of every synapse included. ALIF neurons, which SLAYER exports and stock
+NetX cannot build, are SLAYER's own.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from spikegpt_neuro.network import Network, NetworkInfo, Port
 from spikegpt_neuro.network.layers import Array, BinaryEmbedding, Delay, Layer
 from spikegpt_neuro.network.slayer_layers import (
     LONGEST_DELAY,
+    Alif,
     ChannelDelay,
     Cuba,
     Delta,
     NetxConvolution,
     NetxDense,
     RasterInput,
+    RecurrentAlif,
     RecurrentCuba,
     Sigma,
     SigmaDelta,
@@ -129,6 +132,7 @@ class _Chain:
             source={"format": "netx", "file": self._path.name, "sha256": digest},
             quantisation={
                 "spike_bits": self._spike_bits, "synapse_delay": self._synapse_delay,
+                "input_message_bits": self._message_bits, "stock_layers": len(names[: self._limit]),
                 **self._transform,
             },
         )  # fmt: skip
@@ -189,7 +193,8 @@ class _Chain:
         source = self.layers[-1]
         if not self._synapse_delay:
             return source.name
-        self.layers.append(Delay(f"{stage}.delay", (source.name,), source.output))
+        one = np.ones(source.output.size, np.int32)
+        self.layers.append(ChannelDelay(f"{stage}.delay", (source.name,), source.output, one, 1))
         return f"{stage}.delay"
 
     def _dense(self, reader: GroupReader) -> None:
@@ -297,6 +302,18 @@ class _Chain:
             else:
                 weight = recurrent.astype(np.int16)
                 self._append(RecurrentCuba(name, inputs, port, bias, *numbers, weight))
+        elif kind == "ALIF" and neuron is not None:
+            values = neuron.alif()
+            adaptive = (
+                values["iDecay"], values["vDecay"], values["vThMant"], values["thDecay"],
+                values["refDecay"], values["vThStep"],
+            )  # fmt: skip
+            port = _port(size, _SPIKES)
+            if recurrent is None:
+                self._append(Alif(name, inputs, port, bias, *adaptive))
+            else:
+                weight = recurrent.astype(np.int16)
+                self._append(RecurrentAlif(name, inputs, port, bias, *adaptive, weight))
         elif kind == "SDNN" and neuron is not None and recurrent is None:
             threshold = neuron.sigma_delta()
             if is_input:
@@ -311,8 +328,8 @@ class _Chain:
         else:
             how = " with recurrence" if recurrent is not None else ""
             self.problems.append(
-                f"{stage}: neuron type {kind!r}{how} cannot be held (CUBA, LOIHI, SDNN can; stock "
-                "NetX cannot run others either, except RF)"
+                f"{stage}: neuron type {kind!r}{how} cannot be held (CUBA, LOIHI, ALIF, SDNN can; "
+                "stock NetX runs RF besides, and has no process for ALIF)"
             )
             return  # its keys mean nothing to us
         if neuron is not None:

@@ -132,14 +132,21 @@ class GroupReader:
 
     def cuba(self) -> dict[str, int]:
         """Decays and threshold of CUBA (or LOIHI) neurons."""
-        values = {key: self.integer(key) for key in ("iDecay", "vDecay", "vThMant")}
+        return self._neuron(("iDecay", "vDecay"), ("vThMant",))
+
+    def alif(self) -> dict[str, int]:
+        """Decays, threshold and its step of ALIF neurons."""
+        return self._neuron(("iDecay", "vDecay", "thDecay", "refDecay"), ("vThMant", "vThStep"))
+
+    def _neuron(self, decays: tuple[str, ...], others: tuple[str, ...]) -> dict[str, int]:
+        values = {key: self.integer(key) for key in (*decays, *others)}
         if self.has("refDelay") and self.integer("refDelay") != 1:
             self.problem("refDelay", "must be 1: stock NetX has no refractory period")
         if self.has("gradedSpike") and self.integer("gradedSpike") != 0:
-            self.problem("gradedSpike", "graded CUBA spikes: stock NetX sends plain spikes")
+            self.problem("gradedSpike", "graded spikes: stock NetX sends plain spikes")
         if self.has("wgtExp") and self.integer("wgtExp") != 0:
             self.problem("wgtExp", "must be 0: stock NetX ignores it")
-        for key in ("iDecay", "vDecay"):
+        for key in decays:
             if not 0 <= values[key] <= 4096:
                 self.problem(key, f"{values[key]}, allowed 0..4096")
         return values

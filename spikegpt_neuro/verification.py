@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Backend, Session
+from spikegpt_neuro.backends.base import (
+    Backend,
+    Session,
+    Steps,
+    event_counts,
+    traceable_layers,
+)
 from spikegpt_neuro.network import Network
 
 CHUNK = 64
@@ -35,7 +41,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared and whether all of it was equal."""
+    """What was compared and whether all of it was equal.
+
+    ``tokens`` are time steps of a chain. ``differing``: layers that differ in the stretch in which
+    the first difference is; nothing behind it was compared. ``counters_compared`` is False where
+    one of the two does not count events.
+    """
 
     left: str
     right: str
@@ -43,6 +54,8 @@ class Verification:
     layers: tuple[str, ...]
     values_compared: int
     difference: Difference | None
+    differing: tuple[str, ...]
+    counters_compared: bool
     counter_difference: str | None
 
     @property
@@ -52,7 +65,7 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "layers": list(self.layers), "equal": self.equal}
+        return {**asdict(self), "equal": self.equal}
 
 
 def first_difference(
@@ -71,37 +84,36 @@ def first_difference(
 
 
 def _run(
-    session: Session, names: Sequence[str], logits: str, tokens: Sequence[int], *,
+    session: Session, names: Sequence[str], logits: str, steps: Steps, *,
     fall_through: bool,
 ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
-    """Values [T, size] of ``names`` and of the logits over ``tokens``."""
+    """Values [T, size] of ``names`` and of the logits over ``steps``."""
     others = [name for name in names if name != logits]
     if not fall_through:
-        found = {logits: session.score(tokens)}
+        found = {logits: session.score(steps)}
         return found | {name: session.trace(name) for name in others}
     rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in (logits, *others)}
-    for token in tokens:
-        rows[logits].append(session.step(token))
+    for step in steps:
+        rows[logits].append(session.step(int(step)))
         for name in others:
             rows[name].append(session.trace(name)[-1])
     return {name: np.stack(row) for name, row in rows.items()}
 
 
 def _compare_chunk(
-    left: Session, right: Session, names: Sequence[str], logits: str,
-    tokens: npt.NDArray[np.int64], begin: int, *, fall_through: bool,
+    left: Session, right: Session, names: Sequence[str], logits: str, steps: Steps, begin: int, *,
+    fall_through: bool,
 ) -> tuple[list[Difference], int]:  # fmt: skip
     """Differences of one chunk, a layer at most one, and how many integers were compared."""
-    ids = tokens.tolist()
-    a = _run(left, names, logits, ids, fall_through=False)
-    b = _run(right, names, logits, ids, fall_through=fall_through)
+    a = _run(left, names, logits, steps, fall_through=False)
+    b = _run(right, names, logits, steps, fall_through=fall_through)
     found = [first_difference(name, begin, a[name], b[name]) for name in a]
     return [d for d in found if d is not None], sum(values.size for values in a.values())
 
 
 def verify(
     network: Network,
-    tokens: Sequence[int],
+    steps: Steps,
     left: Backend,
     right: Backend,
     *,
@@ -110,59 +122,71 @@ def verify(
     fall_through: bool = False,
     progress: Callable[[int], None] = lambda tokens_done: None,
 ) -> Verification:
-    """Run ``tokens`` on both backends; compare every layer's integers and all counters.
+    """Run ``steps`` (tokens, or a raster) on both backends; compare every layer and all counters.
 
-    ``right_network``: what the right backend executes, if not ``network``. ``every_layer`` False
-    compares logits and LIF spikes only, which is faster on large networks; on a difference the
-    tokens up to it are run again with every layer of its stage traced, so that the layer named is
-    the first wrong one and not only the first LIF behind it. ``fall_through``: the right backend
-    runs token by token, as it does when it generates, instead of scoring the text.
+    Layers are those both backends can show; counters are compared if both count. ``right_network``:
+    what the right backend executes, if not ``network``. ``every_layer`` False compares the last
+    layer and LIF spikes only, which is faster on large networks; on a difference the steps up to it
+    are run again with every layer of its stage traced, so that the layer named is the first wrong
+    one and not only the first LIF behind it. ``fall_through``: the right backend runs token by
+    token, as it does when it generates, instead of scoring the text.
     """
     other = right_network or network
-    array = np.asarray(tokens, dtype=np.int64)
     logits = network.layers[-1].name
-    names = tuple(network.by_name) if every_layer else (*network.spiking_layers, logits)
+    seen = set(traceable_layers(left, network)) & set(traceable_layers(right, other))
+    wanted = set(network.by_name) if every_layer else {*network.spiking_layers}
+    names = (*(n for n in network.by_name if n in wanted & seen and n != logits), logits)
     compared = 0
     found: list[Difference] = []
-    counter_difference = None
+    counters_compared, counter_difference = False, None
     with (
         left.open(network, trace=names[:-1]) as left_session,
         right.open(other, trace=names[:-1]) as right_session,
     ):
-        for begin in range(0, array.size, CHUNK):
-            chunk = array[begin : begin + CHUNK]
+        for begin in range(0, len(steps), CHUNK):
+            chunk = steps[begin : begin + CHUNK]
             found, count = _compare_chunk(
                 left_session, right_session, names, logits, chunk, begin, fall_through=fall_through
             )
             compared += count
-            progress(min(begin + CHUNK, array.size))
+            progress(min(begin + CHUNK, len(steps)))
             if found:
                 break
         else:
-            difference = left_session.counters.difference(right_session.counters)
-            counter_difference = None if difference is None else str(difference)
-    first = min(found, key=_order(network)) if found else None
+            counted = event_counts(left_session), event_counts(right_session)
+            if counted[0] is not None and counted[1] is not None:
+                counters_compared = True
+                counter_difference = counted[0].difference(counted[1])
+    first = earliest(network, found)
+    differing = tuple(d.layer for d in found)
     if first is not None and not every_layer:
-        first = _localise(network, other, array, left, right, first, fall_through)
+        first = _localise(network, other, steps, left, right, first, fall_through)
     return Verification(
-        left.name, right.name, int(array.size), names, compared, first, counter_difference
+        left.name, right.name, len(steps), names, compared, first, differing, counters_compared,
+        counter_difference,
+    )  # fmt: skip
+
+
+def earliest(network: Network, found: Iterable[Difference | None]) -> Difference | None:
+    """The first of some differences: earlier steps first, within a step earlier layers."""
+    place = {layer.name: i for i, layer in enumerate(network.layers)}
+    return min(
+        (difference for difference in found if difference is not None),
+        key=lambda difference: (difference.step, place[difference.layer]),
+        default=None,
     )
 
 
-def _order(network: Network) -> Callable[[Difference], tuple[int, int]]:
-    """Earlier steps first, within a step earlier layers."""
-    place = {layer.name: i for i, layer in enumerate(network.layers)}
-    return lambda difference: (difference.step, place[difference.layer])
-
-
 def _localise(
-    network: Network, other: Network, tokens: npt.NDArray[np.int64],
-    left: Backend, right: Backend, known: Difference, fall_through: bool,
+    network: Network, other: Network, steps: Steps, left: Backend, right: Backend,
+    known: Difference, fall_through: bool,
 ) -> Difference:  # fmt: skip
     """The first wrong layer of the stage in which ``known`` was seen."""
-    names = [layer.name for layer in network.stages[network[known.layer].stage]]
+    seen = set(traceable_layers(left, network)) & set(traceable_layers(right, other))
+    stage = network.stages[network[known.layer].stage]
+    names = [layer.name for layer in stage if layer.name in seen]
     with left.open(network, trace=names) as a, right.open(other, trace=names) as b:
-        upto = tokens[: known.step + 1]
+        upto = steps[: known.step + 1]
         logits = network.layers[-1].name
         found, _ = _compare_chunk(a, b, names, logits, upto, 0, fall_through=fall_through)
-    return min(found, key=_order(network)) if found else known
+    return earliest(network, found) or known

@@ -155,6 +155,54 @@ def cuba(
 
 
 @kernel
+def alif(
+    driving: np.ndarray,
+    bias: np.ndarray,
+    decays: np.ndarray,
+    threshold: int,
+    threshold_step: int,
+    current: np.ndarray,
+    voltage: np.ndarray,
+    raised: np.ndarray,
+    refractory: np.ndarray,
+    spikes: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """One time step of adaptive LIF neurons, in the integers of SLAYER's quantised ``alif``.
+
+    Equation, per neuron; ``T = threshold * 2**6``, ``trunc_d(x) = trunc(x * (4096 - d) / 4096)``
+    with ``decays`` d of current, voltage, threshold and refractory state, int64 [4]::
+
+        u = trunc_u(u) + (driving + bias) * 2**6      wraps at 2**23
+        v = trunc_v(v) + u                            clipped to +-(2**23 - 1)
+        a = trunc_a(a);  r = trunc_r(r)               a: how far the threshold is raised
+        s = v - r >= T + a
+        r = r + 2 (T + a);  a = a + threshold_step * 2**6    where s
+
+    Shapes: all vectors int32 [n]; ``current``, ``voltage``, ``raised`` and ``refractory`` are
+    state, 0 at first. SLAYER computes in int64 and neither wraps nor clips; its integers are the
+    same below 2**23. ``counts``: int64 [2], adds neurons with non-zero input and clipped voltages.
+    """
+    for i in range(driving.size):
+        wide = _decay(np.int64(current[i]), decays[0])
+        wide += (driving[i] + bias[i]) << ALIGNMENT_BITS
+        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
+        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        current[i] = u
+        wide = _decay(np.int64(voltage[i]), decays[1]) + u
+        v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
+        voltage[i] = v
+        a = _decay(np.int64(raised[i]), decays[2])
+        r = _decay(np.int64(refractory[i]), decays[3])
+        limit = (threshold << ALIGNMENT_BITS) + a
+        spikes[i] = v - r >= limit
+        raised[i] = a + (threshold_step << ALIGNMENT_BITS if spikes[i] else 0)
+        refractory[i] = r + (2 * limit if spikes[i] else 0)
+        counts[0] += driving[i] != 0
+        counts[1] += v != wide
+
+
+@kernel
 def sigma(driving: np.ndarray, total: np.ndarray, result: np.ndarray, counts: np.ndarray) -> None:
     """``total += driving; result = total``: lava-nc's ``Sigma``. Vectors int32 [n]."""
     for i in range(driving.size):

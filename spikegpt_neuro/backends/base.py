@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
+Steps = Any
+"""What a network reads, one entry a time step: tokens, or for a chain a raster [T, inputs]. A
+session narrows it to what its network takes."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,15 @@ class Availability:
 class Session(Protocol):
     """A network in execution with its own state. A context manager; ``close`` frees everything."""
 
-    def step(self, token: int) -> Int32Array:
+    def step(self, token: Any) -> Int32Array:
         """Advance by one token (fall-through); logits int32 [vocabulary]."""
 
-    def score(self, tokens: Sequence[int]) -> Int32Array:
-        """Advance by known tokens (pipelined where the backend can); int32 [T, vocabulary]."""
+    def score(self, tokens: Steps) -> Int32Array:
+        """Advance by known tokens (pipelined where the backend can); int32 [T, vocabulary].
+
+        A chain takes a raster instead, [T, inputs], and gives its last layer, int32 [T, outputs];
+        ``step`` then takes one row. Counters' ``tokens`` are its time steps.
+        """
 
     def reset(self) -> None:
         """Start again as if no token had been seen. Counters go on."""
@@ -96,6 +103,23 @@ class Backend(Protocol):
         """
 
 
+def traceable_layers(backend: Backend, network: Network) -> tuple[str, ...]:
+    """Layers whose values the backend can show: all, unless it has a method ``traceable``.
+
+    A graph of stock processes computes some layers together; such a backend says what is seen.
+    """
+    method = getattr(backend, "traceable", None)
+    return tuple(network.by_name) if method is None else tuple(method(network))
+
+
+def event_counts(session: Session) -> Counters | None:
+    """A session's counters; None where it says by ``counts_events = False`` that it has none.
+
+    Stock processes and other people's code do not count.
+    """
+    return session.counters if getattr(session, "counts_events", True) else None
+
+
 def check_tokens(tokens: Iterable[int], vocabulary_size: int) -> npt.NDArray[np.int64]:
     """Tokens as int64 [T]; ``InputError`` names the first token outside the vocabulary."""
     array = np.atleast_1d(np.asarray(list(tokens), dtype=np.int64))
@@ -109,12 +133,9 @@ def check_tokens(tokens: Iterable[int], vocabulary_size: int) -> npt.NDArray[np.
 
 
 def check_token_network(network: Network) -> None:
-    """``InputError`` for a chain that takes a raster: sessions take tokens."""
+    """``InputError`` for a chain: this session takes tokens."""
     if network.takes_raster:
-        raise InputError(
-            "this network is a chain that takes a raster, not tokens.",
-            advice="Run it with `spikegpt-neuro netx run`.",
-        )
+        raise InputError("this network is a chain that takes a raster, not tokens.")
 
 
 def check_traces(trace: Iterable[str], network: Network) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from spikegpt_neuro.backends.base import (
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -111,7 +112,7 @@ class EmulatorSession(ClosedAtExit):
 def warm_up() -> None:
     """Compile every kernel into numba's cache, so that first use of a model starts at once."""
     shape = RandomShape(n_layer=1, n_embd=8, vocabulary_size=4)
-    with Emulator().open(random_network(shape)) as session:
+    with EmulatorSession(random_network(shape)) as session:
         session.step(0)
         session.score([1, 2])
 
@@ -131,6 +132,10 @@ class Emulator:
         """Always there: numba and numpy are dependencies of the package."""
         return Availability(ok=True, probed=("numba",))
 
-    def open(self, network: Network, *, trace: Iterable[str] = ()) -> EmulatorSession:
-        """See ``Backend.open``."""
+    def open(
+        self, network: Network, *, trace: Iterable[str] = ()
+    ) -> EmulatorSession | RasterSession:
+        """See ``Backend.open``; a chain's layers are too small to share between threads."""
+        if network.takes_raster:
+            return RasterSession(network, trace=trace)
         return EmulatorSession(network, trace=trace, threads=self._threads)

@@ -52,6 +52,8 @@ class Opcode(IntEnum):
     SIGMA = 20
     DELTA = 21
     SIGMA_DELTA = 22
+    ALIF = 23
+    RECURRENT_ALIF = 24
 
 
 class Column(IntEnum):
@@ -130,6 +132,8 @@ _CUBA = int(Opcode.CUBA)
 _RECURRENT_CUBA = int(Opcode.RECURRENT_CUBA)
 _SIGMA = int(Opcode.SIGMA)
 _DELTA = int(Opcode.DELTA)
+_ALIF = int(Opcode.ALIF)
+_RECURRENT_ALIF = int(Opcode.RECURRENT_ALIF)
 
 
 _SPINS = 4000
@@ -288,6 +292,16 @@ def _execute_channels(
 
 
 @kernel
+def _hear_last_spikes(
+    row: np.ndarray, last_spikes: np.ndarray, total: np.ndarray, counts: np.ndarray
+) -> None:
+    """Add recurrent synapses' sums over the spikes of the time step before to ``total``."""
+    n = row[_SIZE]
+    weight = carray(address_to_pointer(row[_ADDRESS]), (n, n), np.int16)
+    slayer_neurons.by_input(weight, last_spikes, total, counts)
+
+
+@kernel
 def _execute_slayer(
     row: np.ndarray,
     parameters: np.ndarray,
@@ -317,11 +331,21 @@ def _execute_slayer(
     elif opcode == _CUBA:
         slayer_neurons.cuba(driving, p0, row[c], row[c + 1], row[c + 2], s0, s1, result, counters)
     elif opcode == _RECURRENT_CUBA:
-        weight = carray(address_to_pointer(row[_ADDRESS]), (n, n), np.int16)
         total = driving.copy()
-        slayer_neurons.by_input(weight, s2, total, synaptic)
+        _hear_last_spikes(row, s2, total, synaptic)
         slayer_neurons.cuba(total, p0, row[c], row[c + 1], row[c + 2], s0, s1, result, counters)
         s2[:] = result
+    elif opcode in (_ALIF, _RECURRENT_ALIF):
+        s3, s4 = _part(state, s, 3, n, 0, n), _part(state, s, 4, n, 0, n)
+        total = driving.copy()
+        if opcode == _RECURRENT_ALIF:
+            _hear_last_spikes(row, s4, total, synaptic)
+        decays = np.array([row[c], row[c + 1], row[c + 3], row[c + 4]])
+        slayer_neurons.alif(
+            total, p0, decays, row[c + 2], row[c + 5], s0, s1, s2, s3, result, counters
+        )
+        if opcode == _RECURRENT_ALIF:
+            s4[:] = result
     elif opcode == _SIGMA:
         slayer_neurons.sigma(driving, s0, result, counters)
     elif opcode == _DELTA:

@@ -27,7 +27,12 @@ from spikegpt_neuro.network.layers import (
     RealEmbedding,
     Wkv,
 )
-from spikegpt_neuro.network.slayer_layers import NetxConvolution, NetxDense, RecurrentCuba
+from spikegpt_neuro.network.slayer_layers import (
+    NetxConvolution,
+    NetxDense,
+    RecurrentAlif,
+    RecurrentCuba,
+)
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -177,7 +182,7 @@ class Program:
         if isinstance(layer, BinaryEmbedding | RealEmbedding):
             row[Column.INPUT_SIZE] = layer.table.shape[1]
             row[Column.ADDRESS] = self._address(layer.table)
-        elif isinstance(layer, NetxDense | RecurrentCuba):
+        elif isinstance(layer, NetxDense | RecurrentCuba | RecurrentAlif):
             row[Column.ADDRESS] = self._address(layer.weight.T)
         elif isinstance(layer, NetxConvolution):
             row[Column.ADDRESS] = self._address(layer.weight)

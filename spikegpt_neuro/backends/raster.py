@@ -30,13 +30,15 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     ``input_message_bits``.
     """
     if not network.takes_raster:
-        raise InputError("this network takes tokens, not a raster.")
+        raise InputError(
+            "this network takes tokens, not a raster.", advice="Give it a text (--text, --prompt)."
+        )
     first = network.layers[0]
     size, low, high = network.raster_size, first.output.low, first.output.high
     if isinstance(first, BinaryEmbedding):
         low, high = 0, first.table.shape[0] - 1
     values = np.asarray(raster)
-    problems = []
+    problems, advice = [], ""
     if values.dtype.kind not in "biuf":
         problems.append(f"dtype {values.dtype}, must be numbers")
     elif values.ndim < 2 or values[0:1].size != size:
@@ -47,8 +49,13 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
         problems.append("not all values are whole numbers")
     elif values.size and (values.min() < low or values.max() > high):
         problems.append(f"values {values.min()}..{values.max()}, allowed {low}..{high}")
+        if first.output.bits == 1 and not isinstance(first, BinaryEmbedding):
+            advice = (
+                "A dense layer that reads the raster takes spikes; for numbers import the chain "
+                "with `netx import --input-message-bits B`."
+            )
     if problems:
-        raise InputError("the raster does not fit the chain:", problems)
+        raise InputError("the raster does not fit the chain:", problems, advice)
     return values.reshape(values.shape[0], -1).astype(np.int32)
 
 
@@ -63,7 +70,11 @@ class RasterSession(ClosedAtExit):
         self._program = Program(network.layers, keep=self._traced)
         self._traces: dict[str, list[Int32Array]] = {}
 
-    def present(self, raster: npt.NDArray[np.generic]) -> Int32Array:
+    def step(self, row: npt.NDArray[np.generic]) -> Int32Array:
+        """Advance by one time step; the last layer's int32 [outputs]."""
+        return self.score(np.asarray(row)[None])[0]
+
+    def score(self, raster: npt.NDArray[np.generic]) -> Int32Array:
         """Advance by the raster's time steps [T, inputs]; the last layer's int32 [T, outputs]."""
         checked = check_raster(raster, self._network)
         first, last = self._network.layers[0], self._network.layers[-1]
@@ -84,7 +95,7 @@ class RasterSession(ClosedAtExit):
         return result
 
     def trace(self, name: str) -> Int32Array:
-        """Values of a traced layer in the last ``present``: int32 [T, size]."""
+        """Values of a traced layer in the last ``score``: int32 [T, size]."""
         if not self._traces.get(name):
             raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
         return np.concatenate(self._traces[name])

@@ -12,10 +12,12 @@ from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
     PackingOption,
+    RasterOption,
     VocabularyOption,
     check_available,
     check_free,
-    text_tokens,
+    open_network,
+    read_steps,
 )
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
@@ -31,6 +33,7 @@ def energy(
     text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Text to run while counting.")
     ] = None,
+    raster: RasterOption = None,
     counters: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +50,8 @@ def energy(
         ),
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of the text to run. Default: all.")
+        int | None,
+        typer.Option(metavar="N", help="Tokens of the text, or time steps, to run. Default: all."),
     ] = None,
     profile: Annotated[
         list[str] | None,
@@ -112,22 +116,22 @@ def energy(
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
     from spikegpt_neuro.energy.timing import MODES
     from spikegpt_neuro.hardware_profiles import load_profile
-    from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.reports.terminal import study_summary
 
     profiles = [load_profile(name) for name in profile or DEFAULT_PROFILES]
     beside = () if measured is None else read_measurements(measured)
     check_available([backend])
-    value = read_network(network)
-    source = text or counters
-    if source is None or (text is not None and counters is not None):
-        raise InputError("give either --text or --counters.")
-    if text is None:
+    value = open_network(network)
+    given = [path for path in (text, raster, counters) if path is not None]
+    if len(given) != 1:
+        raise InputError("give one of --text, --raster and --counters.")
+    (source,) = given
+    if source is counters:
         run = read_counted_run(source, value)
     else:
-        ids = text_tokens(value, vocab, text, tokens)
+        steps = read_steps(value, text, raster, vocab, tokens)
         with output.progress("counting") as progress:
-            run = run_text(get_backend(backend), value, ids, progress=progress)
+            run = run_text(get_backend(backend), value, steps, progress=progress)
     study = build_study(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context, measured=beside,

@@ -12,11 +12,23 @@ from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
+    from spikegpt_neuro.backends.base import Int32Array
     from spikegpt_neuro.network import Network
     from spikegpt_neuro.vocabulary import Vocabulary
 
 NetworkArgument = Annotated[
-    Path, typer.Argument(metavar="NET", help="A network written by `spikegpt-neuro export`.")
+    Path,
+    typer.Argument(
+        metavar="NET", help="A network written by `export`, or a stock NetX file (lava-dl's .net)."
+    ),
+]
+RasterOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--raster",
+        metavar="FILE.npy",
+        help="What a stock NetX chain reads: whole numbers [time steps, ...inputs].",
+    ),
 ]
 VocabularyOption = Annotated[
     Path | None,
@@ -46,6 +58,65 @@ ThreadsOption = Annotated[
 PackingOption = Annotated[
     str, typer.Option("--packing", help="How densely cores are filled, see `map --help`.")
 ]
+
+
+def open_network(path: Path) -> Network:
+    """The network in a file of ours, or the chain in a stock NetX file.
+
+    A stock file is read as strictly as ``netx import`` does, with that command's defaults: all of
+    its layers, stock timing, spikes where a dense layer reads the raster.
+    """
+    import h5py
+
+    from spikegpt_neuro.network.file import read_network
+
+    if path.is_file() and h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            is_stock = "format" not in file.attrs and "layer" in file
+        if is_stock:
+            from spikegpt_neuro.converters.netx import read_netx
+
+            return read_netx(path)
+    return read_network(path)
+
+
+def read_raster(network: Network, path: Path) -> Int32Array:
+    """The raster in a .npy file, checked against the chain: int32 [time steps, inputs]."""
+    import numpy as np
+
+    from spikegpt_neuro.backends.raster import check_raster
+
+    try:
+        values = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path} is not a .npy array: {error}.") from error
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"{path} holds several arrays; give a .npy file with one.")
+    return check_raster(values, network)
+
+
+def read_steps(
+    network: Network, text: Path | None, raster: Path | None, vocabulary: Path | None,
+    limit: int | None = None,
+) -> list[int] | Int32Array:  # fmt: skip
+    """What a network reads, from the option for it: tokens of a text, or a chain's raster.
+
+    ``limit``: tokens or time steps at most.
+    """
+    if network.takes_raster:
+        if raster is None or text is not None:
+            raise InputError(
+                "this network is a chain: it reads a raster, not a text.",
+                advice="Give --raster FILE.npy.",
+            )
+        if limit is not None and limit < 1:
+            raise InputError(f"--tokens {limit}: use at least 1.")
+        return read_raster(network, raster)[:limit]
+    if raster is not None or text is None:
+        raise InputError(
+            "this network reads a text, not a raster.", advice="Give --text FILE."
+        )  # fmt: skip
+    return text_tokens(network, vocabulary, text, limit)
 
 
 def vocabulary_of(network: Network, path: Path | None) -> Vocabulary:
@@ -107,13 +178,19 @@ def backend_of(name: str, threads: int) -> Backend:
 def check_available(names: Sequence[str]) -> None:
     """Raise Unavailable, with everything probed, if a backend cannot run here."""
     from spikegpt_neuro.backends import get_backend
-    from spikegpt_neuro.errors import Unavailable
 
     for name in names:
-        found = get_backend(name).available()
-        if not found.ok:
-            missing = [f"missing: {item}" for item in found.missing]
-            raise Unavailable(
-                f"The backend {name} cannot run on this machine.",
-                [*found.probed, *missing], found.advice,
-            )  # fmt: skip
+        require(get_backend(name))
+
+
+def require(backend: Backend) -> None:
+    """Raise Unavailable, with everything probed, if the backend cannot run here."""
+    from spikegpt_neuro.errors import Unavailable
+
+    found = backend.available()
+    if not found.ok:
+        missing = [f"missing: {item}" for item in found.missing]
+        raise Unavailable(
+            f"The backend {backend.name} cannot run on this machine.",
+            [*found.probed, *missing], found.advice,
+        )  # fmt: skip

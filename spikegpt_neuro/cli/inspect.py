@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
 from spikegpt_neuro.errors import InputError
 
@@ -64,10 +64,7 @@ def inspect(
     Reading checks the whole file; anything wrong with it is listed.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    from spikegpt_neuro.network.file import read_network
-    from spikegpt_neuro.network.layers import Dense
-
-    value = read_network(network)
+    value = open_network(network)
     if graph is not None:
         check_free(graph, force=force)
         from spikegpt_neuro.network.drawing import draw_network
@@ -78,7 +75,7 @@ def inspect(
     stages = table("stage", ">layers", ">weights", ">bytes", ">state words")
     for name, members in value.stages.items():
         parts = [layer for layer in found if layer["stage"] == name]
-        weights = sum(m.weight.size for m in members if isinstance(m, Dense))
+        weights = sum(m.weight.size for m in members if "weight" in m.array_specs())  # type: ignore[attr-defined]
         stages.add_row(
             name, str(len(members)), f"{weights:,}", f"{sum(p['bytes'] for p in parts):,}",
             f"{sum(p['state_words'] for p in parts):,}",
@@ -105,13 +102,18 @@ def inspect(
         chip = deployability_summary(report)
     elif profile:
         raise InputError("--profile goes with --deployability.")
+    headline = (
+        f"{network}: {info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, "
+        f"vocabulary {info.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}"
+    )
+    if value.takes_raster:
+        headline = f"{network}: chain, {info.n_embd} values in, {info.vocabulary_size} out"
     output.result(
         {
             "path": str(network), "bytes": network.stat().st_size, "info": asdict(info),
             "logit_scale": value.logit_scale, "has_vocabulary": bool(value.vocabulary),
             "layers": found, **({} if deployed is None else {"deployability": deployed}),
         },
-        f"{network}: {info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, "
-        f"vocabulary {info.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}",
+        headline,
         *source, *settings, *notes, "", every if layers else stages, *chip,
     )  # fmt: skip

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, VocabularyOption, text_tokens
+from spikegpt_neuro.cli.inputs import (
+    NetworkArgument,
+    RasterOption,
+    VocabularyOption,
+    open_network,
+    read_steps,
+)
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 
 
@@ -26,7 +32,10 @@ def map_network(
             help="Weigh traffic by the events of this text. Default: every value is an event.",
         ),
     ] = None,
-    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of the text to run.")] = 1024,
+    raster: RasterOption = None,
+    tokens: Annotated[
+        int, typer.Option(metavar="N", help="Tokens of the text, or time steps, to run.")
+    ] = 1024,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 1 if a design rule is broken.")
     ] = False,
@@ -43,20 +52,19 @@ def map_network(
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.mapping import check_capacity, describes_cores, sizes
     from spikegpt_neuro.mapping import map_network as place
-    from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.reports.tabular import mapping_dict
     from spikegpt_neuro.reports.terminal import capacity_summary, mapping_summary
 
     target = load_profile(profile)
-    value = read_network(network)
+    value = open_network(network)
     counters = None
-    if text is not None:
+    if text is not None or raster is not None:
         from spikegpt_neuro.backends.emulator import Emulator
         from spikegpt_neuro.energy import run_text
 
-        ids = text_tokens(value, vocab, text, tokens)
+        steps = read_steps(value, text, raster, vocab, tokens)
         with output.progress("counting") as progress:
-            counters = run_text(Emulator(), value, ids, progress=progress).counters
+            counters = run_text(Emulator(), value, steps, progress=progress).counters
     if not describes_cores(target):
         capacity = check_capacity(value, target, counters)
         output.result(capacity.to_dict(), *capacity_summary(capacity))

@@ -1,4 +1,4 @@
-"""``netx``: chains made with SLAYER, read from stock NetX files and run on rasters."""
+"""``netx``: stock NetX files (chains made with SLAYER), imported with choices."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free
+from spikegpt_neuro.cli.inputs import check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 
 app = typer.Typer(
-    no_args_is_help=True, help="Read stock NetX chains (lava-dl, SLAYER) and run them on rasters."
+    no_args_is_help=True,
+    help="Stock NetX chains (lava-dl, SLAYER). Every command takes their files as they are; "
+    "import one to choose its timing, its layers or the width of its input.",
 )
 
 
@@ -33,7 +35,7 @@ def import_chain(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Turn STOCK.net into a network `inspect`, `netx run` and `nir export` read."""
+    """Turn STOCK.net into a network file that every other command takes."""
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.converters.netx import read_netx
     from spikegpt_neuro.network.file import write_network
@@ -50,38 +52,3 @@ def import_chain(
          "outputs": sizes[1]},
         f"{network}: {len(value.layers)} layers, {sizes[0]} inputs, {sizes[1]} outputs",
     )  # fmt: skip
-
-
-@app.command("run")
-def run_chain(
-    network: NetworkArgument,
-    raster: Annotated[Path, typer.Argument(metavar="RASTER.npy", help="[time steps, ...inputs]")],
-    result: Annotated[Path, typer.Argument(metavar="OUT.npy")],
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.npy.")] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Run the chain on the emulator; writes the outputs, int32 [time steps, outputs]."""
-    output = Output(as_json=as_json, quiet=quiet)
-    import numpy as np
-
-    from spikegpt_neuro.backends.raster import RasterSession
-    from spikegpt_neuro.errors import InputError
-    from spikegpt_neuro.network.atomic import replaced_file
-    from spikegpt_neuro.network.file import read_network
-
-    check_free(result, force=force)
-    try:
-        values = np.load(raster, allow_pickle=False)
-    except ValueError as error:
-        raise InputError(f"{raster} is not a .npy array: {error}.") from error
-    with RasterSession(read_network(network)) as session:
-        spikes = session.present(values)
-        counters = session.counters
-    with replaced_file(result) as stream:
-        np.save(stream, spikes)
-    operations = counters.total("synaptic_operations")
-    output.result(
-        {"output": str(result), "time_steps": len(spikes), "counters": counters.to_dict()},
-        f"{result}: {len(spikes)} time steps, {operations:,} synaptic operations",
-    )

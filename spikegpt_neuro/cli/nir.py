@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 
 app = typer.Typer(
@@ -28,10 +28,9 @@ def export_graph(
     """Write NET as a NIR graph; what NIR has no node for becomes a marked subgraph, or an error."""
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.exchange import export_nir
-    from spikegpt_neuro.network.file import read_network
 
     check_free(graph, force=force)
-    counts = export_nir(read_network(network), graph)
+    counts = export_nir(open_network(network), graph)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     output.result({"graph": str(graph), "nodes": counts}, f"{graph}: {listed}")
 

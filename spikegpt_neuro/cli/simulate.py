@@ -12,13 +12,16 @@ import typer
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
+    RasterOption,
     ThreadsOption,
     VocabularyOption,
     backend_of,
     listed_tokens,
+    open_network,
     vocabulary_of,
 )
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.raster import run_raster
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,19 +72,28 @@ def simulate(
             help="Write the integers of every layer, for each prompt and generated token.",
         ),
     ] = None,
+    raster: RasterOption = None,
+    result: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE.npy",
+            help="With --raster: write the last layer there, int32 [time steps, outputs].",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite --output.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Generate text, token by token, as it appears.
+    """Generate text, token by token, as it appears; or run a stock NetX chain on a raster.
 
     Without --temperature the choice is greedy and exact: the same tokens on every backend and
     machine.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.sampling import SamplingSettings
 
     settings = SamplingSettings(
@@ -93,22 +105,29 @@ def simulate(
         raise InputError("give either --prompt or --prompt-tokens.")
     if state is not None and backend != "emulator":
         raise InputError("--state is for the emulator only.")
-    value = read_network(network)
+    value = open_network(network)
+    executing = backend_of(backend, threads)
+    if raster is not None or value.takes_raster:
+        if prompt is not None or prompt_tokens is not None or state is not None:
+            raise InputError("--prompt, --prompt-tokens and --state are for text, not for rasters.")
+        run_raster(output, executing, value, raster, result, trace, force=force)
+        return
+    if result is not None:
+        raise InputError("--output is for chains, with --raster; redirect standard output.")
     vocabulary = None
     if prompt is not None or value.vocabulary or vocab is not None:
         vocabulary = vocabulary_of(value, vocab)
     ids = listed_tokens(prompt_tokens) if prompt_tokens is not None else []
     if prompt is not None and vocabulary is not None:
         ids = vocabulary.encode(prompt).tolist()
-    executing = backend_of(backend, threads)
     run = _Run(output, value, vocabulary, settings, trace, state, keep_random=seed is None)
-    result = run.run(executing, ids, tokens)
+    generated = run.run(executing, ids, tokens)
     if as_json:
-        output.result(result)
+        output.result(generated)
     else:
         output.note(
-            f"[{len(result['token_ids'])} tokens, {result['tokens_per_second']:,.1f} tokens/s on "
-            f"{backend}]"
+            f"[{len(generated['token_ids'])} tokens, {generated['tokens_per_second']:,.1f} "
+            f"tokens/s on {backend}]"
         )
 
 

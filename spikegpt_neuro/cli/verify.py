@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from spikegpt_neuro.cli.inputs import (
     NetworkArgument,
+    RasterOption,
     VocabularyOption,
     check_available,
-    text_tokens,
+    open_network,
+    read_steps,
+    require,
 )
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
 from spikegpt_neuro.errors import InputError
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spikegpt_neuro.backends import Backend
+    from spikegpt_neuro.backends.base import Steps
+    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.verification import Verification
+
+Mode = Literal["pipelined", "fall-through"]
+FLOAT, NETX = "float", "netx"
+"""What can be compared besides backends: the checkpoint, and stock netx."""
+
 
 def verify(
     network: NetworkArgument,
-    text: Annotated[Path, typer.Option(metavar="FILE", help="Text to run.")],
-    tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of the text to run.")] = 512,
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="Text to run.")] = None,
+    raster: RasterOption = None,
+    tokens: Annotated[
+        int, typer.Option(metavar="N", help="Tokens of the text, or time steps, to run.")
+    ] = 512,
     backends: Annotated[
-        str, typer.Option(metavar="A,B", help="The two backends to compare.")
-    ] = "emulator,lava",
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="The two to compare: emulator, lava, lava-fine, loihi2 or an installed backend; "
+            "float, the checkpoint given by --against; netx, stock netx of lava-dl running a stock "
+            "NetX file. Default: emulator,lava; with --against float,emulator.",
+        ),
+    ] = None,
     mode: Annotated[
-        Literal["pipelined", "fall-through"],
+        Mode,
         typer.Option(
             help="How the second backend runs: pipelined scores the text, fall-through takes it "
             "token by token, as generation does."
@@ -37,69 +61,119 @@ def verify(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CHECKPOINT",
-            help="Compare the emulator with this float checkpoint instead of another backend.",
-        ),
+        typer.Option(metavar="CHECKPOINT", help="The float model, for the backend float."),
     ] = None,
     tolerance: Annotated[
         float,
-        typer.Option(help="With --against: bits per token that the two may differ by."),
+        typer.Option(help="With float: bits per token that the two may differ by."),
     ] = 0.02,
     vocab: VocabularyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Verify that two backends compute the same integers: all logits, all spikes, all counters.
+    """Verify that two executions compute the same integers: all layers, all steps, all counters.
 
-    Exit code 1 if they do not, naming the first layer, step and index that differ. With --against,
-    the integers are held against the float checkpoint: bits per token and disagreeing spikes.
+    Exit code 1 if they do not, naming the first layer, step and index that differ. With float the
+    integers are held against the checkpoint: bits per token, where the loss comes from (rounded
+    weights, flipped spikes, rounded activations, saturation), and the first spike that differs.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    from spikegpt_neuro.network.file import read_network
-
-    value = read_network(network)
-    ids = text_tokens(value, vocab, text, tokens)
-    if against is not None:
-        _against_float(output, value, ids, against, tolerance)
-        return
-    names = [name.strip() for name in backends.split(",")]
+    default = "emulator,lava" if against is None else "float,emulator"
+    names = [name.strip() for name in (backends or default).split(",")]
     if len(names) != 2:
         raise InputError(f"--backends {backends}: name two, such as emulator,lava.")
-    check_available(names)
+    if (FLOAT in names) != (against is not None):
+        raise InputError("float and --against CHECKPOINT go together.", [f"--backends {backends}"])
+    value = open_network(network)
+    if FLOAT in names and value.takes_raster:
+        raise InputError("a stock NetX file holds integers; there is no float model of it here.")
+    check_available([name for name in names if name not in (FLOAT, NETX)])
+    if mode == "fall-through" and (value.takes_raster or FLOAT in names):
+        raise InputError("--mode fall-through is for language models on two backends.")
+    steps: Steps = read_steps(value, text, raster, vocab, tokens)
+    if against is not None:
+        if NETX in names or names == [FLOAT, FLOAT]:
+            raise InputError(f"--backends {backends}: float is held against a backend.")
+        if other is not None:
+            raise InputError("--other is for two backends, not for float.")
+        executing = names[1] if names[0] == FLOAT else names[0]
+        _against_float(output, value, steps, executing, against, tolerance)
+        return
+    second = value if other is None else open_network(other)
+    if second.takes_raster != value.takes_raster:
+        raise InputError(f"{network} and {other}: one reads tokens and the other a raster.")
+    left = _backend(names[0], value, network)
+    right = _backend(names[1], second, other or network)
+    _compare(output, value, second if other is not None else None, steps, left, right, mode)
+
+
+def _backend(name: str, network: Network, path: Path) -> Backend:
     from spikegpt_neuro.backends import get_backend
+
+    if name != NETX:
+        return get_backend(name)
+    from spikegpt_neuro.backends.lava.netx import NetxBackend, stock_file
+
+    backend = NetxBackend(stock_file(network, path))
+    require(backend)
+    return backend
+
+
+def _compare(
+    output: Output, network: Network, second: Network | None, steps: Steps, left: Backend,
+    right: Backend, mode: Mode,
+) -> None:  # fmt: skip
     from spikegpt_neuro.verification import verify as compare
 
     with output.progress("verifying") as progress:
         found = compare(
-            value, ids, get_backend(names[0]), get_backend(names[1]),
-            right_network=read_network(other) if other is not None else None,
+            network, steps, left, right, right_network=second,
             fall_through=mode == "fall-through",
-            progress=lambda done: progress(done, len(ids)),
+            progress=lambda done: progress(done, len(steps)),
         )  # fmt: skip
+    unit = "time steps" if network.takes_raster else "tokens"
+    counters = "and all counters, " if found.counters_compared else ""
     if found.equal:
         message = (
             f"equal: {found.values_compared:,} integers of {len(found.layers)} layers over "
-            f"{found.tokens} tokens, and all counters, on {found.left} and {found.right}"
+            f"{found.tokens} {unit}, {counters}on {found.left} and {found.right}"
         )
     elif found.difference is not None:
         message = f"different on {found.left} and {found.right}: first at {found.difference}"
     else:
         message = f"the same integers, but different counters: {found.counter_difference}"
-    output.result(found.to_dict(), message)
+    if found.equal and not found.counters_compared:
+        message += "; counters were not compared: stock processes do not count"
+    output.result(found.to_dict(), _stages(network, found), message)
     if not found.equal:
         raise typer.Exit(1)
 
 
+def _stages(network: Network, found: Verification) -> Table:
+    """Stage by stage: layers compared, layers not visible on both sides, layers that differ."""
+    rows = table("stage", ">layers", ">compared", "different")
+    for stage, layers in network.stages.items():
+        names = [layer.name for layer in layers]
+        compared = [name for name in names if name in found.layers]
+        differing = [name for name in compared if name in found.differing]
+        what = ", ".join(name.removeprefix(f"{stage}.") for name in differing) or "none"
+        rows.add_row(stage, str(len(names)), str(len(compared)), what if compared else "-")
+    return rows
+
+
 def _against_float(
-    output: Output, network: Any, ids: list[int], against: Path, tolerance: float
-) -> None:
-    from spikegpt_neuro.converters.float_model import compare_with_float, load_float_model
+    output: Output, network: Network, ids: list[int], backend: str, against: Path,
+    tolerance: float,
+) -> None:  # fmt: skip
+    from spikegpt_neuro.backends import get_backend
+    from spikegpt_neuro.converters.float_comparison import STAGES, compare_with_float
+    from spikegpt_neuro.converters.float_model import load_float_model
 
     with output.progress("verifying") as progress:
         found = compare_with_float(
-            load_float_model(against, network), network, ids, progress=progress
-        )
+            load_float_model(against, network), network, ids, backend=get_backend(backend),
+            progress=progress,
+        )  # fmt: skip
     holds = abs(found.difference_bits_per_token) <= tolerance
     rows = table("layer", ">spikes float", ">spikes integer", ">disagreeing")
     for layer in found.layers:
@@ -107,15 +181,30 @@ def _against_float(
             layer.name, f"{layer.float_rate:.2%}", f"{layer.integer_rate:.2%}",
             f"{layer.disagreement:.2%}",
         )  # fmt: skip
+    losses = table("loss from", ">bits per token", ">change")
+    for stage in STAGES:
+        change = f"{found.losses[stage]:+.5f}" if stage in found.losses else ""
+        losses.add_row(_STAGE_NAMES[stage], f"{found.bits_per_token[stage]:.5f}", change)
+    first = "no spike differs"
+    if found.difference is not None:
+        first = f"the first spike that differs: {found.difference} (float against {backend})"
     output.result(
         {**found.to_dict(), "tolerance_bits_per_token": tolerance, "holds": holds},
-        rows,
-        f"float {found.float_bits_per_token:.4f}, integer {found.integer_bits_per_token:.4f} bits "
-        f"per token over {found.tokens} tokens: {found.difference_bits_per_token:+.4f}, "
+        rows, "", losses, "",
+        f"{found.saturations:,} saturations, {found.overflows:,} overflows; {first}",
+        f"float and {backend} over {found.tokens} tokens: "
+        f"{found.difference_bits_per_token:+.4f} bits per token, "
         f"{'within' if holds else 'beyond'} {tolerance}",
-        f"of this, rounding the weights: {found.weights_bits_per_token:+.4f}; integer activations "
-        f"and the spikes they flip: {found.activations_bits_per_token:+.4f} "
-        f"({found.saturations:,} saturations, {found.overflows:,} overflows)",
-    )
+    )  # fmt: skip
     if not holds:
         raise typer.Exit(1)
+
+
+_STAGE_NAMES = {
+    "float": "float model",
+    "weights": "weights: rounded to 8 bits",
+    "spikes": "spikes: those of the integers",
+    "activations": "activations: integers",
+    "saturation": "saturation: operands clipped",
+}
+"""Stages as people read them."""

@@ -9,7 +9,8 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.mapping.roles import Role, role
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Dense, Layer
+from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.slayer_layers import NetxConvolution
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class LayerActivity:
     ``operand``: ``binary`` when every operand that occurred was 0 or 1 in magnitude, so that its
     synaptic operations are additions (AC); ``graded`` otherwise (MAC); empty where there are no
     synapses. ``dense_operations`` counts all products, ``synaptic_operations`` only those of a
-    non-zero operand with a non-zero weight (NeuroBench's effective operations).
+    non-zero operand with a non-zero weight (NeuroBench's effective operations). Of a chain, a token
+    is a time step of its raster.
     """
 
     name: str
@@ -80,12 +82,25 @@ class LayerActivity:
         return self.output_events / possible if possible else 0.0
 
 
+def _weights_read(layer: Layer, counters: Counters) -> int:
+    """Weights fetched: the column of each non-zero operand, zeros in it included.
+
+    A convolution's kernels hold hardly any zeros: those that meet an operand are counted. Spikes of
+    the last time step, which recurrent synapses would hear in the next one, are included.
+    """
+    if isinstance(layer, NetxConvolution):
+        return counters.count(layer.name, "synaptic_operations")
+    if role(layer) == "synapse":
+        return counters.count(layer.name, "input_events") * layer.output.size
+    return counters.count(layer.name, "output_events") * layer.fan_in
+
+
 def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
     """Counts of one layer. Raises InputError for a kind without a cost model."""
     part = role(layer)
     tokens, size = counters.tokens, layer.output.size
-    dense = isinstance(layer, Dense)
-    input_size = int(layer.weight.shape[1]) if isinstance(layer, Dense) else size
+    dense = part == "synapse"
+    input_size = layer.operand_size
 
     def count(column: str) -> int:
         return counters.count(layer.name, column)
@@ -94,6 +109,8 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
     if dense:
         binary = count("input_events") == count("unit_input_events")
         operand = "binary" if binary else "graded"
+    elif layer.fan_in:
+        operand = "binary"  # recurrent synapses hear the layer's own spikes
     updates = tokens * size if part == "neuron" else 0
     active = min(count("active_updates"), updates)
     state = tokens * layer.state_words
@@ -110,7 +127,7 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         payload_bits=bits,
         output_bits=layer.output.bits,
         operand=operand,
-        dense_operations=tokens * size * input_size if dense else 0,
+        dense_operations=tokens * layer.products,
         synaptic_operations=count("synaptic_operations"),
         unit_synaptic_operations=count("unit_synaptic_operations"),
         unit_additions=count("unit_additions"),
@@ -119,8 +136,8 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         output_events=count("output_events"),
         active_updates=active,
         idle_updates=updates - active,
-        weights_read=count("input_events") * size if dense else 0,
-        weight_memory_bytes=size * input_size if dense else 0,
+        weights_read=_weights_read(layer, counters),
+        weight_memory_bytes=layer.weight.size if operand else 0,  # type: ignore[attr-defined]
         state_words_read=state,
         state_words_written=state,
         parameter_words_read=tokens * layer.parameter_words if part == "neuron" else 0,

@@ -13,7 +13,7 @@ from on-chip memory, which is where most of the energy goes.
                         addition for each; no operand is known to be zero, so none is skipped
 ``1-bit, half zero``    the same with half of the operands zero and skipped
 ``transformer``         dense transformer of the same depth and width, 12 d^2 weights a block and
-                        attention over the whole context, and the same head
+                        attention over the whole context, and the same head; not beside a chain
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from spikegpt_neuro.energy.spikes import takes_spikes
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS
 
 BREAK_EVEN_RATES: Final = (
     (0.064, "average spike rate below 6.4 % for 5 to 10 steps (arXiv 2409.08290 v2, v3)"),
@@ -77,7 +78,7 @@ class Comparison:
     baselines: tuple[Baseline, ...]
     firing_rate: float
     operand_rate: float
-    paper: PaperFormula
+    paper: PaperFormula | None
     answers: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Comparison:
                 {"rate": rate, "meaning": meaning, "below": self.operand_rate < rate}
                 for rate, meaning in BREAK_EVEN_RATES
             ],
-            "paper_formula": self.paper.to_dict(),
+            "paper_formula": None if self.paper is None else self.paper.to_dict(),
             "answers": list(self.answers),
         }
 
@@ -110,7 +111,7 @@ def measured_paper_formula(
 
 def firing_rate(layers: Iterable[LayerActivity]) -> float:
     """Mean share of LIF neurons that fire in a token."""
-    lifs = [layer for layer in layers if layer.kind == "lif"]
+    lifs = [layer for layer in layers if layer.kind in SPIKING_KINDS]
     possible = sum(layer.tokens * layer.size for layer in lifs)
     return sum(layer.output_events for layer in lifs) / possible if possible else 0.0
 
@@ -167,7 +168,7 @@ def _opponents(
         4 * d * d * byte(d * d) + 8 * d * d * byte(4 * d * d) + cache * byte(cache)
     ) + head_memory  # fmt: skip
     none = Fraction(0)
-    return [
+    opponents = [
         _Opponent("this network", adds, macs, own,
                   "AC or MAC by the operands that occurred, zeros skipped"),
         _Opponent("repeated additions", more, fewer, own,
@@ -178,9 +179,13 @@ def _opponents(
         _Opponent("1-bit activations", every, none, whole, "fair opponent at one step a token"),
         _Opponent("1-bit, half zero", every / 2, none, whole / 2,
                   "the same, half of the operands skipped"),
-        _Opponent("transformer", none, Fraction(products), Fraction(reading),
-                  f"same depth, width and head; 12 d^2 weights a block, context {context}"),
     ]  # fmt: skip
+    if not network.takes_raster:
+        opponents.append(
+            _Opponent("transformer", none, Fraction(products), Fraction(reading),
+                      f"same depth, width and head; 12 d^2 weights a block, context {context}")
+        )  # fmt: skip
+    return opponents
 
 
 def compare(
@@ -198,7 +203,7 @@ def compare(
         )
     add = profile.coefficients["synaptic_add"].value
     mac = add + profile.coefficients["synaptic_multiply"].value
-    dense = [layer for layer in layers if layer.role == "synapse"]
+    dense = [layer for layer in layers if layer.operand]
     opponents = _opponents(network, dense, profile, context)
     remembers = "sram_access" in profile.curves
     first = opponents[0]
@@ -219,10 +224,14 @@ def compare(
                 o.note,
             )
         )
-    possible = sum(layer.tokens * layer.input_size for layer in dense)
-    operand_rate = sum(layer.input_events for layer in dense) / possible if possible else 0.0
+    feedforward = [layer for layer in dense if layer.role == "synapse"]
+    possible = sum(layer.tokens * layer.input_size for layer in feedforward)
+    events = sum(layer.input_events for layer in feedforward)
+    operand_rate = events / possible if possible else 0.0
     rate = firing_rate(layers)
-    paper = measured_paper_formula(network, layers, profile, context)
+    paper = None
+    if not network.takes_raster:
+        paper = measured_paper_formula(network, layers, profile, context)
     spiking = any(takes_spikes(network, layer.name) for layer in dense)
     return Comparison(
         profile.name, context, tuple(baselines), rate, operand_rate, paper,
@@ -231,7 +240,7 @@ def compare(
 
 
 def _answers(
-    baselines: list[Baseline], paper: PaperFormula, operand_rate: float, spiking: bool
+    baselines: list[Baseline], paper: PaperFormula | None, operand_rate: float, spiking: bool
 ) -> tuple[str, ...]:
     """A straight answer to the claim, method by method."""
     by_name = {b.name: b for b in baselines}
@@ -252,9 +261,10 @@ def _answers(
     answers = [
         verdict("dense int8", "the same network computed densely in the same precision"),
         verdict("1-bit activations", "the same weights with 1-bit activations (the fair opponent)"),
-        verdict("transformer", "a dense transformer of the same depth and width"),
     ]
-    if paper.ratio is not None:
+    if "transformer" in by_name:
+        answers.append(verdict("transformer", "a dense transformer of the same depth and width"))
+    if paper is not None and paper.ratio is not None:
         word = "yes" if paper.ratio >= CLAIM else "no"
         caveat = (
             "takes a spike of any size for one addition, and has no memory, normalisation, output "
@@ -273,7 +283,7 @@ def _answers(
         f"are 5.7 to 6.4 %: {'below' if len(below) == 2 else 'not below'}."
     )
     answers.append(
-        "These are costs only: that an opponent would predict the text as well is not claimed."
+        "These are costs only: that an opponent would do the task as well is not claimed."
     )
     return tuple(answers)
 

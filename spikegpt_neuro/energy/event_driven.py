@@ -65,7 +65,7 @@ def price_event_driven(
     unpaid = profile.can("graded_spikes") is False
     for layer in layers:
         name = layer.name
-        if layer.role == "synapse":
+        if layer.operand:
             repeated = layer.operand == "graded" and unpaid
             operations = synaptic_work(layer, profile)
             bill.add(
@@ -102,7 +102,7 @@ def price_event_driven(
                     "the profile does not say how routers lie; count is packets",
                 )
             )  # fmt: skip
-        if steps is None:
+        if steps is None and balancing_words(mapping.network):
             not_counted.append(
                 NotCounted(
                     "words waiting in delay lines of skip connections",

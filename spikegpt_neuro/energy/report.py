@@ -31,6 +31,7 @@ from spikegpt_neuro.mapping import (
     map_network,
 )
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS
 
 ALWAYS_NOT_COUNTED = (
     "look-up of the embedding, which the host does",
@@ -190,7 +191,7 @@ class EnergyReport:
             "multiply_accumulates_per_token": self.per_token("multiply_accumulates"),
             "dense_operations_per_token": self.per_token("dense_operations"),
             "spikes_per_token": sum(
-                layer.output_events for layer in self.layers if layer.kind == "lif"
+                layer.output_events for layer in self.layers if layer.kind in SPIKING_KINDS
             )
             / self.counters.tokens,
             "event_bits_per_token": self.per_token("event_bits"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.mapping.roles import role
 from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS
 
 
 def _readers(network: Network, name: str) -> list[str]:
@@ -22,9 +23,9 @@ def _readers(network: Network, name: str) -> list[str]:
 def takes_spikes(network: Network, name: str) -> bool:
     """True when every operand of a projection is a LIF neuron's spike, binary or graded."""
     layer = network[name]
-    if layer.kind == "lif":
+    if layer.kind in SPIKING_KINDS or (layer.kind == "raster_input" and layer.output.bits == 1):
         return True
-    if layer.kind in ("dense", "delay") or role(layer) == "wiring":
+    if role(layer) == "synapse" or layer.kind == "delay" or role(layer) == "wiring":
         return all(s != TOKEN and takes_spikes(network, s) for s in layer.inputs)
     return False
 
@@ -50,7 +51,9 @@ def spike_statement(network: Network, layers: tuple[LayerActivity, ...]) -> tupl
     if by_reader:
         named = ", ".join(f"{kind} ({count})" for kind, count in sorted(by_reader.items()))
         sentences.append(f"Spikes of the {len(network.spiking_layers)} LIF layers go to: {named}.")
-    if not spiking:
+    if network.takes_raster:
+        sentences.append("A token of this report is one time step of the chain's raster.")
+    elif not spiking:
         sentences.append(
             "No LIF spike enters a projection: spikes are added to the residual stream, and every "
             "matrix multiplication sees normalised, mixed, graded values. Only layers that "

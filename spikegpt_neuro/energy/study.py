@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Backend
+from spikegpt_neuro.backends.base import Backend, Steps
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
 from spikegpt_neuro.energy.claims import Claim, claims
@@ -66,14 +66,14 @@ class TextRun:
 
 
 def run_text(
-    backend: Backend, network: Network, tokens: Sequence[int], *, windows: int = WINDOWS,
+    backend: Backend, network: Network, tokens: Steps, *, windows: int = WINDOWS,
     progress: Progress | None = None,
 ) -> TextRun:  # fmt: skip
-    """Let ``backend`` read ``tokens`` and count; state is carried through the whole text.
+    """Let ``backend`` read ``tokens`` (for a chain a raster) and count; state is carried through.
 
-    Raises InputError for an empty text.
+    Raises InputError for an empty text or raster.
     """
-    if not tokens:
+    if not len(tokens):
         raise InputError("The text has no token, so there is nothing to count.")
     measuring = getattr(backend, "measuring", None)
     if measuring is not None:  # a board is profiled over one run
@@ -86,7 +86,7 @@ def run_text(
     with backend.open(network, trace=spiking) as session:
         seen = Counters()
         for begin, end in pairwise(edges):
-            session.score(list(tokens[begin:end]))
+            session.score(tokens[begin:end])
             now = session.counters
             found.append(now - seen)
             seen = now
@@ -142,7 +142,7 @@ class Study:
     run: TextRun
     reports: tuple[EnergyReport, ...]
     comparisons: tuple[Comparison, ...]
-    paper: PaperFormula
+    paper: PaperFormula | None
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
 
@@ -187,7 +187,7 @@ class Study:
             "reports": [report.to_dict() for report in self.reports],
             "measurements": [measurement.to_dict() for measurement in self.measurements],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
-            "paper_formula": self.paper.to_dict(),
+            "paper_formula": None if self.paper is None else self.paper.to_dict(),
             "claims": [claim.to_dict() for claim in self.claims],
             "firing_rates": {
                 "window_end_tokens": list(self.run.boundaries),
@@ -215,7 +215,9 @@ def build_study(
     arithmetic = [p for p in profiles if p.method == "arithmetic"] or [load_profile("cmos45-int8")]
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
-    paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
+    paper = None  # the paper's table is of language models
+    if not network.takes_raster:
+        paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
     own = () if run.measurement is None else (run.measurement,)
     return Study(
         network, text, run, reports, comparisons, paper, claims(reports), (*own, *measured)

@@ -49,8 +49,11 @@ def check_mode(mode: str) -> Mode:
 
 
 def extra_operations(layer: LayerActivity) -> int:
-    """Element-wise operations over the text beyond those of a LIF update for every neuron."""
-    if layer.role != "neuron":
+    """Element-wise operations over the text beyond those of a LIF update for every neuron.
+
+    None for stock LIF neurons (CUBA): their update is what the coefficient is of.
+    """
+    if layer.role != "neuron" or layer.kind in ("cuba", "recurrent_cuba"):
         return 0
     return max(0, sum(layer.elementwise.values()) - LIF_OPERATIONS * layer.size * layer.tokens)
 
@@ -127,7 +130,7 @@ def _bound(
     per_neuron = {
         name: _neuron_time(
             activity[name],
-            [synaptic_work(activity[s], profile) for s in ends.get(name, ())],
+            [synaptic_work(activity[s], profile) for s in (*ends.get(name, ()), name)],
             time_of,
         )
         for name in {s[1] for s in slices}

@@ -3,7 +3,8 @@
 ``Linear``/``Affine``, ``LIF``, ``CubaLIF``, ``Conv2d``, ``Delay``, ``Input`` and ``Output`` carry
 their integers as they are, decays as time constants of ``TIME_STEP * 4096 / decay``. WKV, gates,
 norms and every other neuron NIR has no node for become a subgraph whose metadata holds the layer's
-whole definition; a reader that does not know the mark sees a graph it cannot run, not a wrong one.
+whole definition and whose input and output are not connected; a reader that does not know the mark
+sees a graph it cannot run, not a wrong one. Memoryless LIF neurons are subgraphs of ``LIF`` nodes.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from spikegpt_neuro.exchange.nir_format import (
     import_package,
     node_name,
 )
+from spikegpt_neuro.exchange.nir_levels import has_levels, level_nodes
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.layers import Array, Dense, Layer
+from spikegpt_neuro.network.layers import Array, Dense, Layer, Lif
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
@@ -35,7 +37,7 @@ from spikegpt_neuro.network.slayer_layers import (
     RecurrentCuba,
 )
 
-_NO_NODE = ("sigma", "delta", "sigma_delta")
+_NO_NODE = ("sigma", "delta", "sigma_delta", "alif", "recurrent_alif")
 _BIAS_HOLDERS = ("netx_dense", "netx_convolution")
 
 
@@ -158,11 +160,14 @@ def _node(nir: Any, network: Network, layer: Layer) -> Any:
         return nir.Delay(np.full(layer.output.size, TIME_STEP))
     if isinstance(layer, Cuba):
         return _neuron(nir, layer, definition)
-    return nir.NIRGraph(
-        {"input": nir.Input({"input": size}), "output": nir.Output({"output": size})},
-        [("input", "output")],
-        metadata=_definition(layer, arrays=True),
-    )
+    nodes = {"input": nir.Input({"input": size}), "output": nir.Output({"output": size})}
+    edges = []
+    if isinstance(layer, Lif) and has_levels(layer):
+        levels = level_nodes(nir, layer)
+        nodes |= levels
+        edges = [edge for name in levels for edge in (("input", name), (name, "output"))]
+    # no way from input to output: a tool that ignores the mark gets nothing, not something wrong
+    return nir.NIRGraph(nodes, edges, metadata=_definition(layer, arrays=True), type_check=False)
 
 
 def _neuron(nir: Any, layer: Cuba, definition: dict[str, Any]) -> Any:

@@ -22,8 +22,9 @@ from spikegpt_neuro.exchange.nir_format import (
     layer_name,
     node_name,
 )
+from spikegpt_neuro.exchange.nir_levels import has_levels, level_limits
 from spikegpt_neuro.network import LAYER_KINDS, Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Array, Delay, Layer
+from spikegpt_neuro.network.layers import Array, Delay, Layer, Lif
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
@@ -183,7 +184,25 @@ class _Reader:
             for name, spec in kind.array_specs().items()
         }
         port = Port(**text["output"])
-        return kind(text["name"], tuple(text["inputs"]), port, **arrays, **text["scalars"])
+        layer = kind(text["name"], tuple(text["inputs"]), port, **arrays, **text["scalars"])
+        if isinstance(layer, Lif) and has_levels(layer):
+            self._check_levels(node, layer)
+        return layer
+
+    def _check_levels(self, node: Any, layer: Lif) -> None:
+        """Neurons that stand in the graph twice, as LIF nodes and in metadata, must agree."""
+        sign, limits = level_limits(layer)
+        expected = {f"level_{level}": limit for level, limit in enumerate(limits, start=1)}
+        found = {name for name in node.nodes if name not in ("input", "output")}
+        if found != set(expected) or any(
+            not np.array_equal(node.nodes[name].v_threshold, limit)
+            or not np.array_equal(node.nodes[name].r, sign)
+            for name, limit in expected.items()
+        ):
+            raise InputError(
+                f"{layer.name}: its LIF nodes are not those its metadata describes; edit both, or "
+                "neither."
+            )
 
     def _synapse(self, own: str, inputs: tuple[str, ...], node: Any, text: dict[str, Any]) -> Layer:
         weight = self._integers(own, "weight", node.weight)
@@ -215,13 +234,20 @@ class _Reader:
         flat = np.ascontiguousarray(weight.reshape(-1), np.int16)
         return NetxConvolution(own, inputs, port, flat, geometry)
 
+    @property
+    def _is_chain(self) -> bool:
+        """Whether what was read so far takes a raster, not tokens."""
+        return any(isinstance(layer, RasterInput) for layer in self._layers.values())
+
     def _delay(self, own: str, inputs: tuple[str, ...], node: Any, source: Layer) -> Layer:
         exact = np.asarray(node.delay, np.float64) / TIME_STEP
         steps = np.round(exact).astype(np.int32)
         if (np.abs(exact - steps) > 1e-6).any() or (steps < 0).any():
             raise InputError(f"{own}: delays must be multiples of {TIME_STEP} s.")
         steps = np.broadcast_to(steps, source.output.size).copy()
-        if (steps == 1).all() and source.kind != "netx_dense":
+        if not self._is_chain:
+            if (steps != 1).any():
+                raise InputError(f"{own}: delays of a language model are of one token.")
             return Delay(own, inputs, source.output)
         return ChannelDelay(own, inputs, source.output, steps, max(1, int(steps.max())))
 

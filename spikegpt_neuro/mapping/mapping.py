@@ -225,7 +225,7 @@ def sizes(network: Network, profile: Profile) -> tuple[Size, ...]:
     found = []
     for packing in PACKINGS:
         cores = partition(network, profile, packing)
-        blocks = sum(core.stage.startswith("blocks.") for core in cores)
+        blocks = sum(core.stage not in ("embedding", "head") for core in cores)
         chips = -(-len(cores) // per_chip)
         fitting = [s for s in profile.systems if s.chips >= chips]
         system = min(fitting, key=lambda s: s.chips, default=None)

@@ -8,9 +8,9 @@ from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.roles import role, synapses_of
-from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import Dense, Layer
+from spikegpt_neuro.mapping.roles import made_by, role, synapses_of
+from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import Layer
 
 PACKINGS: Final = ("pessimistic", "middle", "optimistic")
 """How many weights a core holds: the worst packing a compiler showed, a usual one, nothing lost."""
@@ -60,7 +60,11 @@ class Core:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one neuron layer needs: fan-in (synapses of one neuron) and words of one neuron."""
+    """What one neuron layer needs: fan-in (synapses of one neuron) and words of one neuron.
+
+    A convolution's synapses are counted as if each neuron had its own: chips that share kernels
+    between neurons need less.
+    """
 
     layer: Layer
     fan_in: int
@@ -74,11 +78,7 @@ def demands(network: Network) -> tuple[Demand, ...]:
     for layer in network.layers:
         if role(layer) != "neuron":
             continue
-        fan_in = 0
-        for name in ends.get(layer.name, ()):
-            source = network[name]
-            if isinstance(source, Dense):
-                fan_in += int(source.weight.shape[1])
+        fan_in = layer.fan_in + sum(network[name].fan_in for name in ends.get(layer.name, ()))
         size = layer.output.size
         words = layer.state_words + layer.parameter_words
         found.append(Demand(layer, fan_in, -(-words // size)))
@@ -120,12 +120,11 @@ def reach(network: Network, cores: tuple[Core, ...]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, synapses in ends.items():
         for synapse in synapses:
-            vector = network[synapse].inputs[0]
-            origins = [vector]
-            if role(network[vector]) == "wiring":
-                origins = [s for s in network[vector].inputs if s != TOKEN]
-            for origin in origins:
+            for origin in made_by(network, network[synapse].inputs[0]):
                 found[origin] = found.get(origin, 0) + holders[name]
+        # recurrent synapses: a neuron's spikes also go to the cores of its own layer
+        if network[name].fan_in and name in holders:
+            found[name] = found.get(name, 0) + holders[name]
     return found
 
 

@@ -25,6 +25,17 @@ _ROLES: Final[dict[str, Role]] = {
     "product": "neuron",
     "lif": "neuron",
     "residual": "neuron",
+    "raster_input": "input",
+    "netx_dense": "synapse",
+    "netx_convolution": "synapse",
+    "channel_delay": "wiring",
+    "cuba": "neuron",
+    "recurrent_cuba": "neuron",
+    "alif": "neuron",
+    "recurrent_alif": "neuron",
+    "sigma": "neuron",
+    "delta": "neuron",
+    "sigma_delta": "neuron",
 }
 
 
@@ -32,8 +43,9 @@ def role(layer: Layer) -> Role:
     """The part a layer plays on a chip.
 
     ``synapse``: weights, stored with the neurons they end at. ``neuron``: one neuron a channel (a
-    delay is a neuron that holds a value). ``wiring``: a hard token shift, which only selects axons.
-    ``input``: an embedding, looked up by the host and sent in. Raises InputError for a kind this
+    token's delay is a neuron that holds a value). ``wiring``: a hard token shift, which only
+    selects axons, and a chain's delays of time steps, which axons and synapses have. ``input``: an
+    embedding or a raster, sent in by the host. Raises InputError for a kind this
     version does not know, so that nothing is left out of a report silently.
     """
     if layer.kind not in _ROLES:
@@ -47,14 +59,15 @@ def role(layer: Layer) -> Role:
 
 
 def synapses_of(network: Network) -> dict[str, tuple[str, ...]]:
-    """For every neuron layer, the dense layers whose synapses end at it, in order."""
+    """For every neuron layer, the layers whose synapses end at it, in order."""
     ends: dict[str, list[str]] = {}
     for layer in network.layers:
-        if role(layer) == "synapse":
+        if role(layer) in ("synapse", "wiring"):
             continue
         for source in layer.inputs:
-            if source != TOKEN and role(network[source]) == "synapse":
-                ends.setdefault(layer.name, []).append(source)
+            for origin in made_by(network, source):
+                if role(network[origin]) == "synapse":
+                    ends.setdefault(layer.name, []).append(origin)
     return {name: tuple(sources) for name, sources in ends.items()}
 
 
@@ -84,16 +97,16 @@ def balancing_words(network: Network) -> int:
             continue
         works = level[layer.name] if role(layer) == "neuron" else level[layer.name] + 1
         for source in layer.inputs:
-            for origin in _made_by(network, source):
+            for origin in made_by(network, source):
                 if role(network[origin]) != "synapse":
                     latest[origin] = max(latest.get(origin, 0), works - level[origin] - 1)
     return sum(steps * network[name].output.size for name, steps in latest.items())
 
 
-def _made_by(network: Network, name: str) -> tuple[str, ...]:
+def made_by(network: Network, name: str) -> tuple[str, ...]:
     """The layers that make the values of ``name``, seen through wiring."""
     if name == TOKEN:
         return ()
     if role(network[name]) != "wiring":
         return (name,)
-    return tuple(origin for source in network[name].inputs for origin in _made_by(network, source))
+    return tuple(origin for source in network[name].inputs for origin in made_by(network, source))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.partition import (
@@ -22,7 +24,8 @@ from spikegpt_neuro.mapping.partition import (
 from spikegpt_neuro.mapping.partition import output_axons as leaving
 from spikegpt_neuro.mapping.roles import role, synapses_of
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.layers import Array, Dense
+from spikegpt_neuro.network.slayer_layers import NetxConvolution, NetxDense
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,41 @@ class Design:
     counters: Counters | None
 
 
+_FIXED_NEURONS = ("lif", "cuba", "recurrent_cuba", "delay")
+"""Kinds that chips without neuron programs have."""
 Finding = tuple[str, str]
 Rule = Callable[[Design], Iterator[Finding]]
 
 
+def netx_weight_bits(weight: Array) -> int:
+    """Bits of NetX's weights: one exponent a layer, and a sign bit only where both signs occur."""
+    scaled = weight >> trailing_zeros(weight)
+    low, high = int(scaled.min()), int(scaled.max())
+    if low < 0 < high:
+        return 1 + max((~low).bit_length(), high.bit_length())
+    return max(-low, high).bit_length()
+
+
+def trailing_zeros(weight: Array) -> int:
+    """Power of two that divides all weights."""
+    joined = int(np.bitwise_or.reduce(weight, axis=None))
+    return (joined & -joined).bit_length() - 1 if joined else 0
+
+
 def weight_width(design: Design) -> Iterator[Finding]:
-    """Weights are stored in 8 bits; the target must hold as many."""
+    """Weights are stored in 8 bits, those of chains in what they need; the target must hold it."""
     limit = design.profile.limit("weight_bits")
     if limit is None:
         return
     for layer in design.network.layers:
+        bits = 0
         if isinstance(layer, Dense):
             widest = max(abs(int(layer.weight.min())), abs(int(layer.weight.max())))
             bits = widest.bit_length() + 1
-            if bits > limit:
-                yield layer.name, f"weights need {bits} bits, the target holds {limit}"
+        elif "weight" in layer.array_specs():
+            bits = netx_weight_bits(layer.weight)  # type: ignore[attr-defined]
+        if bits > limit:
+            yield layer.name, f"weights need {bits} bits, the target holds {limit}"
 
 
 def payload_width(design: Design) -> Iterator[Finding]:
@@ -75,7 +98,7 @@ def payload_width(design: Design) -> Iterator[Finding]:
     if limit is None:
         return
     for layer in design.network.layers:
-        if role(layer) == "synapse" or layer is design.network.layers[-1]:
+        if layer.output.payload == "accumulator" or layer is design.network.layers[-1]:
             continue
         if layer.output.bits > limit:
             yield layer.name, f"sends {layer.output.bits} bits, a spike carries {limit}"
@@ -99,12 +122,27 @@ def graded_spikes(design: Design) -> Iterator[Finding]:
             )
 
 
+def _largest_sum(layer: NetxDense | NetxConvolution, operand: int) -> int:
+    """Largest sum of a layer's synapses for operands up to ``operand``."""
+    weight = np.abs(layer.weight.astype(np.int64))
+    rows = weight if weight.ndim == 2 else weight.reshape(int(layer.geometry[3]), -1)  # type: ignore[union-attr]
+    return int(rows.sum(axis=1).max()) * operand
+
+
 def accumulator_width(design: Design) -> Iterator[Finding]:
     """Sums must fit the accumulator: by the proven bound, or by no overflow in a run."""
     limit = design.profile.limit("accumulator_bits")
     if limit is None:
         return
     for layer in design.network.layers:
+        if isinstance(layer, NetxDense | NetxConvolution):
+            # a chain's sums wrap where the chip's do; whether one did is not counted
+            bound = _largest_sum(layer, design.network[layer.inputs[0]].output.high)
+            if bound.bit_length() + 1 > limit:
+                yield (
+                    layer.name,
+                    f"sums may need {bound.bit_length() + 1} bits, the accumulator has {limit}",
+                )
         if not isinstance(layer, Dense):
             continue
         bits = layer.bound.bit_length() + 1
@@ -128,7 +166,7 @@ def neuron_program(design: Design) -> Iterator[Finding]:
         return
     kinds: dict[str, int] = {}
     for layer in design.network.layers:
-        if role(layer) == "neuron" and layer.kind not in ("lif", "delay"):
+        if role(layer) == "neuron" and layer.kind not in _FIXED_NEURONS:
             kinds[layer.kind] = kinds.get(layer.kind, 0) + 1
     for kind, count in sorted(kinds.items()):
         yield kind, f"{count} layers of this kind; the target's neurons are fixed"

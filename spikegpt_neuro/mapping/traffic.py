@@ -12,7 +12,8 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.mapping.partition import Core
 from spikegpt_neuro.mapping.roles import role
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import TokenShift
+from spikegpt_neuro.network.layers import Layer, TokenShift
+from spikegpt_neuro.network.slayer_layers import ChannelDelay
 
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -45,15 +46,27 @@ def _origins(network: Network, name: str) -> Iterator[tuple[str, float]]:
                 for origin, part in _origins(network, source):
                     yield origin, part * share
         return
+    if isinstance(layer, ChannelDelay):
+        yield from _origins(network, layer.inputs[0])
+        return
     yield name, 1.0
+
+
+def _without_delays(network: Network, name: str) -> Layer:
+    """The layer ``name``, or where a chain's delays lead from it."""
+    layer = network[name]
+    while isinstance(layer, ChannelDelay):
+        layer = network[layer.inputs[0]]
+    return layer
 
 
 def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None) -> Traffic:
     """Packets a token over every edge of cores.
 
     Synapses: each non-zero operand goes to every core that holds rows of the matrix. Element-wise
-    neurons: each non-zero value goes to the core of the same channel. Events of a layer are taken
-    as spread evenly over its channels. Without counters every value counts as non-zero.
+    neurons: each non-zero value goes to the core of the same channel. Recurrent synapses: each
+    spike goes to every core of its own layer. Events of a layer are taken as spread evenly over its
+    channels. Without counters every value counts as non-zero.
     """
     places: dict[str, list[tuple[int, int, int]]] = {}
     for index, core in enumerate(cores):
@@ -74,15 +87,15 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
         for source in layer.inputs:
             if source == TOKEN:
                 continue
-            feeder = network[source]
+            feeder = _without_delays(network, source)
             everywhere = role(feeder) == "synapse"
-            vector = feeder.inputs[0] if everywhere else source
+            vector = feeder.inputs[0] if everywhere else feeder.name
             size = network[vector].output.size
             if everywhere:
-                sent = events(source, "input_events", size)
+                sent = events(feeder.name, "input_events", size)
             else:
                 sent = events(vector, "output_events", size)
-            consumer = numbers[source if everywhere else layer.name]
+            consumer = numbers[feeder.name if everywhere else layer.name]
             for origin, share in _origins(network, vector):
                 sources = places.get(origin, [(-1, 0, network[origin].output.size)])
                 for sender, begin, end in sources:
@@ -92,6 +105,11 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
                         if channels > 0:
                             packets = sent * share * channels / size
                             rows.append((sender, target, packets, consumer))
+        if layer.fan_in:  # recurrent synapses: spikes go to every core of the layer itself
+            sent = events(layer.name, "output_events", layer.output.size)
+            for sender, begin, end in targets:
+                share = (end - begin) / layer.output.size
+                rows += [(sender, t, sent * share, numbers[layer.name]) for t, _, _ in targets]
     source_, target_, packets_, layer_ = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Traffic(
         np.array(source_, np.int64), np.array(target_, np.int64),

@@ -178,8 +178,8 @@ class _Reader:
             raise InputError(
                 f"{self._path} is HDF5, but not a {FORMAT} network (its attribute `format` is "
                 f"{attributes.get('format')!r}).",
-                advice="A stock NetX file holds /layer instead of /spikegpt; give the file that "
-                "`spikegpt-neuro export` wrote.",
+                advice="Give the file that `spikegpt-neuro export` wrote. A stock NetX file "
+                "(/layer) is taken by inspect, simulate, verify, map, energy and `netx import`.",
             )
         if attributes.get("format_version") != FORMAT_VERSION:
             raise InputError(

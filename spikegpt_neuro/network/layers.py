@@ -137,6 +137,16 @@ class Layer:
         return self.output.size
 
     @property
+    def fan_in(self) -> int:
+        """Synapses of the layer's own weights that end at one output channel, the most."""
+        return 0
+
+    @property
+    def products(self) -> int:
+        """Products a time step if every operand is non-zero; 0 without weights."""
+        return self.fan_in * self.output.size
+
+    @property
     def state_words(self) -> int:
         """Words of state carried from token to token."""
         return self.state_words_per_channel * self.output.size
@@ -327,6 +337,11 @@ class Dense(Layer):
     def operand_size(self) -> int:
         """See ``Layer.operand_size``."""
         return int(self.weight.shape[-1])
+
+    @property
+    def fan_in(self) -> int:
+        """See ``Layer.fan_in``."""
+        return self.operand_size
 
     @property
     def parameter_words(self) -> int:

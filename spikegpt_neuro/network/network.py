@@ -17,7 +17,7 @@ from spikegpt_neuro.network.layers import (
     LayerNorm,
     RealEmbedding,
 )
-from spikegpt_neuro.network.slayer_layers import RasterInput
+from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS, RasterInput
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -188,5 +188,5 @@ class Network:
 
     @property
     def spiking_layers(self) -> tuple[str, ...]:
-        """Names of the LIF layers, in order."""
-        return tuple(layer.name for layer in self.layers if layer.kind == "lif")
+        """Names of the layers of LIF neurons of any kind, in order."""
+        return tuple(layer.name for layer in self.layers if layer.kind in SPIKING_KINDS)

@@ -45,6 +45,11 @@ class NetxDense(Layer):
         """See ``Layer.operand_size``."""
         return int(self.weight.shape[-1])
 
+    @property
+    def fan_in(self) -> int:
+        """See ``Layer.fan_in``."""
+        return self.operand_size
+
 
 @dataclass(frozen=True, eq=False)
 class NetxConvolution(Layer):
@@ -59,6 +64,28 @@ class NetxConvolution(Layer):
     def operand_size(self) -> int:
         """See ``Layer.operand_size``."""
         return int(self.geometry[0] * self.geometry[1] * self.geometry[2])
+
+    @property
+    def fan_in(self) -> int:
+        """See ``Layer.fan_in``: an output channel's kernel, each position counted as a synapse."""
+        return int(self.weight.size // self.geometry[3])
+
+    @property
+    def products(self) -> int:
+        """See ``Layer.products``; positions of the kernel outside the input are none."""
+        inside = [
+            sum(
+                0 <= place * stride - padding + tap * dilation < size
+                for place in range(places)
+                for tap in range(kernel)
+            )
+            for size, places, kernel, stride, padding, dilation in (
+                self.geometry[[axis + 1, axis + 4, axis + 6, axis + 8, axis + 10, axis + 12]]
+                for axis in (0, 1)
+            )
+        ]
+        channels = int(self.geometry[0] // self.geometry[14] * self.geometry[3])
+        return channels * inside[0] * inside[1]
 
     @property
     def parameter_words(self) -> int:
@@ -122,18 +149,51 @@ class Cuba(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class RecurrentCuba(Cuba):
-    """``Cuba`` neurons that hear each other's spikes of the time step before through ``weight``."""
+class Alif(Cuba):
+    """Adaptive LIF neurons: a threshold and a refractory state that spikes raise."""
 
-    kind: ClassVar[str] = "recurrent_cuba"
-    state_words_per_channel: ClassVar[int] = 3
+    kind: ClassVar[str] = "alif"
+    state_words_per_channel: ClassVar[int] = 4
+    operations_per_channel: ClassVar[Mapping[str, int]] = {
+        "add": 11, "multiply": 4, "shift": 6, "compare": 9,
+    }  # fmt: skip
+    threshold_decay: int = scalar_field(0, 4096)
+    refractory_decay: int = scalar_field(0, 4096)
+    threshold_step: int = scalar_field(0, 1 << 17)
+
+
+@dataclass(frozen=True, eq=False)
+class _Recurrent(Layer):
+    """Neurons that hear each other's spikes of the time step before through ``weight``."""
+
     weight: Array = _weights("n n")
+
+    @property
+    def fan_in(self) -> int:
+        """See ``Layer.fan_in``: the recurrent synapses."""
+        return self.output.size
 
     def problems(self) -> Iterator[str]:
         """See ``Layer.problems``."""
         yield from super().problems()
         if self.weight.ndim == 2 and self.weight.shape[1] != self.output.size:
             yield f"{self.name}/weight: {self.weight.shape}, must be square"
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentCuba(_Recurrent, Cuba):
+    """``Cuba`` neurons with recurrent synapses; the state's last part is the last spikes."""
+
+    kind: ClassVar[str] = "recurrent_cuba"
+    state_words_per_channel: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentAlif(_Recurrent, Alif):
+    """``Alif`` neurons with recurrent synapses; the state's last part is the last spikes."""
+
+    kind: ClassVar[str] = "recurrent_alif"
+    state_words_per_channel: ClassVar[int] = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +231,11 @@ class SigmaDelta(Layer):
 SLAYER_KINDS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
-        RasterInput, NetxDense, NetxConvolution, ChannelDelay, Cuba, RecurrentCuba, Sigma, Delta,
-        SigmaDelta,
+        RasterInput, NetxDense, NetxConvolution, ChannelDelay, Cuba, RecurrentCuba, Alif,
+        RecurrentAlif, Sigma, Delta, SigmaDelta,
     )
 }  # fmt: skip
 LAYER_KINDS.update(SLAYER_KINDS)
+
+SPIKING_KINDS = ("lif", "cuba", "recurrent_cuba", "alif", "recurrent_alif")
+"""Kinds of neurons that integrate, fire and are reset or held back."""

@@ -17,7 +17,8 @@ def claim_section(study: Study) -> str:
     if study.claims:
         text.append(f"<h3>On chips</h3>{bullets(c.sentence for c in study.claims)}")
     text += [_arithmetic(c, f"opponents-{i}") for i, c in enumerate(study.comparisons)]
-    text.append(f"<h3>The SpikeGPT paper's own table</h3>{_paper(study.paper)}")
+    if study.paper is not None:
+        text.append(f"<h3>The SpikeGPT paper's own table</h3>{_paper(study.paper)}")
     return "".join(text)
 
 

@@ -98,10 +98,9 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
     if study.claims:
         sentences = [claim.sentence for claim in study.claims]
         shown.append(_lines("Up to five times less energy? On chips", sentences))
-    shown += [
-        paper_table(study.paper),
-        _lines("By the paper's table", paper_sentences(study.paper)),
-    ]
+    if study.paper is not None:
+        sentences = paper_sentences(study.paper)
+        shown += [paper_table(study.paper), _lines("By the paper's table", sentences)]
     seen = set()
     for report in study.reports:
         first = report.profile.name not in seen

@@ -131,7 +131,7 @@ def test_simulate_from_tokens_with_a_trace(
 
 
 def test_verify_against_the_checkpoint(
-    run_json: RunJson, network: Path, text: Path, example: Path
+    run: Run, run_json: RunJson, network: Path, text: Path, example: Path
 ) -> None:
     found = run_json(
         "verify", network, "--text", text, "--tokens", 2048,
@@ -139,6 +139,16 @@ def test_verify_against_the_checkpoint(
     )  # fmt: skip
     assert found["holds"] and len(found["layers"]) == 8
     assert all(layer["disagreement"] < 0.1 for layer in found["layers"])
+    assert found["backend"] == "emulator" and found["difference"]["layer"].endswith(".lif")
+    losses = found["losses_bits_per_token"]
+    assert list(losses) == ["weights", "spikes", "activations", "saturation"]
+    assert abs(sum(losses.values()) - found["difference_bits_per_token"]) < 1e-9
+    options = ("--backends", "lava,float", "--tolerance", 0.0001, "--tokens", 64)
+    shown = run(
+        "verify", network, "--text", text, "--against", example / "kjv-4x192.pth", *options, code=1
+    ).stdout
+    assert "saturation: operands clipped" in shown and "beyond 0.0001" in shown
+    assert "the first spike that differs: layer blocks." in shown
 
 
 def test_verify_of_two_different_networks_names_the_place(

@@ -1,4 +1,4 @@
-"""The commands ``nir`` and ``netx``, from a stock file to another tool's graph and back."""
+"""The commands ``netx`` and ``nir``, from a stock file to another tool's graph and back."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 from typer.testing import CliRunner
 
-from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.cli.main import app
-from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network.file import read_network
 
 
 def run(*arguments: object) -> str:
@@ -35,14 +31,13 @@ def test_stock_file_to_nir_and_back(tmp_path: Path) -> None:
     run("inspect", tmp_path / "chain.net", "--json")
     nodes = json.loads(run("nir", "export", tmp_path / "chain.net", tmp_path / "c.nir", "--json"))
     assert nodes["nodes"] == {"Input": 1, "Delay": 1, "Linear": 1, "LIF": 1, "Output": 1}
+    direct = json.loads(run("nir", "export", tmp_path / "stock.net", tmp_path / "d.nir", "--json"))
+    assert direct["nodes"] == nodes["nodes"]
     run("nir", "import", tmp_path / "c.nir", tmp_path / "again.net")
     np.save(tmp_path / "raster.npy", np.ones((9, 2), np.int8))
     for name in ("chain", "again"):
         net, out = tmp_path / f"{name}.net", tmp_path / f"{name}.npy"
-        run("netx", "run", net, tmp_path / "raster.npy", out, "--json")
+        run("simulate", net, "--raster", tmp_path / "raster.npy", "--output", out, "--json")
     spikes = np.load(tmp_path / "chain.npy")
     assert np.array_equal(spikes, np.load(tmp_path / "again.npy"))
     assert spikes.sum(axis=0).tolist()[2] == 8  # 90 > 60 every step but the delayed first
-    for backend in ("emulator", "lava", "lava-fine"):
-        with pytest.raises(InputError, match="takes a raster"):
-            get_backend(backend).open(read_network(tmp_path / "chain.net"))

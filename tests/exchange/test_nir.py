@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import networkx
 import nir
 import numpy as np
 import pytest
 
+from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import export_nir, import_nir
+from spikegpt_neuro.exchange.nir_levels import level_limits
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Delay, Layer
+from spikegpt_neuro.network.layers import Layer, Lif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
@@ -38,6 +42,12 @@ def cuba(
 ) -> Cuba:
     values = np.full(size, bias, np.int32)
     return Cuba(name, (source,), Port(size, *SPIKES), values, current, voltage, 80)
+
+
+def step_delay(name: str, source: Layer) -> ChannelDelay:
+    return ChannelDelay(
+        name, (source.name,), source.output, np.ones(source.output.size, np.int32), 1
+    )
 
 
 def chain(*layers: Layer) -> Network:
@@ -68,7 +78,7 @@ def weights(seed: int, n: int, m: int) -> np.ndarray:
 
 def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
     first = raster_input(6)
-    delay = Delay("a.delay", (first.name,), first.output)
+    delay = step_delay("a.delay", first)
     late = ChannelDelay(
         "b.late", ("b.synapse",), Port(5, "accumulator", 32, True, 1.0),
         np.array([0, 3, 1, 2, 62], np.int32), 62,
@@ -92,7 +102,7 @@ def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
     assert_same(network, again)
     raster = np.random.default_rng(1).integers(0, 2, (90, 6))
     with RasterSession(network) as one, RasterSession(again) as other:
-        assert np.array_equal(one.present(raster), other.present(raster))
+        assert np.array_equal(one.score(raster), other.score(raster))
 
 
 def test_convolution_round_trip_is_exact(tmp_path: Path) -> None:
@@ -122,6 +132,101 @@ def test_language_model_round_trip_is_exact(layout: str, tmp_path: Path) -> None
         assert np.array_equal(one.score(tokens), other.score(tokens))
 
 
+def lif_layer(seed: int, levels: int, soft_reset: int = 0) -> Lif:
+    """Memoryless neurons with parameters of every kind, edges included."""
+    generator = np.random.default_rng(seed)
+    n = 24
+    multiplier = generator.integers(-(1 << 15), 1 << 15, n)
+    multiplier[:4] = 0, 1, -1, 1 << 15
+    shift = generator.integers(0, 25, n)
+    offset = generator.integers(-20_000, 20_000, n)
+    offset[4:8] = (1 << 23) - 1, -(1 << 23), 4096, 0
+    return Lif(
+        "a.lif", ("x",), Port(n, "graded", 4, False, 1.0),
+        *(v.astype(np.int32) for v in (multiplier, shift, offset)),
+        4096, int(generator.integers(1, 3000)), int(generator.integers(-4000, 4000)), levels,
+        soft_reset,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_are_the_neurons_spikes_at_every_edge(seed: int, levels: int) -> None:
+    layer = lif_layer(seed, levels, soft_reset=seed % 2)
+    sign, limits = level_limits(layer)
+    finite = np.where(np.isfinite(limits), limits, 0.0) * sign
+    edges = np.floor(np.clip(finite, -1e9, 1e9)).astype(np.int64)
+    rows = [edges + step for step in (-1, 0, 1, 2)]
+    rows += [np.random.default_rng(9).integers(-(1 << 24), 1 << 24, edges.shape)]
+    for driving in np.concatenate(rows).astype(np.int32):
+        spikes, membrane = np.zeros(driving.size, np.int32), np.zeros(driving.size, np.int32)
+        lif(
+            driving, layer.multiplier, layer.shift, layer.offset, 4096, layer.threshold,
+            layer.bias, levels, layer.soft_reset, membrane, spikes, np.zeros(2, np.int64),
+        )  # fmt: skip
+        assert np.array_equal(sum(sign * driving > limit for limit in limits), spikes)
+
+
+def memoryless(network: Network) -> Network:
+    """The network with neurons that keep nothing, as trained spike-driven models have them."""
+    layers = tuple(
+        replace(layer, voltage_decay=4096) if isinstance(layer, Lif) else layer
+        for layer in network.layers
+    )
+    return Network(network.info, layers, network.vocabulary)
+
+
+def test_spikes_of_a_spike_driven_model_need_only_nirs_own_nodes(tmp_path: Path) -> None:
+    shape = RandomShape(layout="spike-driven", levels=3, n_layer=2, n_embd=32)
+    network = memoryless(random_network(shape))
+    export_nir(network, tmp_path / "model.nir")
+    assert_same(network, import_nir(tmp_path / "model.nir"))
+    graph = nir.read(tmp_path / "model.nir", type_check=False)
+    chains = [
+        (layer.name, network[layer.inputs[0]])
+        for layer in network.layers
+        if isinstance(layer, Lif) and network[layer.inputs[0]].kind == "dense"
+    ]
+    assert len(chains) == 2  # the hidden neurons of both feed-forward networks
+    names = [n for name, synapse in chains for n in (name, *synapse.inputs)]
+    tokens = np.random.default_rng(3).integers(0, shape.vocabulary_size, 80).tolist()
+    with Emulator().open(network, trace=names) as session:
+        session.score(tokens)
+        for name, synapse in chains:
+            neurons = graph.nodes[name.replace(".", "__")]
+            assert {type(node).__name__ for node in neurons.nodes.values()} == {
+                "Input", "LIF", "Output",
+            }  # fmt: skip
+            weight = graph.nodes[synapse.name.replace(".", "__")].weight
+            driving = session.trace(synapse.inputs[0]) @ weight.T
+            found = np.zeros_like(driving)
+            for node in neurons.nodes.values():
+                if isinstance(node, nir.LIF):
+                    assert (node.tau == 1e-4).all() and not node.v_leak.any()
+                    found += node.r * driving > node.v_threshold
+            assert found.any() and np.array_equal(found, session.trace(name))
+
+
+def test_marked_layers_carry_nothing_for_a_tool_that_ignores_the_mark(tmp_path: Path) -> None:
+    export_nir(random_network(RandomShape(layout="upstream", n_layer=1)), tmp_path / "model.nir")
+    graph = nir.read(tmp_path / "model.nir", type_check=False)
+    marked = [node for node in graph.nodes.values() if isinstance(node, nir.NIRGraph)]
+    assert len(marked) > 10
+    for node in marked:
+        assert "spikegpt_neuro" in node.metadata
+        assert not networkx.has_path(networkx.DiGraph(node.edges), "input", "output")
+
+
+def test_levels_edited_without_their_metadata_are_refused(tmp_path: Path) -> None:
+    network = memoryless(random_network(RandomShape(layout="spike-driven", n_layer=1)))
+    export_nir(network, tmp_path / "model.nir")
+    graph = nir.read(tmp_path / "model.nir", type_check=False)
+    graph.nodes["blocks__0__srwkv__lif"].nodes["level_1"].v_threshold[3] += 1
+    nir.write(tmp_path / "edited.nir", graph)
+    with pytest.raises(InputError, match=r"blocks\.0\.srwkv\.lif: its LIF nodes are not those"):
+        import_nir(tmp_path / "edited.nir")
+
+
 def test_an_edited_weight_is_read_as_edited(tmp_path: Path) -> None:
     network = chain(
         raster_input(2), dense("a.synapse", "input.raster", np.array([[3, 4]])),
@@ -140,12 +245,12 @@ def test_what_nir_cannot_hold_is_listed(tmp_path: Path) -> None:
         raster_input(3), Delta("input.neuron", ("input.raster",), port, 1, 6),
         dense("a.synapse", "input.neuron", weights(1, 2, 3)),
         cuba("a.neuron", "a.synapse", 2, bias=5, current=100, voltage=0),
-        Delay("b.delay", ("a.neuron",), Port(2, *SPIKES)), cuba("b.neuron", "b.delay", 2, bias=5),
+        step_delay("b.delay", cuba("a.neuron", "", 2)), cuba("b.neuron", "b.delay", 2, bias=5),
     )  # fmt: skip
     with pytest.raises(InputError) as caught:
         export_nir(network, tmp_path / "chain.nir")
     assert len(caught.value.problems) == 4
-    assert "b.neuron: a bias behind delay b.delay" in str(caught.value)
+    assert "b.neuron: a bias behind channel_delay b.delay" in str(caught.value)
     assert "input.neuron: NIR has no delta neuron" in str(caught.value)
     assert not (tmp_path / "chain.nir").exists()
 
@@ -187,7 +292,7 @@ def test_snntorch_reads_the_same_spikes(current: int, tmp_path: Path) -> None:
     export_nir(network, tmp_path / "chain.nir")
     raster = (np.random.default_rng(9).random((200, 12)) < 0.2).astype(np.int32)
     with RasterSession(network, trace=["a.neuron"]) as session:
-        expected = session.present(raster)
+        expected = session.score(raster)
         hidden = session.trace("a.neuron")
     assert 0.05 < hidden.mean() < 0.6 and 0.05 < expected.mean() < 0.6
     module = reader.import_from_nir(nir.read(tmp_path / "chain.nir"))

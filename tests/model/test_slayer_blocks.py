@@ -192,7 +192,7 @@ def test_mixed_chain_runs_as_trained_spike_for_spike(tmp_path: Path, delayed: bo
     last_of = {layer.stage: layer.name for layer in network.layers}
     names = list(last_of.values())
     with RasterSession(network, trace=names) as session:
-        found = session.present(tokens[0].T.numpy())
+        found = session.score(tokens[0].T.numpy())
         # stock layers are delayed at their input, at rest until then: the same spikes
         for name, spikes in zip(names, expected, strict=True):
             assert np.array_equal(session.trace(name), spikes), name
@@ -200,10 +200,10 @@ def test_mixed_chain_runs_as_trained_spike_for_spike(tmp_path: Path, delayed: bo
         assert session.counters.total("saturations") == 0
         whole = session.trace(names[-1])
         session.reset()
-        parts = [session.present(part) for part in np.split(tokens[0].T.numpy(), [1, 40])]
+        parts = [session.score(part) for part in np.split(tokens[0].T.numpy(), [1, 40])]
         assert np.array_equal(np.concatenate(parts), whole)
         with pytest.raises(InputError, match=r"values 9\.0\.\.9\.0, allowed 0\.\.8"):
-            session.present(np.full((2, 1), 9.0))
+            session.score(np.full((2, 1), 9.0))
 
 
 def test_mixed_chain_runs_through_the_commands(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_mixed_chain_runs_through_the_commands(tmp_path: Path) -> None:
     np.save(raster, tokens[0].T.numpy().astype(np.int64))
     for command in (
         ["netx", "import", str(stock), str(network)],
-        ["netx", "run", str(network), str(raster), str(out)],
+        ["simulate", str(network), "--raster", str(raster), "--output", str(out)],
     ):
         result = CliRunner().invoke(app, command, catch_exceptions=False)
         assert result.exit_code == 0, result.output

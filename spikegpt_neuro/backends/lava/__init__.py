@@ -3,7 +3,9 @@
 ``compatibility``  importing lava-nc and lava-dl on every supported Python
 ``supervision``    a run that never hangs and leaves no process behind
 ``fused``          one Lava process a stage (embedding, SRWKV, SRFFN, head)
-``backend``        the backend of that name
+``chain``          stock NetX chains: a process a stage, or stock processes (``stock``)
+``netx``           lava-dl's own reading of a stock NetX file, to compare with
+``backend``        the backends of these names
 ``processes``      Process classes and process models, one folder a family (Lava executes every
                    module of a Process's folder when it looks for process models)
 """

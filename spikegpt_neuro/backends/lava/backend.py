@@ -29,8 +29,11 @@ class LavaBackend:
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
         """See ``Backend.open``."""
         prepare_lava()
+        from spikegpt_neuro.backends.lava.chain import FusedChainSession
         from spikegpt_neuro.backends.lava.fused import FusedSession
 
+        if network.takes_raster:
+            return FusedChainSession(network, trace=trace)
         return FusedSession(network, trace=trace)
 
 
@@ -39,9 +42,22 @@ class LavaFineBackend(LavaBackend):
 
     name = "lava-fine"
 
+    def traceable(self, network: Network) -> tuple[str, ...]:
+        """See ``traceable_layers``: of a chain, the outputs of its stock processes."""
+        if not network.takes_raster:
+            return tuple(network.by_name)
+        prepare_lava()
+        from spikegpt_neuro.backends.lava.stock_chain import visible_layers
+
+        return visible_layers(network)
+
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
         """See ``Backend.open``."""
         prepare_lava()
+        if network.takes_raster:
+            from spikegpt_neuro.backends.lava.chain import StockChainSession
+
+            return StockChainSession(network, trace=trace)
         from spikegpt_neuro.backends.lava.fine import FineSession
 
         return FineSession(network, trace=trace)

@@ -9,8 +9,11 @@ import logging
 import sys
 import types
 import warnings
-from functools import cache
+from functools import cache, partial
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from spikegpt_neuro.errors import Unavailable
 
@@ -50,6 +53,39 @@ def prepare_lava() -> None:
         ) from error
     finally:
         dataclasses.dataclass = original
+    ports = importlib.import_module("lava.magma.core.process.ports.ports")
+    # numpy 2.4 has no argument `newshape` any more
+    ports.ReshapePort.get_transform_func_fwd = lambda port: partial(_reshape, shape=port.shape)
+    ports.ReshapePort.get_transform_func_bwd = lambda port: partial(_reshape, shape=port.old_shape)
+
+
+@cache
+def prepare_convolutions() -> None:
+    """Make stock ``Conv`` take inputs wider than 127 with numpy 2; call it before building one.
+
+    It keeps its geometry in int8, and numpy 2 does not widen that for a larger Python integer.
+    """
+    prepare_lava()
+    module: Any = importlib.import_module("lava.proc.conv.utils")
+    original = module.conv
+
+    def conv(
+        values: Any, weight: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+        groups: Any,
+    ) -> Any:  # fmt: skip
+        geometry = (np.asarray(v, np.int64) for v in (kernel_size, stride, padding, dilation))
+        return original(values, weight, *geometry, int(groups))
+
+    module.conv = conv
+
+
+def _reshape(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    return np.reshape(values, shape)
+
+
+def _int_of_one(value: Any) -> int:
+    """``int(value)``, of an array of one element too, which numpy 2.4 refuses."""
+    return int(np.asarray(value).reshape(-1)[0])
 
 
 @cache
@@ -67,9 +103,13 @@ def import_lava_dl(module: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return importlib.import_module(module)
+            found: Any = importlib.import_module(module)
         except ImportError as error:
             raise Unavailable(
                 f"lava-dl is installed but {module} cannot be imported: {error}.",
                 advice=INSTALL_ADVICE,
             ) from error
+    if module == "lava.lib.dl.netx.hdf5":
+        found.int = _int_of_one
+        prepare_convolutions()
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +46,13 @@ def stage_messages(network: Network, kept: Iterable[str]) -> list[dict[str, int]
     return messages
 
 
-class FusedSession(ClosedAtExit):
-    """A session whose stages are Lava processes; state lives in them."""
+class StageGraph(ClosedAtExit):
+    """Stages that are Lava processes, one behind the other; state lives in them.
 
-    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
-        check_token_network(network)
+    ``entering``: layer values (name to size) that come from the caller with each command.
+    """
+
+    def __init__(self, network: Network, trace: Iterable[str], entering: Mapping[str, int]) -> None:
         self._network = network
         self._traced = check_traces(trace, network)
         self._logits = network.layers[-1].name
@@ -58,9 +60,9 @@ class FusedSession(ClosedAtExit):
         self._tokens_seen = 0
         warm_up()  # compiled here, before the fork, and not once in every process
         messages = stage_messages(network, [*self._traced, self._logits])
-        self._injector = Injector(HEADER, BUFFERED_MESSAGES)
+        self._injector = Injector(HEADER + sum(entering.values()), BUFFERED_MESSAGES)
         self._stages: list[Stage] = []
-        receives: dict[str, int] = {}
+        receives = dict(entering)
         source = self._injector.s_out
         for layers, sends in zip(network.stages.values(), messages, strict=True):
             stage = Stage(layers, receives, sends)
@@ -72,8 +74,8 @@ class FusedSession(ClosedAtExit):
         source.connect(self._extractor.a_in)
         self._graph = SupervisedGraph(self._injector)
 
-    def _exchange(self, commands: Sequence[tuple[int, int]]) -> Int32Array:
-        """Send commands, one a time step, and receive as many messages."""
+    def _exchange(self, commands: Int32Array) -> Int32Array:
+        """Send commands [T, words], one a time step, and receive as many messages."""
         replies = np.empty((len(commands), HEADER + sum(self._result.values())), np.int32)
         sent = received = 0
         sender = self._injector.pipe.external_pipe_csp_send_port
@@ -83,7 +85,7 @@ class FusedSession(ClosedAtExit):
             nonlocal sent, received
             moved = False
             while sent < len(commands) and sender.probe():
-                sender.send(np.array(commands[sent], np.int32))
+                sender.send(commands[sent])
                 sent += 1
                 moved = True
             while received < len(commands) and receiver.probe():
@@ -96,9 +98,15 @@ class FusedSession(ClosedAtExit):
         self._graph.drain(turn, lambda: received >= len(commands))
         return replies
 
-    def _advance(self, tokens: npt.NDArray[np.int64]) -> Int32Array:
-        replies = self._exchange([(ADVANCE, int(token)) for token in tokens])
-        self._tokens_seen += tokens.size
+    def _command(self, command: int, steps: int) -> Int32Array:
+        """``steps`` times the same command, with room for a token and what enters."""
+        commands = np.zeros((steps, *self._injector.s_out.shape), np.int32)
+        commands[:, 0] = command
+        return commands
+
+    def _advance(self, commands: Int32Array) -> Int32Array:
+        replies = self._exchange(commands)
+        self._tokens_seen += len(commands)
         offset = HEADER
         values = {}
         for name, size in self._result.items():
@@ -106,17 +114,6 @@ class FusedSession(ClosedAtExit):
             offset += size
         self._traces = {name: values[name] for name in self._traced}
         return values[self._logits]
-
-    def step(self, token: int) -> Int32Array:
-        """See ``Session.step``."""
-        return self._advance(check_tokens([token], self._network.info.vocabulary_size))[0]
-
-    def score(self, tokens: Sequence[int]) -> Int32Array:
-        """See ``Session.score``; earlier stages compute the next tokens already."""
-        checked = check_tokens(tokens, self._network.info.vocabulary_size)
-        if not checked.size:
-            return np.empty((0, self._network.info.vocabulary_size), np.int32)
-        return self._advance(checked)
 
     def trace(self, name: str) -> Int32Array:
         """See ``Session.trace``."""
@@ -126,7 +123,7 @@ class FusedSession(ClosedAtExit):
 
     def reset(self) -> None:
         """See ``Session.reset``: one time step in which every stage resets its state."""
-        self._exchange([(RESET, 0)])
+        self._exchange(self._command(RESET, 1))
 
     def _counts(self) -> list[npt.NDArray[np.int64]]:
         if self._tokens_seen == 0:
@@ -149,3 +146,24 @@ class FusedSession(ClosedAtExit):
     def close(self) -> None:
         """See ``Session.close``."""
         self._graph.close()
+
+
+class FusedSession(StageGraph):
+    """A session of a network that reads tokens."""
+
+    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+        check_token_network(network)
+        super().__init__(network, trace, {})
+
+    def step(self, token: int) -> Int32Array:
+        """See ``Session.step``."""
+        return self.score([token])[0]
+
+    def score(self, tokens: Sequence[int]) -> Int32Array:
+        """See ``Session.score``; earlier stages compute the next tokens already."""
+        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        if not checked.size:
+            return np.empty((0, self._network.info.vocabulary_size), np.int32)
+        commands = self._command(ADVANCE, checked.size)
+        commands[:, 1] = checked
+        return self._advance(commands)

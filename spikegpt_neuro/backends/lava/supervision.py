@@ -205,11 +205,12 @@ class SupervisedGraph:
         runtime = self._runtime()
         if runtime is None:
             return
+        # ValueError, OSError: already joined and closed, perhaps by a stop slower than its time
         for actor in self._actors():
-            with contextlib.suppress(ValueError):  # already joined and closed
+            with contextlib.suppress(ValueError, OSError):
                 actor.kill()
         for actor in self._actors():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, OSError):
                 actor.join()
         runtime._is_started = runtime._is_running = False
         runtime.join()

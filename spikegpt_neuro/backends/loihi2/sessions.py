@@ -213,7 +213,7 @@ class ChainSession(_Board):
         for begin in range(0, len(checked), length):
             if begin:
                 self._emulator.reset()
-            expected.append(self._emulator.present(checked[begin : begin + length]))
+            expected.append(self._emulator.score(checked[begin : begin + length]))
         self._compare(result, np.concatenate(expected))
         return result
 

@@ -97,7 +97,7 @@ def on_emulator(network: Network, rows: np.ndarray, interval: int | None = None)
     with RasterSession(network) as session:
         for begin in range(0, len(rows), interval or len(rows)):
             session.reset()
-            found.append(session.present(rows[begin : begin + (interval or len(rows))]))
+            found.append(session.score(rows[begin : begin + (interval or len(rows))]))
     return np.concatenate(found)
 
 

@@ -34,8 +34,12 @@ class PyStage(PyLoihiProcessModel):
         self._sends: dict[str, int] = proc_params["sends"]
         own = {layer.name for layer in layers}
         read = {source for layer in layers for source in layer.inputs}
-        outside = {name: n for name, n in self._receives.items() if name in read}
-        self._program = Program(layers, sizes=outside, keep=[n for n in self._sends if n in own])
+        outside = {n: size for n, size in self._receives.items() if n in read and n not in own}
+        # a raster: the input layer is here, its values come from the caller
+        entering = [name for name in self._receives if name in own]
+        kept = [*entering, *(name for name in self._sends if name in own)]
+        self._program = Program(layers, sizes=outside, keep=kept)
+        self._filled = [*outside, *entering]
         self._passed = [name for name in self._sends if name not in own]
         self._reply = np.zeros(HEADER + sum(self._sends.values()), np.int32)
 
@@ -59,7 +63,7 @@ class PyStage(PyLoihiProcessModel):
             received[name] = message[offset : offset + size]
             offset += size
         self._program.reserve(1)
-        for name in self._program.inputs:
+        for name in self._filled:
             self._program.value(name)[0] = received[name]
         self._program.run(np.array([token], np.int64))
         offset = HEADER

@@ -38,12 +38,12 @@ def write(path: Path, *layers: dict[str, Any]) -> Path:
     ("changes", "message"),
     [
         ({"type": np.array([b"pool"], "S10")}, "type 'pool' cannot be held"),
-        ({"neuron__type": b"ALIF"}, "neuron type 'ALIF'"),
+        ({"neuron__type": b"ALIF"}, "thDecay: missing"),
         ({"neuron__type": b"RF_PHASE"}, "neuron type 'RF_PHASE'"),
         ({"surprise": 3}, "layer 0: unknown key 'surprise'"),
         ({"neuron__surprise": 3}, "layer 0/neuron: unknown key 'surprise'"),
         ({"neuron__refDelay": 2}, "no refractory period"),
-        ({"neuron__gradedSpike": True}, "graded CUBA spikes"),
+        ({"neuron__gradedSpike": True}, "graded spikes"),
         ({"neuron__vDecay": 5000}, "5000, allowed 0..4096"),
         ({"neuron__vThMant": None}, "vThMant: missing"),
         ({"weight": np.full((2, 2), 0.5)}, "must be whole numbers"),
@@ -64,7 +64,7 @@ def test_what_cannot_be_held_is_refused(
 
 
 def test_all_problems_are_listed_together(tmp_path: Path) -> None:
-    path = write(tmp_path / "chain.net", layer(one=1), layer(two=2), layer(neuron__type=b"ALIF"))
+    path = write(tmp_path / "chain.net", layer(one=1), layer(two=2), layer(neuron__type=b"RF"))
     with pytest.raises(InputError) as caught:
         read_netx(path)
     assert len(caught.value.problems) == 3
@@ -91,7 +91,7 @@ def test_rasters_that_do_not_fit_are_refused(
 ) -> None:
     network = read_netx(write(tmp_path / "chain.net", layer()))
     with RasterSession(network) as session, pytest.raises(InputError, match=message):
-        session.present(raster)
+        session.score(raster)
 
 
 def test_blocks_do_not_change_a_run(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_blocks_do_not_change_a_run(tmp_path: Path) -> None:
     network = read_netx(write(tmp_path / "chain.net", first, layer(delay=np.array([3.0, 0]))))
     raster = np.random.default_rng(2).integers(0, 2, (50, 2))
     with RasterSession(network) as session:
-        whole = session.present(raster)
+        whole = session.score(raster)
         session.reset()
-        pieces = np.concatenate([session.present(raster[t : t + 1]) for t in range(50)])
+        pieces = np.concatenate([session.score(raster[t : t + 1]) for t in range(50)])
     assert whole.any()
     assert np.array_equal(pieces, whole)

@@ -1,0 +1,154 @@
+"""Sessions of stock NetX chains on Lava: a process a stage, or stock processes throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import ClosedAtExit, check_traces
+from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.backends.lava.fused import StageGraph
+from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
+from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER
+from spikegpt_neuro.backends.lava.stock_chain import build_stock, connect, visible_layers
+from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.raster import check_raster
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network import Network
+
+Int32Array = npt.NDArray[np.int32]
+Raster = npt.NDArray[np.generic]
+
+BUFFERED = 32
+"""Messages a pipe holds."""
+
+
+class FusedChainSession(StageGraph):
+    """Each stage of the chain (a layer with its delays) is a process; none adds a delay."""
+
+    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+        first = network.layers[0]
+        super().__init__(network, trace, {first.name: first.output.size})
+
+    def step(self, row: Raster) -> Int32Array:
+        """See ``Session.step``."""
+        return self.score(np.asarray(row)[None])[0]
+
+    def score(self, raster: Raster) -> Int32Array:
+        """See ``Session.score``; earlier stages compute the next time steps already."""
+        checked = check_raster(raster, self._network)
+        if not len(checked):
+            return np.empty((0, self._network.layers[-1].output.size), np.int32)
+        commands = self._command(ADVANCE, len(checked))
+        commands[:, HEADER:] = checked
+        return self._advance(commands)
+
+
+class StockChainSession(ClosedAtExit):
+    """The chain made of stock Lava processes only, as a chip has them. They do not count events.
+
+    ``build`` makes them: connects them to a port that sends the raster, and gives the ports of the
+    layers that can be seen.
+    """
+
+    counts_events = False
+
+    def __init__(
+        self, network: Network, *, trace: Iterable[str] = (),
+        build: Callable[[Network, Any], dict[str, Any]] = build_stock,
+    ) -> None:  # fmt: skip
+        self._network = network
+        self._make = build
+        self._traced = check_traces(trace, network)
+        unseen = sorted(set(self._traced) - {*visible_layers(network)})
+        if unseen:
+            raise InputError("stock processes compute these layers inside others:", unseen)
+        self._traces: dict[str, Int32Array] = {}
+        self._build()
+
+    def _build(self) -> None:
+        self._injector = Injector(self._network.layers[0].output.size, BUFFERED)
+        ports = self._make(self._network, self._injector.s_out)
+        self._extractors = {}
+        for name in (*self._traced, self._network.layers[-1].name):
+            self._extractors[name] = Extractor(self._network[name].output.size, BUFFERED)
+        for name, extractor in self._extractors.items():
+            connect(ports[name], extractor.a_in)
+        self._graph = SupervisedGraph(self._injector)
+
+    def step(self, row: Raster) -> Int32Array:
+        """See ``Session.step``."""
+        return self.score(np.asarray(row)[None])[0]
+
+    def score(self, raster: Raster) -> Int32Array:
+        """See ``Session.score``: a row of the raster every time step."""
+        checked = check_raster(raster, self._network)
+        steps = len(checked)
+        replies = {
+            name: np.empty((steps, self._network[name].output.size), np.int32)
+            for name in self._extractors
+        }
+        if steps:
+            self._exchange(checked, replies)
+        self._traces = {name: replies[name] for name in self._traced}
+        return replies[self._network.layers[-1].name]
+
+    def _exchange(self, rows: Int32Array, replies: dict[str, Int32Array]) -> None:
+        sent = 0
+        received = dict.fromkeys(replies, 0)
+        sender = self._injector.pipe.external_pipe_csp_send_port
+        receivers = {
+            name: extractor.pipe.external_pipe_csp_recv_port
+            for name, extractor in self._extractors.items()
+        }
+
+        def turn() -> bool:
+            nonlocal sent
+            moved = False
+            while sent < len(rows) and sender.probe():
+                sender.send(rows[sent])
+                sent += 1
+                moved = True
+            for name, receiver in receivers.items():
+                while received[name] < len(rows) and receiver.probe():
+                    replies[name][received[name]] = receiver.recv()
+                    received[name] += 1
+                    moved = True
+            return moved
+
+        self._graph.run(len(rows), turn)
+        # the last messages may still be on their way through the pipes when the run is over
+        while any(count < len(rows) for count in received.values()):
+            if not turn():
+                self._graph.check()
+
+    def trace(self, name: str) -> Int32Array:
+        """See ``Session.trace``."""
+        if name not in self._traces:
+            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
+        return self._traces[name]
+
+    def reset(self) -> None:
+        """See ``Session.reset``: stock processes know no reset, so the graph is built again."""
+        self._graph.close()
+        self._build()
+
+    @property
+    def counters(self) -> Counters:
+        """Refused: nothing in the graph counts."""
+        raise InputError(
+            "stock processes do not count events.",
+            advice="Use --backend emulator or lava, which compute the same integers.",
+        )
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the graph's actors."""
+        return self._graph.process_ids
+
+    def close(self) -> None:
+        """See ``Session.close``."""
+        self._graph.close()
