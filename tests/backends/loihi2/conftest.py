@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import uuid
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ class Machine:
         self._commands.mkdir()
         for variable in VARIABLES:
             patch.delenv(variable, raising=False)
+        # found in the environment of everything this test starts, and of no other test's
+        self.mark = uuid.uuid4().hex
+        patch.setenv("SPIKEGPT_NEURO_TEST", self.mark)
         # nothing but what a test installs, and the tools of these scripts
         patch.setenv("PATH", f"{self._commands}:/usr/bin:/bin")
 

@@ -17,7 +17,7 @@ import pytest
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.backends.loihi2.backend import Loihi2Backend
-from spikegpt_neuro.backends.loihi2.supervised import MARK, SupervisedWorker, marked_processes
+from spikegpt_neuro.backends.loihi2.supervised import SupervisedWorker, marked_processes
 from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError, RunFailed, SpikeGPTNeuroError, Unavailable
 from spikegpt_neuro.network import Network, NetworkInfo, Port
@@ -101,15 +101,15 @@ def on_emulator(network: Network, rows: np.ndarray, interval: int | None = None)
     return np.concatenate(found)
 
 
-def left_behind() -> list[int]:
-    """Processes of any session of this test run: a worker, an actor, the driver's own child."""
-    return marked_processes(f"{MARK}=")
-
-
 @pytest.fixture(autouse=True)
-def _nothing_stays() -> Any:
+def _nothing_stays(machine: Any) -> Any:
     yield
-    assert left_behind() == []
+    assert left_behind(machine) == []
+
+
+def left_behind(machine: Any) -> list[int]:
+    """What the test started and still runs: a worker, an actor, the driver's own child."""
+    return marked_processes(machine.mark)
 
 
 # what goes right
@@ -329,7 +329,7 @@ def test_worker_dies(machine: Any) -> None:
     threading.Timer(3, worker.kill).start()
     with pytest.raises(RunFailed, match="died with exit code -9"):
         session.score(raster())
-    assert left_behind() == []
+    assert left_behind(machine) == []
     session.close()
 
 
@@ -349,7 +349,7 @@ def test_interrupt_ends_everything(machine: Any) -> None:
     threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         session.score(raster())
-    assert left_behind() == []
+    assert left_behind(machine) == []
 
 
 def test_nothing_outlives_a_killed_caller(machine: Any, tmp_path: Path) -> None:
@@ -371,13 +371,13 @@ def test_nothing_outlives_a_killed_caller(machine: Any, tmp_path: Path) -> None:
     assert caller.stdout.readline() == "booting\n"
     while machine.boots.count("connect") < 2:
         time.sleep(0.02)
-    assert len(left_behind()) > 3  # the worker, its actors, the driver's own child
+    assert len(left_behind(machine)) > 3  # the worker, its actors, the driver's own child
     caller.kill()
     caller.wait()
     limit = time.monotonic() + 20
-    while left_behind() and time.monotonic() < limit:
+    while left_behind(machine) and time.monotonic() < limit:
         time.sleep(0.05)
-    assert left_behind() == []
+    assert left_behind(machine) == []
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-3", "inf"])
