@@ -91,16 +91,6 @@ def test_fall_through_reset_and_pipelined_give_the_same_integers(
         assert session.counters == counts
 
 
-def test_256_tokens_in_fall_through(tmp_path: Path) -> None:
-    """More are compared on the shipped models by the commands in docs/backends.md."""
-    network = network_of("memoryless", tmp_path)
-    tokens = np.random.default_rng(4).integers(0, 12, 256).tolist()
-    fine = get_backend("lava-fine")
-    result = verify(network, tokens, Emulator(), fine, fall_through=True)
-    assert result.equal, str(result.difference or result.counter_difference)
-    assert result.values_compared == 256 * sum(x.output.size for x in network.layers)
-
-
 def test_a_changed_weight_is_found_in_either_mode(tmp_path: Path) -> None:
     """The comparison can fail: one weight of one layer differs, and that layer is named."""
     network = network_of("memoryless", tmp_path)

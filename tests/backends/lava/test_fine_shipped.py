@@ -1,7 +1,7 @@
 """The fine graph of the shipped models: which processes it is made of, and the emulator's integers.
 
-The whole 256 tokens in both modes and on all models take the better part of an hour; see
-docs/backends.md for the commands and what they found.
+In fall-through a token takes as many time steps as the graph is deep, so only a few tokens are run
+here; see docs/backends.md for the commands that run more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _programs(planned: Schedule) -> dict[str, Counter[str]]:
     return {stage.name: Counter(e.program for e in stage.elements) for stage in planned.stages}
 
 
-@pytest.mark.parametrize(("name", "count"), [("upstream", 256), ("binary", 32), ("graded", 256)])
+@pytest.mark.parametrize(("name", "count"), [("upstream", 256), ("binary", 16), ("graded", 256)])
 def test_pipelined(name: str, count: int, networks: dict[str, Network], tokens: list[int]) -> None:
     network = networks[name]
     result = verify(network, tokens[:count], Emulator(), get_backend("lava-fine"))
@@ -68,7 +68,7 @@ def test_the_fused_graph_of_a_spike_driven_model(
 def test_fall_through(name: str, networks: dict[str, Network], tokens: list[int]) -> None:
     network = networks[name]
     fine = get_backend("lava-fine")
-    result = verify(network, tokens[:6], Emulator(), fine, fall_through=True)
+    result = verify(network, tokens[:3], Emulator(), fine, fall_through=True)
     assert result.equal, str(result.difference or result.counter_difference)
 
 
