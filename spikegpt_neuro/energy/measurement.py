@@ -68,7 +68,7 @@ class Measurement:
             "energy_note": "measured on a board, chips at rest included"
             if energy is not None
             else "power or time was not measured",
-            "energy_joules_per_text": None if energy is None else energy * self.tokens,
+            "energy_joules_per_sequence": None if energy is None else energy * self.tokens,
             "power_watts": self.power_watts.get("total"),
             "energy_joules_per_token_by_category": {
                 part["category"]: part["energy_joules_per_token"] for part in parts
@@ -76,7 +76,7 @@ class Measurement:
             "time": None
             if seconds is None
             else {
-                "seconds_per_text": seconds * self.tokens,
+                "seconds_per_sequence": seconds * self.tokens,
                 "seconds_per_token": seconds,
                 "tokens_per_second": 1.0 / seconds if seconds else None,
                 "time_steps_per_token": self.time_steps / self.tokens,

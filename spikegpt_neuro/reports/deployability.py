@@ -6,8 +6,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, PROGRAMS
+from spikegpt_neuro.backends.lava.neuron_specification import FUNCTIONS, StockProgram
 from spikegpt_neuro.backends.loihi2.deployability import Deployability
-from spikegpt_neuro.backends.loihi2.specification import SPECIFICATIONS
 
 _MOST_VIOLATIONS = 3
 
@@ -22,16 +23,28 @@ def _table(title: str, *columns: str) -> Table:
 def deployability_summary(report: Deployability) -> list[RenderableType]:
     """Kinds of neurons, synapses, programs to write, and a verdict for each target."""
     kinds = _table(
-        "Kinds of layers on Loihi 2", "kind", "needs", ">layers", ">neurons", ">operations",
-        ">state", ">payload", ">inside", "how",
+        "Kinds of layers on Loihi 2", "kind", "needs", ">layers", ">neurons", "processes",
+        "seen on Loihi 2 in",
     )  # fmt: skip
     for kind in report.kinds:
-        state = f"{kind.state_words} x {kind.state_bits} bits" if kind.state_words else "-"
         kinds.add_row(
             kind.kind, kind.need, str(kind.layers), f"{kind.neurons:,}",
-            f"{kind.operations_per_neuron:.0f}", state, f"{kind.payload_bits} bits",
-            f"{kind.intermediate_bits} bits" if kind.intermediate_bits else "-", kind.how,
+            ", ".join(kind.processes) or "-", "; ".join(kind.evidence) or "-",
         )  # fmt: skip
+    programs = _table(
+        "Processes of the fine graph", "program", "process", ">processes", ">neurons",
+        ">operations", ">state", ">payload", ">inside",
+    )  # fmt: skip
+    for name, use in report.programs.items():
+        entry = PROGRAMS[name]
+        if isinstance(entry, StockProgram):
+            cells = (entry.process, *["-"] * 4)
+        else:
+            operations = str(sum(entry.operations.values()))
+            bits = (entry.state_bits, entry.payload_bits, entry.widest)
+            cells = ("own neuron", operations, *(f"{n} bits" for n in bits))
+        counts = (str(use.processes), f"{use.neurons:,}")
+        programs.add_row(name, cells[0], *counts, *cells[1:])
     synapses = _table(
         "Synapses", "layer", ">weights", ">bits", "signs", ">odd", "passed", ">sum at most",
         ">accumulator", ">headroom",
@@ -42,10 +55,15 @@ def deployability_summary(report: Deployability) -> list[RenderableType]:
             f"{row.odd_weights:,}", row.passed, f"{row.bound:,}", f"{row.accumulator_bits} bits",
             f"{row.headroom_bits} bits" if row.headroom_bits >= 0 else "not proven",
         )  # fmt: skip
-    shown: list[RenderableType] = ["", kinds, "", synapses]
-    for kind in report.kinds:
-        if kind.need == "microcode":
-            shown += ["", _program(kind.kind)]
+    own = [name for name in report.programs if name in OWN_NEURONS]
+    shown: list[RenderableType] = ["", kinds]
+    if report.programs:
+        shown += ["", programs]
+    shown += ["", synapses]
+    for name in own:
+        shown += ["", _program(name)]
+    if own:
+        shown += ["", _functions()]
     verdicts = Text("\nVerdicts\n", style="bold")
     for verdict in report.verdicts:
         verdicts.append(f"{verdict.sentence}\n", style="not bold")
@@ -57,22 +75,32 @@ def deployability_summary(report: Deployability) -> list[RenderableType]:
     return [*shown, verdicts]
 
 
-def _program(kind: str) -> Text:
-    """One neuron program's specification."""
-    specification = SPECIFICATIONS[kind]
-    text = Text(f"Program {kind}: {specification.summary}\n", style="bold")
-    words = [
-        ("state", tuple((name, bits) for name, bits, _ in specification.state)),
-        ("parameters", specification.parameters),
-        ("tables", tuple((f"{name}[{entries}]", bits) for name, entries, bits
-                         in specification.tables)),
-    ]  # fmt: skip
-    for title, items in words:
-        if items:
-            listed = ", ".join(f"{name} {bits} bits" for name, bits in items)
-            text.append(f"  {title}: {listed}\n", style="not bold")
-    for line in specification.update:
-        text.append(f"  {line}\n", style="not bold")
-    counts = ", ".join(f"{count} {name}" for name, count in specification.operations.items())
-    text.append(f"  a neuron and token: {counts}", style="not bold")
+def _program(name: str) -> Text:
+    """An own neuron's specification."""
+    entry = OWN_NEURONS[name]
+    text = Text(f"Program {name}: {entry.purpose}\n", style="bold")
+    lines = [f"why: {entry.why}"]
+    for title, words in (
+        ("receives", entry.inputs), ("sends", entry.outputs), ("state", entry.states),
+        ("parameters", entry.parameters),
+    ):  # fmt: skip
+        if words:
+            listed = (f"{word.name} {word.bits}{'s' if word.signed else 'u'}" for word in words)
+            lines.append(f"{title}: {', '.join(listed)}")
+    lines += [f"  {line}" for line in entry.equation.splitlines()]
+    counts = ", ".join(f"{count} {kind}" for kind, count in entry.operations.items() if count)
+    often = "token" if entry.gated else "time step"
+    lines.append(f"a neuron and {often}: {counts or 'no operation'}")
+    text.append("\n".join(f"  {line}" for line in lines), style="not bold")
+    return text
+
+
+def _functions() -> Text:
+    """What the equations share."""
+    text = Text("Functions of the programs (levels_above counts the levels below a value)\n")
+    text.stylize("bold")
+    lines = []
+    for name, (arguments, body) in FUNCTIONS.items():
+        lines += [f"{name}({', '.join(arguments)})", *(f"  {x}" for x in body.splitlines())]
+    text.append("\n".join(f"  {line}" for line in lines), style="not bold")
     return text

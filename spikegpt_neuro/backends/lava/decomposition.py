@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix, diags
 
 from spikegpt_neuro.arithmetic.elementwise import STREAM_LIMIT
 from spikegpt_neuro.backends.lava.lif_thresholds import StockLif, stock_lifs
+from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
@@ -58,6 +59,7 @@ class Element:
 
     ``program``: what it is (``neuron_programs.PROGRAMS``). ``inputs``: for each of its ports the
     elements whose outputs are added there. ``size``: of its output. ``stage``: where it lives.
+    ``layer``: whose value it helps to compute; a delay's is empty.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Element:
     inputs: tuple[tuple[str, ...], ...]
     stage: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    layer: str = ""
 
     @property
     def latency(self) -> int:
@@ -126,6 +129,13 @@ def fine_problems(network: Network) -> list[str]:
     return problems
 
 
+def check_fine(network: Network) -> None:
+    """``InputError`` listing everything that keeps ``network`` from having a fine graph."""
+    problems = fine_problems(network)
+    if problems:
+        raise InputError("this network has no fine Lava graph:", problems)
+
+
 def _root_limit(layer: SquaredRelu) -> int:
     """Least root whose square already gives the largest output: clipping there changes nothing."""
     needed = layer.output.high << layer.square_shift
@@ -139,11 +149,11 @@ class _Decomposer:
         self._ranges = proven_ranges(network)
         self._elements: dict[str, Element] = {}
         self._values: dict[str, tuple[str, ...]] = {TOKEN: (TOKEN,)}
-        self._stage = ""
+        self._stage = self._layer = ""
 
     def run(self) -> Decomposition:
         for layer in self._network.layers:
-            self._stage = layer.stage
+            self._stage, self._layer = layer.stage, layer.name
             getattr(self, f"_{layer.kind}", self._own)(layer)
         del self._values[TOKEN]
         return Decomposition(self._elements, self._values)
@@ -151,7 +161,9 @@ class _Decomposer:
     def _add(
         self, name: str, program: str, size: int, *inputs: tuple[str, ...], **parameters: Any
     ) -> tuple[str, ...]:
-        self._elements[name] = Element(name, program, size, inputs, self._stage, parameters)
+        self._elements[name] = Element(
+            name, program, size, inputs, self._stage, parameters, self._layer
+        )
         return (name,)
 
     def _own(self, layer: Layer) -> None:

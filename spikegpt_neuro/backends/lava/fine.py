@@ -17,15 +17,11 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
 from spikegpt_neuro.backends.execution import Count
-from spikegpt_neuro.backends.lava.decomposition import fine_problems
+from spikegpt_neuro.backends.lava.commands import ADVANCE, IDLE, RESET
+from spikegpt_neuro.backends.lava.decomposition import check_fine
 from spikegpt_neuro.backends.lava.neuron_updates import warm_up_neurons
-from spikegpt_neuro.backends.lava.processes.io.process import (
-    ADVANCE,
-    IDLE,
-    RESET,
-    TokenInjector,
-)
-from spikegpt_neuro.backends.lava.processes.part.process import part_of
+from spikegpt_neuro.backends.lava.processes.io.process import TokenInjector
+from spikegpt_neuro.backends.lava.processes.part.process import Probing, part_of
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import schedule
 from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
@@ -50,9 +46,7 @@ class FineSession(ClosedAtExit):
         check_token_network(network)
         self._network = network
         self._traced = check_traces(trace, network)
-        problems = fine_problems(network)
-        if problems:
-            raise InputError("this network has no fine Lava graph:", problems)
+        check_fine(network)
         self._logits = network.layers[-1].name
         self._traces: dict[str, Int32Array] = {}
         self._tokens_seen = 0
@@ -62,11 +56,12 @@ class FineSession(ClosedAtExit):
         planned = schedule(network)
         self.depth = planned.depth
         wanted = frozenset({*self._traced, self._logits})
+        probing = Probing(wanted, BUFFERED, self._probes.append)
         size = network.info.vocabulary_size
         self._injector = TokenInjector(size, BUFFERED)
         source, gate, gates = self._injector.s_out, self._injector.g_out, 1
         for plan in planned.stages:
-            part = part_of(plan.name)(plan, size, gates, wanted, BUFFERED, self._probes.append)
+            part = part_of(plan.name)(plan, size, gates, probing)
             source.connect(part.a_in)
             gate.connect(part.g_in)
             self._injector.c_out.connect(part.c_in)

@@ -7,7 +7,7 @@ Lava.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from spikegpt_neuro.backends.lava.neuron_specification import NeuronProgram, StockProgram, Word
@@ -20,12 +20,17 @@ _FACTOR = (
     Word("shift", 6, False, "its power of two"),
 )
 
+_NETX = "tests/lava/lib/dl/netx/test_hdf5_nx.py of lava-dl"
+SEEN_LIF, SEEN_SIGMA_DELTA = f"PilotNet LIF, {_NETX}", f"PilotNet SDNN, {_NETX}"
+"""Public code that runs stock processes on Loihi 2."""
+
 PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
     "dense": StockProgram(
         "lava.proc.dense.Dense",
         "weights doubled with exponent -1 where signs are mixed (else they become even); "
         "`num_message_bits` 0 for binary spikes, 24 for graded ones",
         "projections; embedding tables, read by the token's spike (16-bit rows as two bytes)",
+        SEEN_LIF,
     ),
     "sparse": StockProgram(
         "lava.proc.sparse.Sparse",
@@ -47,6 +52,7 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
         "lava.proc.lif.LIFReset",
         "`du` 4095, `dv` 4095, `reset_interval` 1, `bias_exp` 6; threshold and bias proven equal",
         "a level of memoryless LIF neurons",
+        SEEN_LIF,
     ),
     "product": StockProgram(
         "lava.proc.prodneuron.ProdNeuron",
@@ -232,6 +238,12 @@ drop = half + 11""",
     ),
 }  # fmt: skip
 """Every process a fine graph can hold, by the name its elements have."""
+OWN_NEURONS: Mapping[str, NeuronProgram] = {
+    name: entry for name, entry in PROGRAMS.items() if isinstance(entry, NeuronProgram)
+}
+"""Those that need microcode on a chip."""
+LAYER_NORM = ("normalise", "reciprocal_root", "sparse")
+"""What the element ``layer_norm`` consists of."""
 
 
 @dataclass(frozen=True)
@@ -269,12 +281,20 @@ def to_dict(program: str) -> dict[str, Any]:
     """Plain JSON values of one entry, for reports."""
     entry = PROGRAMS[program]
     if isinstance(entry, StockProgram):
-        return {"stock": True, "process": entry.process, "settings": entry.settings}
+        return {
+            "stock": True, "process": entry.process, "settings": entry.settings,
+            "evidence": entry.evidence,
+        }  # fmt: skip
+    words = {
+        "inputs": entry.inputs, "outputs": entry.outputs, "states": entry.states,
+        "parameters": entry.parameters,
+    }  # fmt: skip
     return {
-        "stock": False, "purpose": entry.purpose, "why": entry.why,
-        "states": {word.name: word.bits for word in entry.states},
-        "payload_bits": entry.payload_bits, "equation": entry.equation,
-        "operations": entry.operations, "widest_intermediate_bits": entry.widest,
+        "stock": False, "purpose": entry.purpose, "why": entry.why, "once_a_token": entry.gated,
+        **{key: [asdict(word) for word in found] for key, found in words.items()},
+        "state_bits": entry.state_bits, "payload_bits": entry.payload_bits,
+        "equation": entry.equation, "operations": entry.operations,
+        "widest_intermediate_bits": entry.widest,
     }  # fmt: skip
 
 
@@ -282,12 +302,11 @@ def table() -> str:
     """The own neurons as a table in Markdown, as docs/backends.md has it."""
     rows = ["| own neuron | state | receives | sends | add / multiply / shift / compare / table |",
             "| --- | --- | --- | --- | --- |"]  # fmt: skip
-    for name, entry in PROGRAMS.items():
-        if isinstance(entry, NeuronProgram):
-            cells = [
-                ", ".join(map(str, words)) or "-"
-                for words in (entry.states, entry.inputs, entry.outputs)
-            ]
-            counts = " / ".join(str(n) for n in entry.operations.values())
-            rows.append(f"| `{name}` | {' | '.join(cells)} | {counts} |")
+    for name, entry in OWN_NEURONS.items():
+        cells = [
+            ", ".join(map(str, words)) or "-"
+            for words in (entry.states, entry.inputs, entry.outputs)
+        ]
+        counts = " / ".join(str(n) for n in entry.operations.values())
+        rows.append(f"| `{name}` | {' | '.join(cells)} | {counts} |")
     return "\n".join(rows)

@@ -43,11 +43,15 @@ class Word:
 
 @dataclass(frozen=True)
 class StockProgram:
-    """A process that ships with Lava, and the settings under which it is exact."""
+    """A process that ships with Lava, and the settings under which it is exact.
+
+    ``evidence``: public code that runs it on Loihi 2, where there is any.
+    """
 
     process: str
     settings: str
     holds: str
+    evidence: str = ""
 
 
 @dataclass(frozen=True)

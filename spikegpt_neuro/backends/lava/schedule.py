@@ -121,6 +121,27 @@ def _delayed(
     return sources
 
 
+def without_embedding(plan: StagePlan) -> StagePlan:
+    """The first stage where the embedding's rows come in, not the token's spike.
+
+    The rows have to arrive when the embedding's synapses would deliver them.
+    """
+    name = plan.layers[0].name
+    looked_up = {element.name for element in plan.elements if element.layer == name}
+    kept = tuple(
+        replace(
+            element,
+            inputs=tuple(
+                tuple(dict.fromkeys(name if source in looked_up else source for source in port))
+                for port in element.inputs
+            ),
+        )
+        for element in plan.elements
+        if element.name not in looked_up
+    )
+    return replace(plan, elements=kept)
+
+
 def schedule(network: Network) -> Schedule:
     """The balanced fine graph of ``network``, stage by stage."""
     decomposition = decompose(network)

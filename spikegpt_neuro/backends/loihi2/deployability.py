@@ -2,51 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from spikegpt_neuro.backends.loihi2.specification import SPECIFICATIONS, Need
+from spikegpt_neuro.backends.lava.decomposition import fine_problems
+from spikegpt_neuro.backends.lava.neuron_programs import (
+    LAYER_NORM,
+    OWN_NEURONS,
+    PROGRAMS,
+    SEEN_LIF,
+    SEEN_SIGMA_DELTA,
+    ProgramUse,
+    programs_of,
+    to_dict,
+)
+from spikegpt_neuro.backends.lava.neuron_specification import StockProgram
+from spikegpt_neuro.backends.lava.schedule import Schedule, schedule, without_embedding
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import check_rules, describes_cores, map_network
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Dense, Layer, Lif, TokenShift
+from spikegpt_neuro.network.layers import Dense, Layer
 
+Need = Literal["stock", "own", "routing", "host", "none"]
 SignMode = Literal["mixed", "excitatory", "inhibitory"]
 
 DENDRITE_BITS = 24
 """Accumulators of stock chains, whose layers declare no width of their own."""
-STATE_BITS = 24
-"""Widest state or parameter of a stock Loihi 2 neuron, as in Lava's models."""
-PAYLOAD_BITS = 24
-"""Graded spikes of Lava's processes."""
 PACKING = "middle"
+
+CHAIN_PROCESSES: Mapping[str, tuple[Need, tuple[str, ...], str]] = {
+    "raster_input": ("host", (), ""),
+    "delay": ("routing", (), ""),
+    "channel_delay": ("routing", (), ""),
+    "netx_dense": ("stock", ("lava.proc.dense.Dense",), SEEN_LIF),
+    "netx_convolution": ("stock", ("lava.proc.conv.Conv",), SEEN_LIF),
+    "cuba": ("stock", ("lava.proc.lif.LIF", "lava.proc.lif.LIFReset"), SEEN_LIF),
+    "recurrent_cuba": ("stock", ("lava.proc.lif.LIF", "lava.proc.dense.Dense"),
+                       f"the two processes, not joined: {SEEN_LIF}"),
+    "sigma": ("stock", ("lava.proc.sdn.Sigma",), SEEN_SIGMA_DELTA),
+    "delta": ("stock", ("lava.proc.sdn.Delta",), ""),
+    "sigma_delta": ("stock", ("lava.proc.sdn.SigmaDelta",), SEEN_SIGMA_DELTA),
+}  # fmt: skip
+"""Kinds of layers of a stock chain: what they are, the processes, and where those are seen on
+Loihi 2. ``LIFReset`` holds neurons that are reset on the chip."""
 
 
 @dataclass(frozen=True)
 class KindNeed:
     """All layers of one kind: what they are to the chip.
 
-    ``how``: the stock process, or what the program does; its whole specification is in the report's
-    ``specifications``. ``operations_per_neuron``: element-wise operations a token, the most of any
-    layer of the kind. ``state_words``, ``state_bits``: words of state a neuron, and the widest.
-    ``payload_bits``: the widest port. ``intermediate_bits``: the widest value inside an update.
+    ``processes``: stock processes, by class, and own neurons, by name, that compute the kind.
+    ``need``: ``own`` if an own neuron is among them, so that it needs microcode; ``stock``;
+    ``routing`` where axons do all; ``host``; ``none`` where the network has no fine graph.
+    ``evidence``: public code that runs the stock processes on Loihi 2.
     """
 
     kind: str
     need: Need
-    how: str
-    evidence: str
+    processes: tuple[str, ...]
+    evidence: tuple[str, ...]
     layers: int
     neurons: int
-    operations_per_neuron: float
-    state_words: int
-    state_bits: int
-    payload_bits: int
-    intermediate_bits: int
 
 
 @dataclass(frozen=True)
@@ -83,57 +103,86 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Deployability:
-    """The whole report for one network."""
+    """The whole report for one network. ``programs``: what its fine graph is built of."""
 
     kinds: tuple[KindNeed, ...]
+    programs: Mapping[str, ProgramUse]
     synapses: tuple[SynapseReport, ...]
     verdicts: tuple[Verdict, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; ``specifications`` of every kind that needs a program."""
-        return {
-            **asdict(self),
-            "specifications": {
-                kind.kind: SPECIFICATIONS[kind.kind].to_dict()
-                for kind in self.kinds
-                if kind.need == "microcode"
-            },
-        }
+        """Plain JSON values; ``programs`` with their whole specification."""
+        values = asdict(self)
+        programs = {name: to_dict(name) | asdict(use) for name, use in self.programs.items()}
+        return {**values, "programs": programs}
 
 
 def deployability(network: Network, profiles: Sequence[Profile]) -> Deployability:
     """Look at every layer. Raises InputError for a kind nothing is known of, never skips it."""
-    unknown = sorted({layer.kind for layer in network.layers} - set(SPECIFICATIONS))
-    if unknown:
-        raise InputError("no statement can be made about these kinds of layers:", unknown)
-    kinds, synapses = tuple(_kinds(network)), tuple(_synapses(network))
-    return Deployability(
-        kinds, synapses, tuple(_verdict(network, p, kinds, synapses) for p in profiles)
-    )
+    problems: list[str] = []
+    programs: Mapping[str, ProgramUse] = {}
+    if network.takes_raster:
+        kinds = tuple(_kinds_of_chain(network))
+    else:
+        problems = fine_problems(network)
+        planned = None if problems else schedule(network)
+        kinds = tuple(_kinds(network, planned))
+        programs = {} if planned is None else _on_chip(planned)
+    synapses = tuple(_synapses(network))
+    verdicts = (_verdict(network, p, programs, synapses, problems) for p in profiles)
+    return Deployability(kinds, programs, synapses, tuple(verdicts))
 
 
-def _kinds(network: Network) -> Iterator[KindNeed]:
-    for kind, specification in SPECIFICATIONS.items():
-        layers = [layer for layer in network.layers if layer.kind == kind]
-        if not layers:
-            continue
-        need, how = specification.need, specification.summary
-        if all(isinstance(layer, TokenShift) and layer.is_hard for layer in layers):
-            need, how = "routing", "axonal delay on some channels"
-        if all(_is_memoryless(layer) for layer in layers):
-            how += "; memoryless, so levels 1..L are also exactly L stock binary LIFs"
-        words = max(-(-layer.state_words // layer.output.size) for layer in layers)
-        bits = max((bits for _, bits, _ in specification.state), default=STATE_BITS if words else 0)
+def _on_chip(planned: Schedule) -> dict[str, ProgramUse]:
+    """The programs of the fine graph without the embedding, which is the host's."""
+    first, *others = planned.stages
+    return programs_of(replace(planned, stages=(without_embedding(first), *others)))
+
+
+def _kinds(network: Network, planned: Schedule | None) -> Iterator[KindNeed]:
+    used: dict[str, set[str]] = {}
+    for element in () if planned is None else planned.elements:
+        parts = LAYER_NORM if element.program == "layer_norm" else (element.program,)
+        used.setdefault(element.layer, set()).update(parts)
+    for kind, layers in _by_kind(network).items():
+        found = set().union(*(used.get(layer.name, set()) for layer in layers))
+        programs = {name: entry for name, entry in PROGRAMS.items() if name in found}
+        stock = [entry for entry in programs.values() if isinstance(entry, StockProgram)]
+        need: Need
+        if layers[0] is network.layers[0]:
+            need, programs, stock = "host", {}, []
+        elif planned is None:
+            need = "none"
+        elif not programs:
+            need = "routing"
+        else:
+            need = "own" if len(stock) < len(programs) else "stock"
         yield KindNeed(
-            kind, need, how, specification.evidence, len(layers),
-            sum(layer.output.size for layer in layers),
-            max(sum(layer.operations().values()) / layer.output.size for layer in layers),
-            words, bits, max(layer.output.bits for layer in layers), specification.widest_bits,
+            kind, need,
+            tuple(e.process if isinstance(e, StockProgram) else n for n, e in programs.items()),
+            tuple(f"{entry.process}: {entry.evidence}" for entry in stock if entry.evidence),
+            len(layers), sum(layer.output.size for layer in layers),
         )  # fmt: skip
 
 
-def _is_memoryless(layer: Layer) -> bool:
-    return isinstance(layer, Lif) and layer.voltage_decay == 4096
+def _kinds_of_chain(network: Network) -> Iterator[KindNeed]:
+    kinds = _by_kind(network)
+    unknown = sorted(set(kinds) - set(CHAIN_PROCESSES))
+    if unknown:
+        raise InputError("no statement can be made about these kinds of layers:", unknown)
+    for kind, layers in kinds.items():
+        need, processes, evidence = CHAIN_PROCESSES[kind]
+        yield KindNeed(
+            kind, need, processes, (evidence,) if evidence else (), len(layers),
+            sum(layer.output.size for layer in layers),
+        )  # fmt: skip
+
+
+def _by_kind(network: Network) -> dict[str, list[Layer]]:
+    found: dict[str, list[Layer]] = {}
+    for layer in network.layers:
+        found.setdefault(layer.kind, []).append(layer)
+    return found
 
 
 def _sign_mode(weight: np.ndarray) -> SignMode:
@@ -175,15 +224,16 @@ def _synapses(network: Network) -> Iterator[SynapseReport]:
 
 
 def _verdict(
-    network: Network, profile: Profile, kinds: Sequence[KindNeed], synapses: Sequence[SynapseReport]
-) -> Verdict:
+    network: Network, profile: Profile, programs: Mapping[str, ProgramUse],
+    synapses: Sequence[SynapseReport], problems: Sequence[str],
+) -> Verdict:  # fmt: skip
     """Design rules of a target; for Loihi 2 also what its stock processes leave to be written."""
     parts = []
     if profile.name == "loihi2":
-        programs = [kind.kind for kind in kinds if kind.need == "microcode"]
-        parts.append(
-            f"needs neuron programs for {', '.join(programs)}" if programs else "stock throughout"
-        )
+        if problems:
+            return Verdict(profile.name, False, "loihi2: has no fine graph", tuple(problems))
+        own = [name for name in programs if name in OWN_NEURONS]
+        parts.append(f"needs neuron programs for {', '.join(own)}" if own else "stock throughout")
         unproven = sum(report.headroom_bits < 0 for report in synapses)
         parts.append(
             f"{unproven} accumulators not proven" if unproven else "all accumulators proven"

@@ -17,16 +17,18 @@ from lava.proc.sdn.process import SigmaDelta as StockSigmaDelta
 from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
 
 from spikegpt_neuro.arithmetic.slayer_neurons import ALIGNMENT_BITS, SPIKE_STATE_BITS
-from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
-from spikegpt_neuro.backends.lava.processes.neuron import process as neuron
-from spikegpt_neuro.backends.lava.processes.part.process import Part
-from spikegpt_neuro.backends.lava.schedule import available_at, plan_neurons
+from spikegpt_neuro.backends.lava.processes.io.process import (
+    EmbeddingInjector,
+    Extractor,
+    Injector,
+)
+from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
+from spikegpt_neuro.backends.lava.processes.part.process import part_of
+from spikegpt_neuro.backends.lava.schedule import schedule, without_embedding
 from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
-from spikegpt_neuro.backends.loihi2 import job
 from spikegpt_neuro.backends.loihi2.selection import BoardConfiguration
-from spikegpt_neuro.backends.loihi2.specification import HOST_KINDS
 from spikegpt_neuro.errors import InputError, RunFailed
-from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Layer, Port
 from spikegpt_neuro.network.slayer_layers import (
     Cuba,
@@ -55,7 +57,7 @@ class BoardGraph:
     ``depth``: time steps from a row's arrival on the chip to its result's.
     """
 
-    injector: Injector
+    injector: Injector | EmbeddingInjector
     extractor: Extractor
     depth: int
 
@@ -181,38 +183,24 @@ def measured_latency(run: BoardRun) -> tuple[int, int]:
 
 
 def token_graph(network: Network) -> BoardGraph:
-    """The fine graph with the token's embedding on the host.
+    """The fine graph without probes, with the token's embedding on the host.
 
     A row is a command and a token. All of the chip is later by the way onto it, so the levels of
-    the fine graph hold.
+    the fine graph hold; until the first command is there the gates hear silence and stay closed.
     """
-    injector = Injector(neuron.HEADER, BUFFERED)
-    command = _enter(injector.s_out, Port(neuron.HEADER, "graded", MESSAGE_BITS, False, 1.0))
-    plans = plan_neurons(network)
-    source: OutPort | None = None
-    last = network.layers[-1]
-    for layers in network.stages.values():
-        names = {layer.name for layer in layers}
-        outside = {s for layer in layers for s in layer.inputs if s not in names} - {TOKEN}
-        stream = [(name, network[name].output.size) for name in outside]
-        on_host = all(layer.kind in HOST_KINDS for layer in layers)
-        part = Part(
-            layers, plans, stream[0] if stream else None, frozenset(), BUFFERED, lambda made: None
-        )
-        (injector.s_out if on_host else command).connect(part.c_in)
-        if source is not None:
-            source.connect(part.a_in)
-        source = _enter(part.s_out, layers[-1].output) if on_host else part.s_out
-    assert source is not None
-    return BoardGraph(injector, _leave(source, last.output), available_at(network)[last.name])
-
-
-COMMANDS = {job.ADVANCE: neuron.ADVANCE, job.RESET: neuron.RESET, job.IDLE: neuron.IDLE}
-
-
-def token_rows(rows: Int32Array) -> Int32Array:
-    """Commands of ``job`` as the fine graph's neurons understand them."""
-    return np.array([(COMMANDS[int(command)], token) for command, token in rows], np.int32)
+    embedding, last = network.layers[0], network.layers[-1]
+    injector = EmbeddingInjector(embedding, BUFFERED)
+    source = _enter(injector.s_out, embedding.output)
+    gate = _enter(injector.g_out, Port(FLAGS, "binary", 1, False, 1.0))
+    size, gates = embedding.output.size, 1
+    planned = schedule(network)
+    for i, plan in enumerate(planned.stages):
+        part = part_of(plan.name)(plan if i else without_embedding(plan), size, gates, None)
+        source.connect(part.a_in)
+        gate.connect(part.g_in)
+        source, gate, gates = part.s_out, part.g_out, len(plan.gates)
+        size = plan.layers[-1].output.size
+    return BoardGraph(injector, _leave(source, last.output), planned.depth)
 
 
 @dataclass(frozen=True)

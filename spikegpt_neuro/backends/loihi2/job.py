@@ -14,9 +14,6 @@ from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
 
-ADVANCE, RESET, IDLE = 0, 1, 2
-"""Commands to a token network: a token enters; states return to their start; nothing enters."""
-
 
 @dataclass(frozen=True)
 class Start:
@@ -51,7 +48,8 @@ class Ready:
 class Run:
     """Send ``rows`` [T, in], one a time step. The first run boots the network onto the board.
 
-    A chain's rows are those of its raster, a token network's are commands and tokens.
+    A chain's rows are those of its raster, a token network's are commands and tokens
+    (``backends.lava.commands``).
     ``reset_interval``: time steps between on-chip resets of a chain's neurons, or None. ``tokens``
     and ``mode``: what a measurement refers to.
     """

@@ -16,18 +16,10 @@ import numpy.typing as npt
 from spikegpt_neuro.backends.base import ClosedAtExit, check_token_network, check_tokens
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.emulator import EmulatorSession, warm_up
+from spikegpt_neuro.backends.lava.commands import ADVANCE, IDLE, RESET
+from spikegpt_neuro.backends.lava.decomposition import check_fine
 from spikegpt_neuro.backends.loihi2.chains import check_chain, in_sample_time, needs_reset
-from spikegpt_neuro.backends.loihi2.job import (
-    ADVANCE,
-    IDLE,
-    RESET,
-    Left,
-    Ready,
-    Run,
-    Start,
-    Stop,
-    Stopped,
-)
+from spikegpt_neuro.backends.loihi2.job import Left, Ready, Run, Start, Stop, Stopped
 from spikegpt_neuro.backends.loihi2.probing import Host
 from spikegpt_neuro.backends.loihi2.supervised import STOP_SECONDS, SupervisedWorker, time_limit
 from spikegpt_neuro.backends.raster import RasterSession, check_raster
@@ -122,19 +114,16 @@ class TokenSession(_Board):
         self, network: Network, host: Host, *, trace: Iterable[str] = (), profiled: bool = False
     ) -> None:
         check_token_network(network)
+        check_fine(network)
         self._emulator = EmulatorSession(network, trace=trace)
         warm_up()  # compiling must not eat the worker's time limit
         super().__init__(network, host, resets=False, profiled=profiled)
 
     def _advance(self, tokens: npt.NDArray[np.int64], mode: str) -> Int32Array:
-        # until the first command has crossed the adapters the neurons hear zeros, which is a
-        # command too: a reset behind them makes good what they did
-        begin = [] if self._begun else [(RESET, 0)]
         entering = [(ADVANCE, int(token)) for token in tokens]
-        rows = np.array([*begin, *entering, *[(IDLE, 0)] * self._ready.delay], np.int32)
+        rows = np.array([*entering, *[(IDLE, 0)] * self._ready.delay], np.int32)
         left = self._run(Run(rows, tokens.size, mode))
-        first = len(begin) + self._ready.delay
-        return left[first : first + tokens.size]
+        return left[self._ready.delay :]
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``: the token, then as many idle steps as the graph is deep."""

@@ -141,6 +141,7 @@ class _Worker:
     def _prepare(self, start: Start) -> Ready:
         """Refuse what the chip cannot hold, before the board is touched; then ask the board."""
         from spikegpt_neuro.backends.emulator import warm_up
+        from spikegpt_neuro.backends.lava.neuron_updates import warm_up_neurons
         from spikegpt_neuro.backends.loihi2.graphs import BoardRun, latency_graph, measured_latency
         from spikegpt_neuro.backends.loihi2.selection import (
             BoardConfiguration,
@@ -150,6 +151,7 @@ class _Worker:
 
         if not start.network.takes_raster:
             warm_up()  # compiled here, before processes fork, and not once in every one
+            warm_up_neurons()
         programs = registered_programs()
         graph = self._graph(start, (_NO_RESET, 1) if start.needs_reset else None)
         check_models(graph.process, BoardConfiguration(programs))
@@ -168,7 +170,7 @@ class _Worker:
         return Ready(way_in, way_out, graph.depth)
 
     def _execute(self, start: Start, ready: Ready, request: Run) -> Left:
-        from spikegpt_neuro.backends.loihi2.graphs import BoardRun, token_rows
+        from spikegpt_neuro.backends.loihi2.graphs import BoardRun
         from spikegpt_neuro.backends.loihi2.profiling import Profilers
         from spikegpt_neuro.backends.loihi2.selection import (
             BoardConfiguration,
@@ -186,10 +188,7 @@ class _Worker:
             callbacks = [] if self._profilers is None else self._profilers.callbacks
             configuration = BoardConfiguration(registered_programs(), callbacks)
             self._run = BoardRun(self._graph(start, resets), configuration)
-        rows = request.rows
-        if not start.network.takes_raster:
-            rows = token_rows(rows)
-        return Left(self._run.exchange(rows))
+        return Left(self._run.exchange(request.rows))
 
     def _measurement(self, start: Start) -> Measurement | None:
         if self._profilers is None or self._first is None:

@@ -13,7 +13,12 @@ import pytest
 
 from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.compatibility import prepare_lava
-from spikegpt_neuro.backends.lava.neuron_programs import PROGRAMS, programs_of, table
+from spikegpt_neuro.backends.lava.neuron_programs import (
+    OWN_NEURONS,
+    PROGRAMS,
+    programs_of,
+    table,
+)
 from spikegpt_neuro.backends.lava.neuron_specification import (
     FUNCTIONS,
     TABLES,
@@ -24,7 +29,6 @@ from spikegpt_neuro.backends.lava.neuron_specification import (
 from spikegpt_neuro.network.layers import LayerNorm, Lif, Port, Sigmoid, Wkv
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
-OWN = {name: entry for name, entry in PROGRAMS.items() if isinstance(entry, NeuronProgram)}
 N, STEPS = 96, 40
 DOCS = Path(__file__).parents[3] / "docs" / "backends.md"
 
@@ -194,7 +198,7 @@ def check(
     sent: Callable[[], dict[str, np.ndarray]],
 ) -> None:
     """Run the model and the specification side by side."""
-    entry = OWN[program]
+    entry = OWN_NEURONS[program]
     code, names = compile(entry.equation, program, "exec"), scope()
     Measured.widest = 0
     for t in range(STEPS):
@@ -222,7 +226,7 @@ def check(
 def test_process_equals_its_specification(program: str, case: int) -> None:
     rng = np.random.default_rng([case, len(program)])
     model, given = build(program, rng, case)
-    entry = OWN[program]
+    entry = OWN_NEURONS[program]
     model.a_in, model.b_in, model.s_out = Wire(), Wire(), Wire()
     if entry.gated:
         gated(model)
@@ -309,7 +313,7 @@ def test_the_root_of_a_layer_norm_equals_its_specification(case: int) -> None:
     check("reciprocal_root", model, given, step, sent)
 
 
-@pytest.mark.parametrize("entry", OWN.values(), ids=OWN)
+@pytest.mark.parametrize("entry", OWN_NEURONS.values(), ids=OWN_NEURONS)
 def test_specifications_hold_only_a_neuron_s_operations(entry: NeuronProgram) -> None:
     assert set(entry.operations) == {"add", "multiply", "shift", "compare", "table"}
     known = set(re.findall(r"\w+", entry.equation))
@@ -319,6 +323,14 @@ def test_specifications_hold_only_a_neuron_s_operations(entry: NeuronProgram) ->
             assert used, word.name
     for word in (*entry.outputs, *entry.states):
         assert re.search(rf"^{word.name} = ", entry.equation, re.MULTILINE), word.name
+
+
+def test_every_own_neuron_has_a_process_of_its_own() -> None:
+    prepare_lava()
+    from spikegpt_neuro.backends.lava.processes.neurons.process import PROCESSES
+
+    assert set(PROCESSES) == set(OWN_NEURONS)
+    assert len(set(PROCESSES.values())) == len(PROCESSES)
 
 
 def test_anything_else_is_refused() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from spikegpt_neuro.backends import get_backend
+from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS
+from spikegpt_neuro.backends.lava.neuron_specification import FUNCTIONS
 from spikegpt_neuro.backends.loihi2.probing import ADVICE, find_host
 from spikegpt_neuro.errors import Unavailable
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -138,8 +140,10 @@ def test_inspect_judges_a_network_for_every_target(machine: Any, tmp_path: Path)
     command = ("inspect", tmp_path / "model.net", "--deployability")
     done = program(*command)
     assert done.returncode == 0, done.stderr
-    assert "Program wkv: weighted average" in done.stdout
-    assert "exponent = min(p + (halve << 16), limit)" in done.stdout
+    assert "Program wkv: the SRWKV recurrence" in done.stdout
+    # every line of an equation, and of what it calls
+    for text in (OWN_NEURONS["wkv"].equation, FUNCTIONS["exp2"][1]):
+        assert all(line in done.stdout for line in text.splitlines())
     values = json.loads(program(*command, "--profile", "loihi2", "--json").stdout)
     assert [v["profile"] for v in values["deployability"]["verdicts"]] == ["loihi2"]
     assert "loihi2: needs neuron programs for" in done.stdout

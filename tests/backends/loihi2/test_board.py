@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +19,13 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
+from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, programs_of
 from spikegpt_neuro.backends.loihi2.backend import Loihi2Backend
 from spikegpt_neuro.backends.loihi2.supervised import SupervisedWorker, marked_processes
 from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError, RunFailed, SpikeGPTNeuroError, Unavailable
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Delay
+from spikegpt_neuro.network.layers import Delay, Residual
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import (
     Cuba,
@@ -34,6 +38,11 @@ from spikegpt_neuro.network.slayer_layers import (
 )
 
 pytestmark = pytest.mark.slow
+
+TOKEN_SHAPES = {
+    "upstream": RandomShape(n_layer=1, n_embd=8, vocabulary_size=12),
+    "spike-driven": RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=12, levels=3),
+}
 
 
 def spikes(size: int) -> Port:
@@ -169,10 +178,12 @@ def test_signed_graded_values_cross_the_adapters(machine: Any) -> None:
     assert found.min() < 0 < found.max()
 
 
-def test_tokens_with_registered_neuron_programs(machine: Any) -> None:
+@pytest.mark.parametrize("shape", TOKEN_SHAPES.values(), ids=TOKEN_SHAPES)
+def test_tokens_with_registered_neuron_programs(machine: Any, shape: RandomShape) -> None:
+    """All of the fine graph is on the chip, or it would be refused: so there is no probe in it."""
     machine.ready(way_in=2)
     machine.install("programs")
-    network = random_network(RandomShape(n_layer=1, n_embd=8, vocabulary_size=12))
+    network = random_network(shape)
     tokens = np.random.default_rng(3).integers(0, 12, 20).tolist()
     with (
         Loihi2Backend().open(network, trace=["head.projection"]) as board,
@@ -184,6 +195,11 @@ def test_tokens_with_registered_neuron_programs(machine: Any) -> None:
         ):  # fmt: skip
             assert np.array_equal(act(board), act(emulator))  # type: ignore[no-untyped-call]
         assert board.counters == emulator.counters
+
+
+def test_the_two_networks_need_every_program() -> None:
+    used = {name for shape in TOKEN_SHAPES.values() for name in programs_of(random_network(shape))}
+    assert set(OWN_NEURONS) <= used
 
 
 def test_a_board_found_by_slurm(machine: Any) -> None:
@@ -258,9 +274,39 @@ def test_refused_before_the_board_is_touched(machine: Any) -> None:
     network = random_network(RandomShape(n_layer=1, n_embd=8, vocabulary_size=12))
     message = fails(Unavailable, network)
     assert "nothing was sent to a board" in message
-    assert "wkv: needs a neuron program: weighted average" in message
-    assert "delay: needs a process model: axonal delay" in message
-    assert "dense" not in message.split("--deployability")[0].replace("nothing", "")
+    # every own neuron of the graph, and nothing else
+    needed = re.findall(r"(\w+): needs a neuron program: ([^\n]*)", message)
+    assert [name for name, _ in needed] == sorted(set(programs_of(network)) & set(OWN_NEURONS))
+    assert all(text.startswith(OWN_NEURONS[name].purpose) for name, text in needed)
+    assert "no process model for the chip" not in message
+    assert machine.boots == []
+
+
+def test_one_program_missing(machine: Any, tmp_path: Path) -> None:
+    machine.ready()
+    metadata = tmp_path / "part/fake_programs-1.0.dist-info"
+    shutil.copytree(Path(__file__).parent / "programs", metadata.parent)
+    points = metadata / "entry_points.txt"
+    kept = [line for line in points.read_text().splitlines() if not line.startswith("sigmoid")]
+    points.write_text("\n".join(kept))
+    machine.install(str(metadata.parent))
+    message = fails(Unavailable, random_network(RandomShape(n_layer=1, n_embd=8)))
+    assert message.count("needs a neuron program") == 1
+    assert "sigmoid: needs a neuron program: a gate" in message
+    assert machine.boots == []
+
+
+def test_a_network_without_a_fine_graph_is_refused(machine: Any) -> None:
+    machine.ready()
+    network = random_network(RandomShape(n_layer=1, n_embd=8, vocabulary_size=12))
+    layers = tuple(
+        dataclasses.replace(layer, shift=np.full_like(layer.shift, 31))
+        if isinstance(layer, Residual) else layer
+        for layer in network.layers
+    )  # fmt: skip
+    network = dataclasses.replace(network, layers=layers)
+    with pytest.raises(InputError, match="has no fine Lava graph"):
+        Loihi2Backend().open(network)
     assert machine.boots == []
 
 

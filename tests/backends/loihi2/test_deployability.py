@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
+from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, programs_of
 from spikegpt_neuro.backends.loihi2 import deployability as module
-from spikegpt_neuro.backends.loihi2.deployability import deployability
-from spikegpt_neuro.backends.loihi2.specification import SPECIFICATIONS
+from spikegpt_neuro.backends.loihi2.deployability import CHAIN_PROCESSES, deployability
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import LAYER_KINDS, Dense
+from spikegpt_neuro.network.layers import LAYER_KINDS, Dense, Lif, Residual
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import Cuba, NetxDense, RasterInput, RecurrentCuba
 
@@ -22,27 +23,17 @@ LOIHI2 = [load_profile("loihi2")]
 
 
 def test_every_kind_of_layer_has_a_statement() -> None:
-    assert set(SPECIFICATIONS) == set(LAYER_KINDS)
-    for kind, specification in SPECIFICATIONS.items():
-        assert specification.kind == kind
-        assert specification.summary
-        program = specification.need == "microcode"
-        assert bool(specification.update) == program
-        assert (specification.widest_bits > 0) == program
-        assert bool(specification.evidence) == (specification.need == "stock")
-
-
-def test_specified_state_and_operations_are_those_of_the_layers() -> None:
-    for kind, specification in SPECIFICATIONS.items():
-        layer = LAYER_KINDS[kind]
-        assert specification.operations == dict(layer.operations_per_channel)
-        if specification.need == "microcode":
-            assert len(specification.state) == layer.state_words_per_channel
-            # per-channel arrays that are not weights are the program's parameters
-            arrays = [n for n, spec in layer.array_specs().items() if spec.dtype == "int32"]
-            assert len(specification.parameters) == len(arrays), kind
-            assert set(specification.operations) <= {"add", "multiply", "shift", "compare", "table"}
-            assert ("table" in specification.operations) <= bool(specification.tables)
+    assert set(CHAIN_PROCESSES) <= set(LAYER_KINDS)
+    told = set(CHAIN_PROCESSES)
+    shapes = (
+        RandomShape(n_layer=1, n_embd=8, vocabulary_size=5, ffn_pre=True),
+        RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=5, levels=3),
+    )
+    for shape in shapes:
+        kinds = deployability(random_network(shape), LOIHI2).kinds
+        assert all(kind.need in ("stock", "own", "routing", "host") for kind in kinds)
+        told |= {kind.kind for kind in kinds}
+    assert told | {"real_embedding"} == set(LAYER_KINDS)
 
 
 def test_report_covers_every_layer_and_weight() -> None:
@@ -61,16 +52,35 @@ def test_report_covers_every_layer_and_weight() -> None:
         assert layer.bound < 1 << (layer.accumulator_bits - 1 - synapses.headroom_bits)
         assert layer.bound >= 1 << (layer.accumulator_bits - 2 - synapses.headroom_bits)
     needs = {kind.kind: kind for kind in report.kinds}
-    assert needs["dense"].need == "stock"
-    assert needs["delay"].need == "routing"
-    assert needs["binary_embedding"].need == "host"
-    assert needs["wkv"].need == "microcode"
-    assert (needs["wkv"].state_words, needs["wkv"].state_bits) == (3, 32)
-    values = report.to_dict()
-    assert set(values["specifications"]) == {
-        kind.kind for kind in report.kinds if kind.need == "microcode"
-    }
-    assert values["specifications"]["wkv"]["state"][0] == ("numerator", 32, 0)
+    assert (needs["dense"].need, needs["dense"].processes) == (
+        "stock", ("lava.proc.dense.Dense",),
+    )  # fmt: skip
+    (evidence,) = needs["dense"].evidence
+    assert evidence.startswith("lava.proc.dense.Dense: PilotNet LIF")
+    assert (needs["delay"].need, needs["delay"].processes) == ("own", ("hold",))
+    assert (needs["binary_embedding"].need, needs["binary_embedding"].processes) == ("host", ())
+    assert (needs["wkv"].need, needs["wkv"].processes) == ("own", ("wkv",))
+    assert set(needs["layer_norm"].processes) == {
+        "normalise", "reciprocal_root", "lava.proc.sparse.Sparse",
+    }  # fmt: skip
+    # the programs are those of the fine graph, but for the embedding's synapses
+    everything = programs_of(NETWORK)
+    assert set(report.programs) == set(everything)
+    for name, use in everything.items():
+        on_host = 1 if name == "dense" else 0
+        assert report.programs[name].processes == use.processes - on_host
+    assert everything["dense"].neurons - report.programs["dense"].neurons == 16
+    values = json.loads(json.dumps(report.to_dict()))["programs"]
+    assert {name for name, entry in values.items() if not entry["stock"]} == (
+        set(everything) & set(OWN_NEURONS)
+    )
+    wkv, entry = values["wkv"], OWN_NEURONS["wkv"]
+    assert wkv["states"][0] == {
+        "name": "numerator", "bits": 32, "signed": True, "meaning": "weighted sum of values",
+    }  # fmt: skip
+    assert (wkv["state_bits"], wkv["payload_bits"], wkv["widest_intermediate_bits"]) == (77, 16, 48)
+    assert (wkv["equation"], wkv["operations"]) == (entry.equation, entry.operations)
+    assert wkv["neurons"] == 2 * 16
     (verdict,) = report.verdicts
     assert "all accumulators proven; fits" in verdict.sentence
     assert verdict.fits
@@ -128,7 +138,40 @@ def test_an_unproven_accumulator_shows_in_the_verdict() -> None:
 
 
 def test_an_unknown_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {kind: value for kind, value in SPECIFICATIONS.items() if kind != "wkv"}
-    monkeypatch.setattr(module, "SPECIFICATIONS", known)
-    with pytest.raises(InputError, match="wkv"):
-        deployability(NETWORK, LOIHI2)
+    known = {kind: value for kind, value in CHAIN_PROCESSES.items() if kind != "cuba"}
+    monkeypatch.setattr(module, "CHAIN_PROCESSES", known)
+    weight = np.ones((2, 2), np.int16)
+    with pytest.raises(InputError, match="cuba"):
+        deployability(chain(weight[:, [0, 0, 1]], weight), LOIHI2)
+
+
+def test_a_network_without_a_fine_graph_is_told_why() -> None:
+    layers = tuple(
+        dataclasses.replace(layer, shift=np.full_like(layer.shift, 31))
+        if isinstance(layer, Residual) else layer
+        for layer in NETWORK.layers
+    )  # fmt: skip
+    report = deployability(dataclasses.replace(NETWORK, layers=layers), LOIHI2)
+    assert {kind.need for kind in report.kinds} == {"host", "none"}
+    assert (report.programs, len(report.synapses) > 0) == ({}, True)
+    (verdict,) = report.verdicts
+    assert not verdict.fits
+    assert all("shifts up to 31, at most 30" in violation for violation in verdict.violations)
+
+
+def test_memoryless_neurons_and_hard_token_shifts_need_no_program() -> None:
+    shape = RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=5, levels=3)
+    network = random_network(shape)
+    needs = {kind.kind: kind for kind in deployability(network, LOIHI2).kinds}
+    assert (needs["token_shift"].need, needs["token_shift"].processes) == ("routing", ())
+    assert "lava.proc.sparse.Sparse" in needs["dense"].processes
+    layers = tuple(
+        dataclasses.replace(layer, voltage_decay=4096) if isinstance(layer, Lif) else layer
+        for layer in network.layers
+    )
+    memoryless = dataclasses.replace(network, layers=layers)
+    (before,) = [k for k in deployability(network, LOIHI2).kinds if k.kind == "lif"]
+    (after,) = [k for k in deployability(memoryless, LOIHI2).kinds if k.kind == "lif"]
+    assert "leaky_lif" in before.processes
+    assert "leaky_lif" not in after.processes
+    assert "lava.proc.lif.LIFReset" in after.processes

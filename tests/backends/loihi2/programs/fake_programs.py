@@ -7,11 +7,46 @@ from lava.magma.core.model.nc.model import AbstractNcProcessModel
 from lava.magma.core.resources import Loihi2NeuroCore
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from spikegpt_neuro.backends.lava.processes.neuron.models import PyNeurons
-from spikegpt_neuro.backends.lava.processes.neuron.process import Neurons
+from spikegpt_neuro.backends.lava.processes.neurons import models, process
 
 
-@implements(proc=Neurons, protocol=LoihiProtocol)
+@implements(proc=process.Rescale, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
-class NcNeurons(AbstractNcProcessModel):
-    executes_as = PyNeurons
+class NcRescale(AbstractNcProcessModel):
+    executes_as = models.PyRescale
+
+
+@implements(proc=process.SigmoidGate, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcSigmoid(AbstractNcProcessModel):
+    executes_as = models.PySigmoidGate
+
+
+@implements(proc=process.Hold, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcHold(AbstractNcProcessModel):
+    executes_as = models.PyHold
+
+
+@implements(proc=process.LeakyLif, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcLeakyLif(AbstractNcProcessModel):
+    executes_as = models.PyLeakyLif
+
+
+@implements(proc=process.WkvNeurons, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcWkv(AbstractNcProcessModel):
+    executes_as = models.PyWkvNeurons
+
+
+@implements(proc=process.Normalise, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcNormalise(AbstractNcProcessModel):
+    executes_as = models.PyNormalise
+
+
+@implements(proc=process.ReciprocalRoot, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcReciprocalRoot(AbstractNcProcessModel):
+    executes_as = models.PyReciprocalRoot

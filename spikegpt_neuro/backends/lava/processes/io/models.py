@@ -12,13 +12,14 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from spikegpt_neuro.backends.lava.commands import ADVANCE, RESET
 from spikegpt_neuro.backends.lava.processes.io.process import (
-    ADVANCE,
-    RESET,
+    EmbeddingInjector,
     Extractor,
     Injector,
     TokenInjector,
 )
+from spikegpt_neuro.backends.program import Program
 
 
 @implements(proc=Injector, protocol=LoihiProtocol)
@@ -60,6 +61,36 @@ class PyTokenInjector(PyLoihiProcessModel):
         self.s_out.send(self._spikes)
         self.g_out.send(np.array([command == ADVANCE, command == RESET], np.int32))
         self.c_out.send(message)
+
+
+@implements(proc=EmbeddingInjector, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyEmbeddingInjector(PyLoihiProcessModel):
+    """See ``EmbeddingInjector``."""
+
+    pipe: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    g_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        layer = proc_params["layer"]
+        self._name = layer.name
+        self._program = Program([layer])
+        self._program.reserve(1)
+        self._silence = np.zeros(layer.output.size, np.int32)
+        self._row = self._silence
+
+    def run_spk(self) -> None:
+        """One time step."""
+        command, token = (int(word) for word in self.pipe.recv())
+        self.s_out.send(self._row)
+        self.g_out.send(np.array([command == ADVANCE, command == RESET], np.int32))
+        self._row = self._silence
+        if command == ADVANCE:
+            self._program.run(np.array([token], np.int64))
+            self._row = self._program.value(self._name)[0].copy()
 
 
 @implements(proc=Extractor, protocol=LoihiProtocol)

@@ -1,14 +1,12 @@
-"""Injector and extractor of int32 vectors (stock ones carry float64), and the source of tokens."""
+"""Injector and extractor of int32 vectors (stock ones carry float64), and the sources of tokens."""
 
 from __future__ import annotations
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
-HEADER = 2
-"""Words of a command: what to do, and the token."""
-ADVANCE, RESET, IDLE = 0, 1, 2
-"""Commands of a time step: a token enters; states return to their start; nothing enters."""
+from spikegpt_neuro.backends.lava.commands import HEADER
+from spikegpt_neuro.network.layers import Layer
 
 
 class Injector(AbstractProcess):
@@ -39,6 +37,21 @@ class TokenInjector(AbstractProcess):
         self.s_out = OutPort(shape=(vocabulary_size,))
         self.g_out = OutPort(shape=(2,))
         self.c_out = OutPort(shape=(HEADER,))
+
+
+class EmbeddingInjector(AbstractProcess):
+    """The way in of a graph whose embedding is looked up here, before the chip.
+
+    ``s_out``: the entering token's row, a time step later, as from synapses driven by its spike;
+    zeros after any other command. ``g_out``: as of ``TokenInjector``. ``layer``: the embedding.
+    """
+
+    def __init__(self, layer: Layer, buffer_size: int) -> None:
+        super().__init__(layer=layer)
+        self.pipe = InPort(shape=(HEADER,))
+        self.pipe.flag_external_pipe(buffer_size=buffer_size)
+        self.s_out = OutPort(shape=(layer.output.size,))
+        self.g_out = OutPort(shape=(2,))
 
 
 class Extractor(AbstractProcess):

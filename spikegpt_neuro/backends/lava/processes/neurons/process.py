@@ -9,6 +9,8 @@ in idle steps meets gated populations only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -107,3 +109,15 @@ class ReciprocalRoot(AbstractProcess):
         super().__init__(layer=layer)
         self.a_in = InPort(shape=(MOMENTS,))
         self.s_out = OutPort(shape=(STATISTICS,))
+
+
+PROCESSES: Mapping[str, type[AbstractProcess]] = {
+    "rescale": Rescale,
+    "sigmoid": SigmoidGate,
+    "hold": Hold,
+    "leaky_lif": LeakyLif,
+    "wkv": WkvNeurons,
+    "normalise": Normalise,
+    "reciprocal_root": ReciprocalRoot,
+}
+"""The process of each own neuron (``neuron_programs.OWN_NEURONS``)."""

@@ -22,7 +22,13 @@ from spikegpt_neuro.backends.lava.processes.neurons.process import (
     WkvNeurons,
 )
 from spikegpt_neuro.backends.lava.processes.norm.process import LayerNormCircuit
-from spikegpt_neuro.backends.lava.processes.part.process import Embedding, Head, Srffn, Srwkv
+from spikegpt_neuro.backends.lava.processes.part.process import (
+    Embedding,
+    Head,
+    Probing,
+    Srffn,
+    Srwkv,
+)
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import StagePlan
 
@@ -63,7 +69,8 @@ class _PartOfProcesses(AbstractSubProcessModel):
             for name, sources in zip(names, element.inputs, strict=False):
                 self._connect(sources, getattr(made, name))
         self._outputs[self._plan.result].connect(proc.out_ports.s_out)
-        self.probe = self._probe()
+        if self._parameters["probing"] is not None:
+            self.probe = self._probe(self._parameters["probing"])
 
     def _connect(self, sources: tuple[str, ...], port: AbstractPort) -> None:
         """Several sources of a port are added there."""
@@ -115,20 +122,20 @@ class _PartOfProcesses(AbstractSubProcessModel):
         self._gate(element, made.g_in)
         return made
 
-    def _probe(self) -> Probe:
-        plan, parameters = self._plan, self._parameters
+    def _probe(self, probing: Probing) -> Probe:
+        plan = self._plan
         tapped = [] if plan.stream is None else [(*plan.stream, plan.base)]
         sources: list[tuple[str, ...]] = [] if plan.stream is None else [(plan.stream[0],)]
         sizes = {layer.name: layer.output.size for layer in plan.layers}
         for name, (elements, step) in plan.taps.items():
             tapped.append((name, sizes[name], step))
             sources.append(elements)
-        reports = tuple(name for name in sizes if name in parameters["wanted"])
-        probe = Probe(plan, tuple(tapped), reports, parameters["buffer_size"])
+        reports = tuple(name for name in sizes if name in probing.wanted)
+        probe = Probe(plan, tuple(tapped), reports, probing.buffer_size)
         for i, elements in enumerate(sources):
             self._connect(elements, getattr(probe, f"tap_{i}"))
         self._inputs.c_in.connect(probe.c_in)
-        parameters["built"](probe)
+        probing.built(probe)
         return probe
 
 

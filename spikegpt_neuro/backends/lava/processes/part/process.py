@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
-from spikegpt_neuro.backends.lava.processes.io.process import HEADER
+from spikegpt_neuro.backends.lava.commands import HEADER
 from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import StagePlan
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What is looked at of a graph.
+
+    ``wanted``: layers whose values go to the caller, through a pipe of ``buffer_size`` messages a
+    stage; ``built`` is told each stage's probe.
+    """
+
+    wanted: frozenset[str]
+    buffer_size: int
+    built: Callable[[Probe], None]
 
 
 class Part(AbstractProcess):
     """A stage whose behaviour is that of the processes inside it.
 
     Ports: ``a_in`` the value read from the stage before, or the token's spike; ``g_in`` the gates
-    of the stage before, of which the last pair is this one's; ``c_in`` the commands, for the probe;
-    ``s_out`` the stage's value; ``g_out`` its gates, the last pair the next stage's.
-
-    ``wanted``: layers whose values go to the caller, through a pipe of ``buffer_size`` messages;
-    ``built`` is told the stage's probe.
+    of the stage before, of which the last pair is this one's; ``s_out`` the stage's value;
+    ``g_out`` its gates, the last pair the next stage's. With ``probing`` there is a probe in it and
+    ``c_in``, the commands, for that; without, as on a chip, neither.
     """
 
     def __init__(
@@ -29,17 +41,13 @@ class Part(AbstractProcess):
         plan: StagePlan,
         input_size: int,
         gates_before: int,
-        wanted: frozenset[str],
-        buffer_size: int,
-        built: Callable[[Probe], None],
+        probing: Probing | None,
     ) -> None:
-        super().__init__(
-            plan=plan, gates_before=gates_before, wanted=wanted, buffer_size=buffer_size,
-            built=built,
-        )  # fmt: skip
+        super().__init__(plan=plan, gates_before=gates_before, probing=probing)
         self.a_in = InPort(shape=(input_size,))
         self.g_in = InPort(shape=(FLAGS * gates_before,))
-        self.c_in = InPort(shape=(HEADER,))
+        if probing is not None:
+            self.c_in = InPort(shape=(HEADER,))
         self.s_out = OutPort(shape=(plan.layers[-1].output.size,))
         self.g_out = OutPort(shape=(FLAGS * len(plan.gates),))
 

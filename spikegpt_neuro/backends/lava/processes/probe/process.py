@@ -7,8 +7,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from spikegpt_neuro.backends.execution import Count
+from spikegpt_neuro.backends.lava.commands import HEADER
 from spikegpt_neuro.backends.lava.decomposition import MOST_LAYERS
-from spikegpt_neuro.backends.lava.processes.io.process import HEADER
 from spikegpt_neuro.backends.lava.schedule import StagePlan
 
 MOST_TAPS = MOST_LAYERS + 1

@@ -11,3 +11,9 @@ from lava.proc.dense import models, process
 @requires(Loihi2NeuroCore)
 class NcModelDense(AbstractNcProcessModel):
     executes_as = models.PyDenseModelBitAcc
+
+
+@implements(proc=process.DelayDense, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcModelDelayDense(AbstractNcProcessModel):
+    executes_as = models.PyDelayDenseModelBitAcc
