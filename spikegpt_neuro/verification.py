@@ -143,13 +143,16 @@ def verify(
         left.open(network, trace=names[:-1]) as left_session,
         right.open(other, trace=names[:-1]) as right_session,
     ):
-        for begin in range(0, len(steps), CHUNK):
-            chunk = steps[begin : begin + CHUNK]
+        sessions = (left_session, right_session)
+        once = any(getattr(session, "takes_one_run", False) for session in sessions)
+        size = max(1, len(steps)) if once else CHUNK
+        for begin in range(0, len(steps), size):
+            chunk = steps[begin : begin + size]
             found, count = _compare_chunk(
                 left_session, right_session, names, logits, chunk, begin, fall_through=fall_through
             )
             compared += count
-            progress(min(begin + CHUNK, len(steps)))
+            progress(min(begin + size, len(steps)))
             if found:
                 break
         else:

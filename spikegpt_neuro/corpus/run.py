@@ -18,7 +18,7 @@ from spikegpt_neuro.corpus.shard import Settings, score_shard, shard_key
 from spikegpt_neuro.errors import InputError, RunFailed, Unavailable
 from spikegpt_neuro.network.atomic import replaced_file
 
-ALLOWED_DEATHS = 3
+ALLOWED_DEATHS = 1
 """Workers that may die on one shard before it is tried alone, and then before it is given up."""
 
 LOST_AFTER = "60s"

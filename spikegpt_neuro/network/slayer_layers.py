@@ -75,7 +75,7 @@ class NetxConvolution(Layer):
         """See ``Layer.products``; positions of the kernel outside the input are none."""
         inside = [
             sum(
-                0 <= place * stride - padding + tap * dilation < size
+                bool(0 <= place * stride - padding + tap * dilation < size)
                 for place in range(places)
                 for tap in range(kernel)
             )

@@ -240,7 +240,7 @@ def start(
 def finish(process: subprocess.Popen[str]) -> str:
     """What a run printed; a run that hangs is killed with all its workers."""
     try:
-        return process.communicate(timeout=300)[0]
+        return process.communicate(timeout=600)[0]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -43,6 +43,8 @@ CHAIN_PROCESSES: Mapping[str, tuple[Need, tuple[str, ...], str]] = {
     "cuba": ("stock", ("lava.proc.lif.LIF", "lava.proc.lif.LIFReset"), SEEN_LIF),
     "recurrent_cuba": ("stock", ("lava.proc.lif.LIF", "lava.proc.dense.Dense"),
                        f"the two processes, not joined: {SEEN_LIF}"),
+    "alif": ("stock", ("lava.proc.atrlif.ATRLIF",), ""),
+    "recurrent_alif": ("stock", ("lava.proc.atrlif.ATRLIF", "lava.proc.dense.Dense"), ""),
     "sigma": ("stock", ("lava.proc.sdn.Sigma",), SEEN_SIGMA_DELTA),
     "delta": ("stock", ("lava.proc.sdn.Delta",), ""),
     "sigma_delta": ("stock", ("lava.proc.sdn.SigmaDelta",), SEEN_SIGMA_DELTA),

@@ -164,8 +164,10 @@ class ChainSession(_Board):
     """A stock NetX chain on a board. See ``RasterSession``; every raster is one run from rest.
 
     ``reset_interval``: time steps after which neurons are reset on the chip, for rasters that hold
-    many samples. A second raster would need a new boot and is refused.
+    many samples. A second raster would need a new boot and is refused: ``takes_one_run``.
     """
+
+    takes_one_run = True
 
     def __init__(
         self, network: Network, host: Host, *, trace: Iterable[str] = (),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.emulator import EmulatorSession
+from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
 from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, programs_of
 from spikegpt_neuro.backends.loihi2.backend import Loihi2Backend
 from spikegpt_neuro.backends.loihi2.supervised import SupervisedWorker, marked_processes
@@ -36,6 +36,7 @@ from spikegpt_neuro.network.slayer_layers import (
     Sigma,
     SigmaDelta,
 )
+from spikegpt_neuro.verification import verify
 
 pytestmark = pytest.mark.slow
 
@@ -209,6 +210,15 @@ def test_a_board_found_by_slurm(machine: Any) -> None:
     machine.variable("PARTITION", "kp")
     with Loihi2Backend().open(chain()) as session:
         assert session.score(raster(4)).shape == (4, 5)
+
+
+def test_verify_gives_a_board_the_raster_at_once(machine: Any) -> None:
+    machine.ready()
+    found = verify(chain(), raster(80), Emulator(), Loihi2Backend())
+    assert found.equal
+    assert found.layers == ("c.neuron",)
+    assert found.values_compared == 80 * 5
+    assert not found.counters_compared
 
 
 # what is measured
