@@ -22,7 +22,8 @@ from spikegpt_neuro.backends import Session
 from spikegpt_neuro.backends.emulator import BLOCK, EmulatorSession
 from spikegpt_neuro.backends.lava.compatibility import prepare_lava
 from spikegpt_neuro.backends.program import Program
-from spikegpt_neuro.network.layers import Dense, Lif, Port
+from spikegpt_neuro.network.layers import Dense, Lif
+from spikegpt_neuro.network.schema import Port
 
 LAYERS = 4
 FIRING = 0.1

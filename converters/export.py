@@ -25,8 +25,9 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.network.file import network_writer
-from spikegpt_neuro.network.layers import Dense, Layer
+from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.network import NetworkInfo
+from spikegpt_neuro.network.schema import Layer
 
 EMBEDDING_TRIAL_TOKENS = 1024
 """Tokens on which `--embedding auto` compares the binary with the real embedding."""

@@ -29,8 +29,9 @@ from spikegpt_neuro.converters.scales import quantise_rows
 from spikegpt_neuro.model.passage import State
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import ACCUMULATOR_LIMIT, Dense, Layer
+from spikegpt_neuro.network.layers import ACCUMULATOR_LIMIT, Dense
 from spikegpt_neuro.network.network import OPERAND_LIMIT
+from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.scoring import PIECE, prediction_bits, prediction_windows
 from spikegpt_neuro.verification import Difference, earliest, first_difference
 

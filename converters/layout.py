@@ -30,10 +30,8 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import (
     Delay,
     Dense,
-    Layer,
     LayerNorm,
     Lif,
-    Port,
     Product,
     Readout,
     Residual,
@@ -41,6 +39,7 @@ from spikegpt_neuro.network.layers import (
     TokenShift,
     Wkv,
 )
+from spikegpt_neuro.network.schema import Layer, Port
 
 FloatArray = npt.NDArray[np.float32]
 Tensors = Callable[[str], FloatArray]

@@ -20,7 +20,8 @@ from spikegpt_neuro.converters.netx_blocks import BLOCKS, embedding_layers
 from spikegpt_neuro.converters.netx_schema import GroupReader
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Array, BinaryEmbedding, Delay, Layer
+from spikegpt_neuro.network.layers import BinaryEmbedding, Delay
+from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     LONGEST_DELAY,
     Alif,

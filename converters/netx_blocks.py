@@ -12,8 +12,9 @@ import numpy as np
 
 from spikegpt_neuro.converters.layout import Builder, FloatArray, QuantisationSettings
 from spikegpt_neuro.converters.netx_schema import GroupReader
-from spikegpt_neuro.network.layers import Array, BinaryEmbedding, Layer, Port
+from spikegpt_neuro.network.layers import BinaryEmbedding
 from spikegpt_neuro.network.network import TOKEN
+from spikegpt_neuro.network.schema import Array, Layer, Port
 from spikegpt_neuro.network.slayer_layers import Cuba, NetxDense
 
 DRIVING_BITS = 24

@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from spikegpt_neuro.network.layers import Array
+from spikegpt_neuro.network.schema import Array
 
 LARGEST = 1 << 26
 """Most values of one dataset; checked before anything is read."""

@@ -23,7 +23,8 @@ from spikegpt_neuro.converters.scales import (
     quantise_rows,
 )
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network.layers import Lif, Port
+from spikegpt_neuro.network.layers import Lif
+from spikegpt_neuro.network.schema import Port
 
 CHANNEL_NORM_EPSILON = 1e-5
 

@@ -17,15 +17,9 @@ from spikegpt_neuro.converters.layout import (
     Tensors,
 )
 from spikegpt_neuro.converters.scales import mantissa_and_shift
-from spikegpt_neuro.network.layers import (
-    BinaryEmbedding,
-    Layer,
-    Port,
-    RealEmbedding,
-    Requantise,
-    SquaredRelu,
-)
+from spikegpt_neuro.network.layers import BinaryEmbedding, RealEmbedding, Requantise, SquaredRelu
 from spikegpt_neuro.network.network import TOKEN
+from spikegpt_neuro.network.schema import Layer, Port
 
 SQUARE_SHIFT = 14
 """Right shift after squaring: the squared ReLU's root then has 11 bits for 8-bit results."""

@@ -18,15 +18,8 @@ from spikegpt_neuro.arithmetic.wkv import (
     WEIGHT_ONE_BITS,
 )
 from spikegpt_neuro.backends.execution import Column, Count, Opcode, execute
-from spikegpt_neuro.network.layers import (
-    BinaryEmbedding,
-    Delay,
-    Dense,
-    Layer,
-    Lif,
-    RealEmbedding,
-    Wkv,
-)
+from spikegpt_neuro.network.layers import BinaryEmbedding, Delay, Dense, Lif, RealEmbedding, Wkv
+from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import (
     NetxConvolution,
     NetxDense,

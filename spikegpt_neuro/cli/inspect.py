@@ -13,7 +13,7 @@ from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.network.layers import Layer
+    from spikegpt_neuro.network.schema import Layer
 
 
 def _layer_values(layer: Layer) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.mapping.roles import Role, role
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import NetxConvolution
 
 

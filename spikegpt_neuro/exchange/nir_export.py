@@ -28,7 +28,8 @@ from spikegpt_neuro.exchange.nir_format import (
 from spikegpt_neuro.exchange.nir_levels import has_levels, level_nodes
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.layers import Array, Dense, Layer, Lif
+from spikegpt_neuro.network.layers import Dense, Lif
+from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,

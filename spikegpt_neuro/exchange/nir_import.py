@@ -24,7 +24,8 @@ from spikegpt_neuro.exchange.nir_format import (
 )
 from spikegpt_neuro.exchange.nir_levels import has_levels, level_limits
 from spikegpt_neuro.network import LAYER_KINDS, Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Array, Delay, Layer, Lif
+from spikegpt_neuro.network.layers import Delay, Lif
+from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,

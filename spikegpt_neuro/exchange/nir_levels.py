@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.lif import ALIGNMENT_BITS, CURRENT_LIMIT
 from spikegpt_neuro.exchange.nir_format import TIME_STEP, UNIT
-from spikegpt_neuro.network.layers import Layer, Lif
+from spikegpt_neuro.network.layers import Lif
+from spikegpt_neuro.network.schema import Layer
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.roles import made_by, role, synapses_of
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.schema import Layer
 
 PACKINGS: Final = ("pessimistic", "middle", "optimistic")
 """How many weights a core holds: the worst packing a compiler showed, a usual one, nothing lost."""

@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import Layer, TokenShift
+from spikegpt_neuro.network.layers import TokenShift
+from spikegpt_neuro.network.schema import Layer
 
 Role = Literal["synapse", "neuron", "wiring", "input"]
 

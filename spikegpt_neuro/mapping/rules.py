@@ -24,7 +24,8 @@ from spikegpt_neuro.mapping.partition import (
 from spikegpt_neuro.mapping.partition import output_axons as leaving
 from spikegpt_neuro.mapping.roles import role, synapses_of
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Array, Dense
+from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.schema import Array
 from spikegpt_neuro.network.slayer_layers import NetxConvolution, NetxDense
 
 

@@ -12,7 +12,8 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.mapping.partition import Core
 from spikegpt_neuro.mapping.roles import role
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import Layer, TokenShift
+from spikegpt_neuro.network.layers import TokenShift
+from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import ChannelDelay
 
 Int64Array = npt.NDArray[np.int64]

@@ -35,7 +35,7 @@ from spikegpt_neuro.model.blocks import embed, hard_token_shift
 from spikegpt_neuro.model.passage import straight_through
 from spikegpt_neuro.model.wkv import WkvState, wkv
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.schema import Layer
 
 _StockNeuron: Any = import_lava_dl("lava.lib.dl.slayer.neuron.cuba").Neuron
 _StockDense: Any = import_lava_dl("lava.lib.dl.slayer.block.cuba").Dense

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from spikegpt_neuro.network.layers import Layer
 from spikegpt_neuro.network.network import Network
+from spikegpt_neuro.network.schema import Layer
 
 _WIDTH, _HEIGHT = 150, 34
 _GAP_X, _GAP_Y = 30, 12

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.layers import LAYER_KINDS, Dense, Layer, Port
+from spikegpt_neuro.network.layers import LAYER_KINDS, Dense
 from spikegpt_neuro.network.network import Network, NetworkInfo
+from spikegpt_neuro.network.schema import Layer, Port
 from spikegpt_neuro.version import __version__
 
 FORMAT = "spikegpt-neuro"

@@ -13,10 +13,10 @@ from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
     Delay,
     Dense,
-    Layer,
     LayerNorm,
     RealEmbedding,
 )
+from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS, RasterInput
 
 if TYPE_CHECKING:

@@ -19,10 +19,8 @@ from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
     Delay,
     Dense,
-    Layer,
     LayerNorm,
     Lif,
-    Port,
     Product,
     Readout,
     RealEmbedding,
@@ -34,6 +32,7 @@ from spikegpt_neuro.network.layers import (
     Wkv,
 )
 from spikegpt_neuro.network.network import TOKEN, Network, NetworkInfo
+from spikegpt_neuro.network.schema import Layer, Port
 
 Int32Array = npt.NDArray[np.int32]
 

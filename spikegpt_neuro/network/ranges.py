@@ -11,7 +11,6 @@ from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
     Delay,
     Dense,
-    Layer,
     LayerNorm,
     Lif,
     Product,
@@ -21,6 +20,7 @@ from spikegpt_neuro.network.layers import (
     TokenShift,
 )
 from spikegpt_neuro.network.network import Network
+from spikegpt_neuro.network.schema import Layer
 
 Range = tuple[int, int]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from spikegpt_neuro.network.layers import LAYER_KINDS, Array, Layer, array_field, scalar_field
+from spikegpt_neuro.network.layers import LAYER_KINDS
+from spikegpt_neuro.network.schema import Array, Layer, array_field, scalar_field
 
 LARGEST_WEIGHT = 256
 """NetX weights are 9 bits signed, even where they have both signs."""

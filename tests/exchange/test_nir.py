@@ -17,8 +17,9 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import export_nir, import_nir
 from spikegpt_neuro.exchange.nir_levels import level_limits
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Layer, Lif
+from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import network_writer, read_network, write_network
-from spikegpt_neuro.network.layers import Dense, Port
+from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.network.schema import Port
 
 SHAPES = {
     "upstream": RandomShape(n_embd=16, vocabulary_size=11),

@@ -24,7 +24,6 @@ from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
     Dense,
-    Layer,
     Lif,
     Product,
     RealEmbedding,
@@ -34,6 +33,7 @@ from spikegpt_neuro.network.layers import (
     TokenShift,
 )
 from spikegpt_neuro.network.ranges import magnitude, proven_ranges
+from spikegpt_neuro.network.schema import Layer
 
 Int32Array = npt.NDArray[np.int32]
 

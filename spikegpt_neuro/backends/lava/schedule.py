@@ -14,7 +14,7 @@ from spikegpt_neuro.backends.lava.decomposition import (
     decompose,
 )
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.schema import Layer
 
 LONGEST_DELAY = 64
 """Time steps of one stock delay: a synapse's own and 63, as 6 bits hold on Loihi 2."""

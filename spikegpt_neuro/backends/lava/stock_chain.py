@@ -25,7 +25,7 @@ from spikegpt_neuro.arithmetic.slayer_neurons import DECAY_BITS, SPIKE_STATE_BIT
 from spikegpt_neuro.backends.lava.compatibility import prepare_convolutions
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Array, Layer
+from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     LONGEST_DELAY,
     Alif,

@@ -25,7 +25,8 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import check_rules, describes_cores, map_network
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Dense, Layer
+from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.schema import Layer
 
 Need = Literal["stock", "own", "routing", "host", "none"]
 SignMode = Literal["mixed", "excitatory", "inhibitory"]

@@ -29,7 +29,7 @@ from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
 from spikegpt_neuro.backends.loihi2.selection import BoardConfiguration
 from spikegpt_neuro.errors import InputError, RunFailed
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Layer, Port
+from spikegpt_neuro.network.schema import Layer, Port
 from spikegpt_neuro.network.slayer_layers import (
     Cuba,
     Delta,

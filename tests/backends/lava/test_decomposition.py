@@ -17,9 +17,10 @@ from spikegpt_neuro.backends.lava.fine import FineSession
 from spikegpt_neuro.backends.lava.lif_thresholds import stock_lifs
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Lif, Port
+from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.ranges import proven_ranges
+from spikegpt_neuro.network.schema import Port
 
 N = 64
 

@@ -26,8 +26,9 @@ from spikegpt_neuro.backends.lava.neuron_specification import (
     StockProgram,
     Word,
 )
-from spikegpt_neuro.network.layers import LayerNorm, Lif, Port, Sigmoid, Wkv
+from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, Wkv
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.network.schema import Port
 
 N, STEPS = 96, 40
 DOCS = Path(__file__).parents[3] / "docs" / "backends.md"

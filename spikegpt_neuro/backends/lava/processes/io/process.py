@@ -6,7 +6,7 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
 from spikegpt_neuro.backends.lava.commands import HEADER
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.schema import Layer
 
 
 class Injector(AbstractProcess):

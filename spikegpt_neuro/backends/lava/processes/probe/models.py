@@ -20,7 +20,8 @@ from spikegpt_neuro.backends.lava.commands import ADVANCE, IDLE, RESET
 from spikegpt_neuro.backends.lava.processes.probe.process import MOST_TAPS, Probe
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.network import TOKEN
-from spikegpt_neuro.network.layers import Dense, Layer
+from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.schema import Layer
 
 Int32Array = npt.NDArray[np.int32]
 

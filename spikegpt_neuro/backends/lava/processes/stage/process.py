@@ -9,7 +9,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from spikegpt_neuro.backends.execution import Count
-from spikegpt_neuro.network.layers import Layer
+from spikegpt_neuro.network.schema import Layer
 
 HEADER = 2
 """Words before a message's values: the command and the token."""
