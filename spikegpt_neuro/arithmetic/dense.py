@@ -1,7 +1,7 @@
 """Synapses: int8 weights times graded or binary spikes, and the events they cause.
 
 ``dense`` and ``event_driven`` give the same integers in any order of summation: the proven bound
-``max_row sum |w| * max |x| < 2**31`` is checked when a network is built (network/layers.py).
+``max_row sum |w| * max |x| < 2**31`` is checked when a network is built (network/network.py).
 """
 
 # numba types its integers itself: a numpy scalar and an int are one there

@@ -47,7 +47,7 @@ class LavaFineBackend(LavaBackend):
         if not network.takes_raster:
             return tuple(network.by_name)
         prepare_lava()
-        from spikegpt_neuro.backends.lava.stock_chain import visible_layers
+        from spikegpt_neuro.backends.lava.stock_plan import visible_layers
 
         return visible_layers(network)
 

@@ -13,7 +13,8 @@ from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.lava.fused import StageGraph
 from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
 from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER
-from spikegpt_neuro.backends.lava.stock_chain import build_stock, connect, visible_layers
+from spikegpt_neuro.backends.lava.stock_chain import build_stock, connect
+from spikegpt_neuro.backends.lava.stock_plan import visible_layers
 from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
 from spikegpt_neuro.backends.raster import check_raster
 from spikegpt_neuro.errors import InputError

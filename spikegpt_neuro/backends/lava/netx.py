@@ -36,7 +36,7 @@ class NetxBackend:
     def traceable(self, network: Network) -> tuple[str, ...]:
         """See ``traceable_layers``."""
         prepare_lava()
-        from spikegpt_neuro.backends.lava.stock_chain import visible_layers
+        from spikegpt_neuro.backends.lava.stock_plan import visible_layers
 
         return visible_layers(network)
 
@@ -49,7 +49,8 @@ class NetxBackend:
 
     def _build(self, network: Network, source: Any) -> dict[str, Any]:
         """Stock NetX's processes, connected to ``source``; the ports of the layers they are."""
-        from spikegpt_neuro.backends.lava.stock_chain import connect, plan_stock
+        from spikegpt_neuro.backends.lava.stock_chain import connect
+        from spikegpt_neuro.backends.lava.stock_plan import plan_stock
 
         plan = plan_stock(network)
         problems = plan.problems + [

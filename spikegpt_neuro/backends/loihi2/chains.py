@@ -7,17 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.backends.lava.stock_plan import StockPlan, plan_stock
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
 
-CHAIN_KINDS = frozenset(
-    {"raster_input", "delay", "netx_dense", "cuba", "recurrent_cuba", "sigma", "delta",
-     "sigma_delta"}
+RESETTABLE = frozenset(
+    {"raster_input", "channel_delay", "netx_dense", "netx_convolution", "cuba"}
 )  # fmt: skip
-"""Kinds of layers the runner makes of stock processes."""
-RESETTABLE = frozenset({"raster_input", "delay", "netx_dense", "cuba"})
 """Kinds an on-chip reset (``LIFReset``) returns to rest, or that hold nothing beyond a step."""
 
 
@@ -31,32 +29,44 @@ def needs_reset(network: Network, reset_interval: int | None) -> bool:
     return reset_interval is not None or is_biased(network)
 
 
-def has_synapse_delay(network: Network) -> bool:
-    """Whether the chain was read with stock timing: a time step of delay before each synapse."""
-    return any(layer.kind == "delay" for layer in network.layers)
-
-
-def _problems(network: Network, reset_interval: int | None) -> Iterator[str]:
-    for layer in network.layers:
-        if layer.kind not in CHAIN_KINDS:
-            yield f"{layer.name}: the runner has no stock processes for a {layer.kind}"
-        elif needs_reset(network, reset_interval) and layer.kind not in RESETTABLE:
+def _reset_problems(network: Network, plan: StockPlan) -> Iterator[str]:
+    reason = "biases need" if is_biased(network) else "the reset interval needs"
+    kept = [layer for layer in network.layers if layer.kind not in RESETTABLE]
+    for layer in kept:
+        yield f"{layer.name}: a {layer.kind} cannot be reset on the chip, which {reason}"
+    for synapse in plan.synapses.values():
+        if synapse.longest_delay:
             yield (
-                f"{layer.name}: a {layer.kind} cannot be reset on the chip, which "
-                f"{'biases' if is_biased(network) else 'the reset interval'} would need"
+                f"{synapse.layer.name}: spikes are up to {synapse.longest_delay} time steps on "
+                f"their way, which no reset ends, and {reason} it"
             )
-    if is_biased(network) and has_synapse_delay(network):
+    if is_biased(network) and plan.has_stock_timing and not kept:
         yield (
             "biased neurons with stock timing: on a board they start while the first spikes are on "
             "their way; import the chain with --slayer-timing: each layer is reset in its turn then"
         )
+
+
+def _problems(network: Network, plan: StockPlan, reset_interval: int | None) -> Iterator[str]:
+    yield from plan.problems
+    for synapse in plan.synapses.values():
+        weight = synapse.layer.weight
+        if synapse.layer.kind == "netx_convolution" and weight.min() < 0 < weight.max():
+            odd = int(np.count_nonzero(weight & 1))
+            if odd:
+                yield (
+                    f"{synapse.layer.name}: {odd} odd weights among those of both signs; stock "
+                    "convolutions keep even ones (SLAYER's quantisation gives no others)"
+                )
+    if needs_reset(network, reset_interval):
+        yield from _reset_problems(network, plan)
     if reset_interval is not None and reset_interval < 1:
         yield f"a reset interval of {reset_interval} time steps; at least 1"
 
 
 def check_chain(network: Network, reset_interval: int | None) -> None:
     """``InputError`` listing everything that keeps the chain from running exactly on a board."""
-    problems = list(_problems(network, reset_interval))
+    problems = list(_problems(network, plan_stock(network, in_waves=True), reset_interval))
     if problems:
         raise InputError("this chain cannot run on a board with the emulator's integers:", problems)
 
@@ -69,7 +79,7 @@ def in_sample_time(
     On the chip a sample's spikes pass the layers in a wave, and each layer is reset as the wave
     reaches it. Stock timing shows a step's result ``depth`` steps later and begins with silence.
     """
-    if not has_synapse_delay(network):
+    if not plan_stock(network, in_waves=True).has_stock_timing:
         return rows
     result = np.zeros_like(rows)
     length = reset_interval or len(rows)

@@ -11,12 +11,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.proc.dense.process import Dense as StockDense
 from lava.proc.embedded_io.spike import NxToPyAdapter, PyToNxAdapter
 from lava.proc.lif.process import LIF, LIFReset
-from lava.proc.sdn.process import Delta as StockDelta
-from lava.proc.sdn.process import Sigma as StockSigma
-from lava.proc.sdn.process import SigmaDelta as StockSigmaDelta
-from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
 
-from spikegpt_neuro.arithmetic.slayer_neurons import ALIGNMENT_BITS, SPIKE_STATE_BITS
 from spikegpt_neuro.backends.lava.processes.io.process import (
     EmbeddingInjector,
     Extractor,
@@ -25,27 +20,25 @@ from spikegpt_neuro.backends.lava.processes.io.process import (
 from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
 from spikegpt_neuro.backends.lava.processes.part.process import part_of
 from spikegpt_neuro.backends.lava.schedule import schedule, without_embedding
+from spikegpt_neuro.backends.lava.stock_chain import (
+    connect,
+    connect_stock,
+    lif_parameters,
+    message_bits,
+    neurons,
+)
+from spikegpt_neuro.backends.lava.stock_plan import Shape, input_shape, plan_stock
 from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
 from spikegpt_neuro.backends.loihi2.selection import BoardConfiguration
-from spikegpt_neuro.errors import InputError, RunFailed
+from spikegpt_neuro.errors import RunFailed
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer, Port
-from spikegpt_neuro.network.slayer_layers import (
-    Cuba,
-    Delta,
-    NetxDense,
-    RasterInput,
-    RecurrentCuba,
-    Sigma,
-    SigmaDelta,
-)
+from spikegpt_neuro.network.slayer_layers import Cuba
 
 Int32Array = npt.NDArray[np.int32]
 
 BUFFERED = 32
 """Messages a pipe holds."""
-MESSAGE_BITS, WIDE_MESSAGE_BITS = 24, 32
-"""Graded spikes of stock processes, and the widest the adapters take; 0 means binary."""
 LONGEST_LATENCY = 24
 """Steps in which a spike must come back through the adapters."""
 
@@ -109,46 +102,22 @@ class BoardRun:
         self._supervised.close()
 
 
-def _message_bits(port: Port) -> int:
-    if port.payload == "binary":
-        return 0
-    return MESSAGE_BITS if port.bits <= MESSAGE_BITS else WIDE_MESSAGE_BITS
-
-
-def _enter(source: OutPort, port: Port) -> OutPort:
-    """From the host onto the chip."""
-    adapter = PyToNxAdapter(shape=(port.size,), num_message_bits=_message_bits(port))
-    source.connect(adapter.inp)
+def _enter(source: OutPort, port: Port, shape: Shape = ()) -> OutPort:
+    """From the host onto the chip; ``shape`` if the chip's side is not flat."""
+    adapter = PyToNxAdapter(shape=shape or (port.size,), num_message_bits=message_bits(port))
+    connect(source, adapter.inp)
     return adapter.out
 
 
 def _leave(source: OutPort, port: Port) -> Extractor:
     """From the chip to the host."""
-    bits = _message_bits(port)
-    adapter = NxToPyAdapter(shape=(port.size,), num_message_bits=bits)
+    bits = message_bits(port)
+    adapter = NxToPyAdapter(shape=source.shape, num_message_bits=bits)
     source.connect(adapter.inp)
     extractor = Extractor(port.size, BUFFERED)
     extractor.proc_params["message_bits"] = bits
-    adapter.out.connect(extractor.a_in)
+    connect(adapter.out, extractor.a_in)
     return extractor
-
-
-def held_weights(weight: npt.NDArray[np.integer], name: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Weights and exponent with which stock precision rules change nothing.
-
-    Mixed-sign weights keep their even values only; odd ones are passed doubled with exponent -1.
-    Raises ``InputError`` where neither holds the weights.
-    """
-    for exponent in (0, -1):
-        passed = weight.astype(np.int64) << -exponent
-        mode = determine_sign_mode(passed)
-        kept = truncate_weights(clip_weights(passed.copy(), mode, num_bits=8), mode, 8)
-        if np.array_equal(kept, passed):
-            return passed, exponent
-    raise InputError(
-        f"{name}: weights {weight.min()}..{weight.max()} do not fit 8 bits of stock synapses "
-        "(mixed sign: even numbers of -256..254, or any of -127..127)."
-    )
 
 
 def latency_graph() -> BoardGraph:
@@ -203,69 +172,25 @@ def token_graph(network: Network) -> BoardGraph:
     return BoardGraph(injector, _leave(source, last.output), planned.depth)
 
 
-@dataclass(frozen=True)
-class _Resets:
-    """On-chip resets: every ``interval`` steps; ``first`` (counted from 1) in the first layer."""
-
-    interval: int
-    first: int
-
-
-def _neurons(layer: Layer, depth: int, resets: _Resets | None) -> AbstractProcess:
-    """The stock process of a layer of neurons ``depth`` synapses after the input."""
-    shape = (layer.output.size,)
-    if isinstance(layer, Cuba):
-        parameters = {
-            "shape": shape, "du": layer.current_decay - 1, "dv": layer.voltage_decay,
-            "vth": layer.threshold, "bias_mant": layer.bias, "bias_exp": ALIGNMENT_BITS,
-        }  # fmt: skip
-        if resets is None:
-            return LIF(**parameters)
-        # a layer starts again when the first spikes of the next sample reach it
-        offset = (resets.first + depth) % resets.interval
-        return LIFReset(**parameters, reset_interval=resets.interval, reset_offset=offset)
-    if isinstance(layer, Sigma):
-        return StockSigma(shape=shape)
-    if isinstance(layer, Delta):
-        return StockDelta(
-            shape=shape, vth=layer.threshold, spike_exp=layer.spike_bits,
-            state_exp=SPIKE_STATE_BITS,
-        )  # fmt: skip
-    assert isinstance(layer, SigmaDelta)
-    return StockSigmaDelta(
-        shape=shape, vth=layer.threshold, bias=layer.bias, spike_exp=layer.spike_bits,
-        state_exp=SPIKE_STATE_BITS,
-    )  # fmt: skip
-
-
 def chain_graph(network: Network, resets: tuple[int, int] | None) -> BoardGraph:
-    """A stock NetX chain. A row is one time step of the raster.
+    """A stock NetX chain that ``check_chain`` let through. A row is a time step of the raster.
 
-    ``resets``: interval and first step (counted from 1) of on-chip resets, or None.
+    ``resets``: on-chip resets every so many steps, and the first's step in the first layer
+    (counted from 1); or None.
     """
-    made_resets = None if resets is None else _Resets(*resets)
-    first = network.layers[0]
+    first, last = network.layers[0], network.layers[-1]
+    plan = plan_stock(network, in_waves=True)
+
+    def make(layer: Layer, shape: Shape, depth: int) -> AbstractProcess:
+        if resets is None or not isinstance(layer, Cuba):
+            return neurons(layer, shape)
+        # a layer starts again when the first spikes of the next sample reach it
+        interval, offset = resets[0], (resets[1] + depth) % resets[0]
+        return LIFReset(
+            **lif_parameters(layer, shape), reset_interval=interval, reset_offset=offset
+        )
+
     injector = Injector(first.output.size, BUFFERED)
-    source = _enter(injector.s_out, first.output)
-    ports: dict[str, Port] = {}
-    depth = 0
-    for layer in network.layers:
-        # a stock synapse is the delay before it and itself
-        ports[layer.name] = layer.output
-        if isinstance(layer, NetxDense):
-            weights, exponent = held_weights(layer.weight, layer.name)
-            bits = _message_bits(ports[layer.inputs[0]])
-            synapse = StockDense(weights=weights, weight_exp=exponent, num_message_bits=bits)
-            source.connect(synapse.s_in)
-            source = synapse.a_out
-            depth += 1
-        elif not isinstance(layer, RasterInput) and layer.kind != "delay":
-            neurons = _neurons(layer, depth, made_resets)
-            source.connect(neurons.a_in)
-            source = neurons.s_out
-            if isinstance(layer, RecurrentCuba):
-                weights, exponent = held_weights(layer.weight, layer.name)
-                back = StockDense(weights=weights, weight_exp=exponent)
-                neurons.s_out.connect(back.s_in)
-                back.a_out.connect(neurons.a_in)
-    return BoardGraph(injector, _leave(source, network.layers[-1].output), depth)
+    entered = _enter(injector.s_out, first.output, input_shape(network))
+    ports = connect_stock(network, plan, entered, make)
+    return BoardGraph(injector, _leave(ports[last.name], last.output), plan.depths[last.name])

@@ -25,9 +25,10 @@ from spikegpt_neuro.backends.loihi2.supervised import SupervisedWorker, marked_p
 from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError, RunFailed, SpikeGPTNeuroError, Unavailable
 from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Delay, Residual
+from spikegpt_neuro.network.layers import Residual
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import (
+    ChannelDelay,
     Cuba,
     Delta,
     NetxDense,
@@ -69,8 +70,9 @@ def chain(*, bias: bool = False, recurrent: bool = False, stock_timing: bool = F
         neurons = RecurrentCuba("b.neuron", ("b.synapse",), spikes(9), *values, back)
     odd = generator.integers(-90, 127, (5, 9)).astype(np.int16)
     delays = [
-        Delay("b.delay", ("input.raster",), spikes(7)), Delay("c.delay", ("b.neuron",), spikes(9)),
-    ]  # fmt: skip
+        ChannelDelay("b.delay", ("input.raster",), spikes(7), np.ones(7, np.int32), 1),
+        ChannelDelay("c.delay", ("b.neuron",), spikes(9), np.ones(9, np.int32), 1),
+    ]
     before = [d.name if stock_timing else d.inputs[0] for d in delays]
     layers = (
         RasterInput("input.raster", (), spikes(7)), delays[0],
@@ -78,7 +80,7 @@ def chain(*, bias: bool = False, recurrent: bool = False, stock_timing: bool = F
         NetxDense("c.synapse", (before[1],), sums(5), odd),
         Cuba("c.neuron", ("c.synapse",), spikes(5), np.zeros(5, np.int32), 2048, 100, 60),
     )  # fmt: skip
-    kept = tuple(layer for layer in layers if stock_timing or layer.kind != "delay")
+    kept = tuple(layer for layer in layers if stock_timing or layer not in delays)
     return Network(NetworkInfo("chain", 0, 7, 5), kept)
 
 
