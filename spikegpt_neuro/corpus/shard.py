@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -83,7 +84,7 @@ def score_shard(shard: Shard, settings: Settings) -> dict[str, Any]:
         documents.append(
             {
                 "name": document.name,
-                "bits": sum(scoring.window_bits),
+                "bits": math.fsum(scoring.window_bits),
                 "tokens": scoring.tokens,
                 "characters": scoring.characters,
                 "counters": counters.to_dict(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -84,7 +85,7 @@ def test_figures_are_those_of_each_document_alone(corpus: tuple[Path, Settings])
             alone = score_tokens(
                 session, tokens, logit_scale=network.logit_scale, vocabulary_size=10, context=64
             )
-        assert document["bits"] == sum(alone.window_bits)
+        assert document["bits"] == math.fsum(alone.window_bits)
         assert document["tokens"] == alone.tokens == len(text) - 1
     assert found.counters.tokens == found.tokens
 

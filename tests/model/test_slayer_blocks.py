@@ -220,6 +220,7 @@ def test_mixed_chain_runs_through_the_commands(tmp_path: Path) -> None:
     for command in (
         ["netx", "import", str(stock), str(network)],
         ["simulate", str(network), "--raster", str(raster), "--output", str(out)],
+        ["verify", str(network), "--raster", str(raster), "--backends", "emulator,lava"],
     ):
         result = CliRunner().invoke(app, command, catch_exceptions=False)
         assert result.exit_code == 0, result.output

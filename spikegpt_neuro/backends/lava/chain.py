@@ -19,6 +19,7 @@ from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
 from spikegpt_neuro.backends.raster import check_raster
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.slayer_layers import RasterInput
 
 Int32Array = npt.NDArray[np.int32]
 Raster = npt.NDArray[np.generic]
@@ -28,11 +29,15 @@ BUFFERED = 32
 
 
 class FusedChainSession(StageGraph):
-    """Each stage of the chain (a layer with its delays) is a process; none adds a delay."""
+    """Each stage of the chain (a layer with its delays) is a process; none adds a delay.
+
+    A chain that begins with an embedding takes its token ids with the commands.
+    """
 
     def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
         first = network.layers[0]
-        super().__init__(network, trace, {first.name: first.output.size})
+        self._takes_ids = not isinstance(first, RasterInput)
+        super().__init__(network, trace, {} if self._takes_ids else {first.name: first.output.size})
 
     def step(self, row: Raster) -> Int32Array:
         """See ``Session.step``."""
@@ -44,7 +49,10 @@ class FusedChainSession(StageGraph):
         if not len(checked):
             return np.empty((0, self._network.layers[-1].output.size), np.int32)
         commands = self._command(ADVANCE, len(checked))
-        commands[:, HEADER:] = checked
+        if self._takes_ids:
+            commands[:, 1] = checked[:, 0]
+        else:
+            commands[:, HEADER:] = checked
         return self._advance(commands)
 
 

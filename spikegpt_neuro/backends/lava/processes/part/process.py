@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -14,9 +14,10 @@ from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import StagePlan
 
 
-@dataclass(frozen=True)
-class Probing:
+class Probing(NamedTuple):
     """What is looked at of a graph.
+
+    A named tuple, as Lava executes this module under a name at which dataclasses do not find it.
 
     ``wanted``: layers whose values go to the caller, through a pipe of ``buffer_size`` messages a
     stage; ``built`` is told each stage's probe.
