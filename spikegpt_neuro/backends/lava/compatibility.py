@@ -57,6 +57,8 @@ def prepare_lava() -> None:
     # numpy 2.4 has no argument `newshape` any more
     ports.ReshapePort.get_transform_func_fwd = lambda port: partial(_reshape, shape=port.shape)
     ports.ReshapePort.get_transform_func_bwd = lambda port: partial(_reshape, shape=port.old_shape)
+    channels = importlib.import_module("lava.magma.compiler.channels.pypychannel")
+    channels.CspRecvPort._req_callback = _put_and_wake
 
 
 @cache
@@ -77,6 +79,23 @@ def prepare_convolutions() -> None:
         return original(values, weight, *geometry, int(groups))
 
     module.conv = conv
+
+
+def _put_and_wake(port: Any, requests: Any) -> None:
+    """A port's thread: take messages in, and wake whoever waits for one.
+
+    lava-nc 0.10.0 wakes only if its port was empty before the message. Between that look and the
+    message the port's owner may take the one before, find nothing more and wait: for ever. Two
+    messages wait where a run ends and the next begins, so it was long generations that stopped.
+    """
+    try:
+        while requests.acquire() and not port._done:
+            port._queue.put_nowait(0)
+            observer = port.observer  # its owner may take it away meanwhile
+            if observer:
+                observer()
+    except EOFError:
+        pass
 
 
 def _reshape(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
