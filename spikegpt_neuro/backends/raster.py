@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import ClosedAtExit, check_traces
+from spikegpt_neuro.backends.base import ClosedAtExit, Session, check_traces
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
@@ -112,3 +112,25 @@ class RasterSession(ClosedAtExit):
     def close(self) -> None:
         """End the session."""
         self._program.close()
+
+
+def score_samples(
+    session: Session, raster: npt.NDArray[np.generic], interval: int | None, traced: Iterable[str]
+) -> tuple[Int32Array, dict[str, Int32Array]]:
+    """A raster of samples of ``interval`` time steps each, every one from rest.
+
+    None: one sample. Gives the last layer's int32 [T, outputs], and of each traced layer [T, n].
+    Raises ``InputError`` for an interval below 1.
+    """
+    if interval is not None and interval < 1:
+        raise InputError(f"a reset interval of {interval} time steps; at least 1.")
+    length = interval or max(1, len(raster))
+    rows = []
+    traces: dict[str, list[Int32Array]] = {name: [] for name in traced}
+    for begin in range(0, max(1, len(raster)), length):
+        if begin:
+            session.reset()
+        rows.append(session.score(raster[begin : begin + length]))
+        for name, parts in traces.items():
+            parts.append(session.trace(name))
+    return np.concatenate(rows), {name: np.concatenate(parts) for name, parts in traces.items()}

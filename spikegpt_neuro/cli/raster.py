@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 def run_raster(
     output: Output, backend: Backend, network: Network, raster: Path | None, result: Path | None,
-    trace: Path | None, *, force: bool,
+    trace: Path | None, *, reset_interval: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Run the chain, write what was asked for, and say what happened."""
     import numpy as np
 
     from spikegpt_neuro.backends.base import event_counts, traceable_layers
+    from spikegpt_neuro.backends.raster import score_samples
     from spikegpt_neuro.network.atomic import replaced_file
 
     if not network.takes_raster:
@@ -35,18 +36,21 @@ def run_raster(
         check_free(result, force=force)
     values = read_raster(network, raster)
     traced = traceable_layers(backend, network) if trace is not None else ()
+    resetting = getattr(backend, "resetting", None)
+    if resetting is not None:  # a board resets its neurons itself
+        backend, reset_interval = resetting(reset_interval), None
     with backend.open(network, trace=traced) as session:
         watch = Stopwatch()
-        spikes = session.score(values)
+        spikes, layers = score_samples(session, values, reset_interval, traced)
         seconds = watch.seconds
         counters = event_counts(session)
-        layers: dict[str, Any] = {name: session.trace(name) for name in traced}
     if result is not None:
         with replaced_file(result) as stream:
             np.save(stream, spikes)
     if trace is not None:
+        named: dict[str, Any] = dict(layers)
         with replaced_file(trace) as stream:
-            np.savez_compressed(stream, **layers)
+            np.savez_compressed(stream, **named)
     events = np.count_nonzero(spikes, axis=0)
     summary = {
         "backend": backend.name,

@@ -81,6 +81,15 @@ def simulate(
             help="With --raster: write the last layer there, int32 [time steps, outputs].",
         ),
     ] = None,
+    reset_interval: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="With --raster: samples of N time steps follow each other, and the neurons return "
+            "to rest before each.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Overwrite --output.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
@@ -110,10 +119,15 @@ def simulate(
     if raster is not None or value.takes_raster:
         if prompt is not None or prompt_tokens is not None or state is not None:
             raise InputError("--prompt, --prompt-tokens and --state are for text, not for rasters.")
-        run_raster(output, executing, value, raster, result, trace, force=force)
+        run_raster(
+            output, executing, value, raster, result, trace, reset_interval=reset_interval,
+            force=force,
+        )  # fmt: skip
         return
     if result is not None:
         raise InputError("--output is for chains, with --raster; redirect standard output.")
+    if reset_interval is not None:
+        raise InputError("--reset-interval is for chains, with --raster.")
     vocabulary = None
     if prompt is not None or value.vocabulary or vocab is not None:
         vocabulary = vocabulary_of(value, vocab)

@@ -71,6 +71,26 @@ def test_simulate(backend: str, files: Files, tmp_path: Path) -> None:
     assert "exists" in sentence
 
 
+@pytest.mark.parametrize("backend", ["emulator", "lava", "lava-fine"])
+def test_samples_of_a_raster_start_at_rest(backend: str, files: Files, tmp_path: Path) -> None:
+    spikes, layers = tmp_path / "spikes.npy", tmp_path / "layers.npz"
+    run(
+        "simulate", files[0], "--raster", files[1], "--output", spikes, "--trace", layers,
+        "--backend", backend, "--reset-interval", 12,
+    )  # fmt: skip
+    raster = np.load(files[1])
+    with get_backend("emulator").open(read_netx(files[0]), trace=["conv_1.neuron"]) as session:
+        whole = session.score(raster)
+        hidden = []
+        for begin in (0, 12, 24):
+            session.reset()
+            found = session.score(raster[begin : begin + 12])
+            assert np.array_equal(np.load(spikes)[begin : begin + 12], found)
+            hidden.append(session.trace("conv_1.neuron"))
+    assert np.array_equal(np.load(layers)["conv_1.neuron"], np.concatenate(hidden))
+    assert not np.array_equal(np.load(spikes), whole)
+
+
 def test_map_and_energy(files: Files, tmp_path: Path) -> None:
     mapped = run_json("map", files[0], "--raster", files[1], "--strict")
     assert mapped["cores"] == 4 and mapped["violations"] == []

@@ -25,6 +25,10 @@ class Loihi2Backend:
         """The backend with profilers: a session takes one run and then has its measurement."""
         return Loihi2Backend(reset_interval=self._reset_interval, profiled=True)
 
+    def resetting(self, interval: int | None) -> Loihi2Backend:
+        """The backend with neurons reset on the chip every so many time steps, within one run."""
+        return Loihi2Backend(reset_interval=interval, profiled=self._profiled)
+
     def available(self) -> Availability:
         """Looks for the SDK, a way to a host, a board and the chip generation; never raises."""
         return probe()

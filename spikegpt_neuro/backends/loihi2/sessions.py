@@ -22,7 +22,7 @@ from spikegpt_neuro.backends.loihi2.chains import check_chain, in_sample_time, n
 from spikegpt_neuro.backends.loihi2.job import Left, Ready, Run, Start, Stop, Stopped
 from spikegpt_neuro.backends.loihi2.probing import Host
 from spikegpt_neuro.backends.loihi2.supervised import STOP_SECONDS, SupervisedWorker, time_limit
-from spikegpt_neuro.backends.raster import RasterSession, check_raster
+from spikegpt_neuro.backends.raster import RasterSession, check_raster, score_samples
 from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.errors import InputError, RunFailed
 from spikegpt_neuro.network import Network
@@ -173,7 +173,9 @@ class ChainSession(_Board):
         self, network: Network, host: Host, *, trace: Iterable[str] = (),
         reset_interval: int | None = None, profiled: bool = False,
     ) -> None:  # fmt: skip
-        self._emulator = RasterSession(network, trace=trace)
+        self._traced = tuple(trace)
+        self._traces: dict[str, Int32Array] = {}
+        self._emulator = RasterSession(network, trace=self._traced)
         check_chain(network, reset_interval)
         self._interval = reset_interval
         super().__init__(
@@ -199,23 +201,19 @@ class ChainSession(_Board):
         left = self._run(Run(rows, len(checked), "pipelined", self._interval))
         wave = left[self._ready.delay :]
         result = in_sample_time(wave, self._network, self._ready.depth, self._interval)
-        length = self._interval or max(1, len(checked))
-        expected = []
-        for begin in range(0, len(checked), length):
-            if begin:
-                self._emulator.reset()
-            expected.append(self._emulator.score(checked[begin : begin + length]))
-        self._compare(result, np.concatenate(expected))
+        expected, self._traces = score_samples(
+            self._emulator, checked, self._interval, self._traced
+        )
+        self._compare(result, expected)
         return result
 
     def reset(self) -> None:
         """Nothing to do before the raster, and no second one is taken."""
 
     def trace(self, name: str) -> Int32Array:
-        """See ``RasterSession.trace``: the emulator's. ``RunFailed`` if the board's output differs;
-        with resets, of the last sample."""
+        """See ``RasterSession.trace``: the emulator's. ``RunFailed`` if the output differs."""
         self._check_agreement()
-        return self._emulator.trace(name)
+        return self._traces[name] if name in self._traces else self._emulator.trace(name)
 
     @property
     def counters(self) -> Counters:

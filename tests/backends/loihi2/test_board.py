@@ -149,8 +149,10 @@ def test_chain_equals_emulator_whatever_the_adapters_take(
 def test_biased_chain_is_reset_on_the_chip_between_samples(machine: Any) -> None:
     machine.ready(way_in=2)
     network, rows = chain(bias=True), raster()
-    with Loihi2Backend(reset_interval=8).open(network) as session:
-        assert np.array_equal(session.score(rows), on_emulator(network, rows, 8))
+    with Loihi2Backend().resetting(8).open(network, trace=["c.neuron"]) as session:
+        found = session.score(rows)
+        assert np.array_equal(found, on_emulator(network, rows, 8))
+        assert np.array_equal(session.trace("c.neuron"), found)
     # neither the interval nor the bias is without effect here
     assert not np.array_equal(on_emulator(network, rows, 8), on_emulator(network, rows))
     assert not np.array_equal(on_emulator(network, rows), on_emulator(chain(), rows))
