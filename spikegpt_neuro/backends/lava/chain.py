@@ -101,38 +101,15 @@ class StockChainSession(ClosedAtExit):
             for name in self._extractors
         }
         if steps:
-            self._exchange(checked, replies)
+            self._graph.exchange(
+                self._injector.pipe.external_pipe_csp_send_port, checked,
+                [
+                    (extractor.pipe.external_pipe_csp_recv_port, replies[name])
+                    for name, extractor in self._extractors.items()
+                ],
+            )  # fmt: skip
         self._traces = {name: replies[name] for name in self._traced}
         return replies[self._network.layers[-1].name]
-
-    def _exchange(self, rows: Int32Array, replies: dict[str, Int32Array]) -> None:
-        sent = 0
-        received = dict.fromkeys(replies, 0)
-        sender = self._injector.pipe.external_pipe_csp_send_port
-        receivers = {
-            name: extractor.pipe.external_pipe_csp_recv_port
-            for name, extractor in self._extractors.items()
-        }
-
-        def turn() -> bool:
-            nonlocal sent
-            moved = False
-            while sent < len(rows) and sender.probe():
-                sender.send(rows[sent])
-                sent += 1
-                moved = True
-            for name, receiver in receivers.items():
-                while received[name] < len(rows) and receiver.probe():
-                    replies[name][received[name]] = receiver.recv()
-                    received[name] += 1
-                    moved = True
-            return moved
-
-        self._graph.run(len(rows), turn)
-        # the last messages may still be on their way through the pipes when the run is over
-        while any(count < len(rows) for count in received.values()):
-            if not turn():
-                self._graph.check()
 
     def trace(self, name: str) -> Int32Array:
         """See ``Session.trace``."""

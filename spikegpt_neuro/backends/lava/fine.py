@@ -74,27 +74,13 @@ class FineSession(ClosedAtExit):
         tokens = sum(command == ADVANCE for command, _ in commands)
         pipes = [probe for probe in self._probes if probe.proc_params["reports"]]
         replies = [np.empty((tokens, probe.pipe.shape[0]), np.int32) for probe in pipes]
-        received = [0] * len(pipes)
-        sent = 0
-        sender = self._injector.pipe.external_pipe_csp_send_port
-
-        def turn() -> bool:
-            nonlocal sent
-            moved = False
-            while sent < len(commands) and sender.probe():
-                sender.send(np.array(commands[sent], np.int32))
-                sent += 1
-                moved = True
-            for i, probe in enumerate(pipes):
-                receiver = probe.pipe.external_pipe_csp_recv_port
-                while received[i] < tokens and receiver.probe():
-                    replies[i][received[i]] = receiver.recv()
-                    received[i] += 1
-                    moved = True
-            return moved
-
-        self._graph.run(len(commands), turn)
-        self._graph.drain(turn, lambda: min(received) >= tokens)
+        self._graph.exchange(
+            self._injector.pipe.external_pipe_csp_send_port, np.array(commands, np.int32),
+            [
+                (probe.pipe.external_pipe_csp_recv_port, reply)
+                for probe, reply in zip(pipes, replies, strict=True)
+            ],
+        )  # fmt: skip
         values = {}
         for probe, reply in zip(pipes, replies, strict=True):
             offset = 0

@@ -77,25 +77,10 @@ class StageGraph(ClosedAtExit):
     def _exchange(self, commands: Int32Array) -> Int32Array:
         """Send commands [T, words], one a time step, and receive as many messages."""
         replies = np.empty((len(commands), HEADER + sum(self._result.values())), np.int32)
-        sent = received = 0
-        sender = self._injector.pipe.external_pipe_csp_send_port
-        receiver = self._extractor.pipe.external_pipe_csp_recv_port
-
-        def turn() -> bool:
-            nonlocal sent, received
-            moved = False
-            while sent < len(commands) and sender.probe():
-                sender.send(commands[sent])
-                sent += 1
-                moved = True
-            while received < len(commands) and receiver.probe():
-                replies[received] = receiver.recv()
-                received += 1
-                moved = True
-            return moved
-
-        self._graph.run(len(commands), turn)
-        self._graph.drain(turn, lambda: received >= len(commands))
+        self._graph.exchange(
+            self._injector.pipe.external_pipe_csp_send_port, commands,
+            [(self._extractor.pipe.external_pipe_csp_recv_port, replies)],
+        )  # fmt: skip
         return replies
 
     def _command(self, command: int, steps: int) -> Int32Array:

@@ -15,14 +15,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import AbstractLoihiRunCfg, Loihi2SimCfg
 
 from spikegpt_neuro.errors import RunFailed
+
+Int32Array = npt.NDArray[np.int32]
 
 POLL_SECONDS = 0.0002
 """Pause of a poll that found nothing to do."""
@@ -98,12 +103,36 @@ class SupervisedGraph:
         infrastructure = getattr(self._runtime(), "_messaging_infrastructure", None)
         return list(infrastructure.actors) if infrastructure is not None else []
 
-    def run(self, steps: int, turn: Callable[[], bool]) -> None:
+    def exchange(
+        self, sender: Any, rows: Int32Array, receivers: Iterable[tuple[Any, Int32Array]]
+    ) -> None:
+        """Run a time step for each of ``rows`` [T, words], which go to the port ``sender``.
+
+        Each receiver is a port and the int32 array [messages, words] it fills. Raises
+        ``RunFailed`` with the actor's traceback if one raises or dies, and if a message does not
+        arrive; the graph is closed then, as it is on KeyboardInterrupt and any other exception.
+        """
+        to_send = deque(rows)
+        to_fill = [(port, deque(into)) for port, into in receivers]
+
+        def turn() -> bool:
+            moved = False
+            while to_send and sender.probe():
+                sender.send(to_send.popleft())
+                moved = True
+            for port, places in to_fill:
+                while places and port.probe():
+                    places.popleft()[:] = port.recv()
+                    moved = True
+            return moved
+
+        self._run(len(rows), turn)
+        self._drain(turn, lambda: not any(places for _, places in to_fill))
+
+    def _run(self, steps: int, turn: Callable[[], bool]) -> None:
         """Run ``steps`` time steps, calling ``turn`` until they are over.
 
         ``turn`` moves what the pipes can take without blocking and says whether it moved anything.
-        Raises ``RunFailed`` with the actor's traceback if one raises or dies; the graph is closed
-        then, as it is on KeyboardInterrupt and any other exception.
         """
         if self._closed:
             raise RunFailed("this Lava session is closed; open a new one.")
@@ -135,7 +164,7 @@ class SupervisedGraph:
             if not moved:
                 time.sleep(POLL_SECONDS)
 
-    def drain(self, turn: Callable[[], bool], done: Callable[[], bool]) -> None:
+    def _drain(self, turn: Callable[[], bool], done: Callable[[], bool]) -> None:
         """After a run: call ``turn`` until ``done``, while the last messages are on their way.
 
         Raises ``RunFailed`` if an actor is gone, or if nothing arrives any more.

@@ -72,28 +72,11 @@ class BoardRun:
 
         Messages of fewer than 32 bits arrive without their sign, which is restored.
         """
-        sender = self._graph.injector.pipe.external_pipe_csp_send_port
-        receiver = self._graph.extractor.pipe.external_pipe_csp_recv_port
         replies = np.empty((len(rows), self._graph.extractor.pipe.shape[0]), np.int32)
-        sent = received = 0
-
-        def turn() -> bool:
-            nonlocal sent, received
-            moved = False
-            while sent < len(rows) and sender.probe():
-                sender.send(rows[sent])
-                sent += 1
-                moved = True
-            while received < len(rows) and receiver.probe():
-                replies[received] = receiver.recv()
-                received += 1
-                moved = True
-            return moved
-
-        self._supervised.run(len(rows), turn)
-        while received < len(rows):
-            if not turn():
-                self._supervised.check()
+        self._supervised.exchange(
+            self._graph.injector.pipe.external_pipe_csp_send_port, rows,
+            [(self._graph.extractor.pipe.external_pipe_csp_recv_port, replies)],
+        )  # fmt: skip
         unused = 32 - self._graph.extractor.proc_params["message_bits"]
         return replies if unused == 32 else (replies << unused) >> unused
 
