@@ -88,6 +88,19 @@ class ClosedAtExit:
         self.close()
 
 
+class TracedSession(ClosedAtExit):
+    """A session that keeps, in parts, what traced layers said in its last step or score."""
+
+    def __init__(self) -> None:
+        self._traces: dict[str, list[npt.NDArray[np.int32]]] = {}
+
+    def trace(self, name: str) -> npt.NDArray[np.int32]:
+        """See ``Session.trace``: int32 [tokens or time steps, size]."""
+        if not self._traces.get(name):
+            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
+        return np.concatenate(self._traces[name])
+
+
 class Backend(Protocol):
     """A way to execute networks, found by the entry-point group ``spikegpt_neuro.backends``."""
 

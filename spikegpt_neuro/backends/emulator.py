@@ -9,14 +9,11 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
     Availability,
-    ClosedAtExit,
     check_token_network,
     check_tokens,
-    check_traces,
 )
-from spikegpt_neuro.backends.counters import Counters
-from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.backends.program_session import ProgramSession
 from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
@@ -28,8 +25,8 @@ BLOCK = 64
 """Tokens scored per pass through the weights (benchmarks/): more gains nothing in cache."""
 
 
-class EmulatorSession(ClosedAtExit):
-    """One state of a network; weights stay memory mapped and are shared between sessions."""
+class EmulatorSession(ProgramSession):
+    """A session of a network that reads tokens."""
 
     def __init__(
         self,
@@ -41,24 +38,12 @@ class EmulatorSession(ClosedAtExit):
     ) -> None:
         """``event_driven`` False walks all weights; ``threads`` share the work: same integers."""
         check_token_network(network)
-        self._network = network
-        self._traced = check_traces(trace, network)
-        self._program = Program(
-            network.layers, keep=self._traced, event_driven=event_driven, threads=threads
-        )
-        self._traces: dict[str, list[Int32Array]] = {}
-        self._logits = network.layers[-1].name
+        super().__init__(network, trace, event_driven=event_driven, threads=threads)
 
     @property
     def program(self) -> Program:
         """What is executed: its layers, and how each one's weights are walked."""
         return self._program
-
-    def _run(self, tokens: npt.NDArray[np.int64]) -> Int32Array:
-        self._program.run(tokens)
-        for name in self._traced:
-            self._traces[name].append(self._program.value(name).copy())
-        return self._program.value(self._logits)
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``."""
@@ -75,21 +60,6 @@ class EmulatorSession(ClosedAtExit):
             logits[begin : begin + BLOCK] = self._run(checked[begin : begin + BLOCK])
         return logits
 
-    def trace(self, name: str) -> Int32Array:
-        """See ``Session.trace``."""
-        if not self._traces.get(name):
-            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
-        return np.concatenate(self._traces[name])
-
-    def reset(self) -> None:
-        """See ``Session.reset``."""
-        self._program.reset()
-
-    @property
-    def counters(self) -> Counters:
-        """See ``Session.counters``."""
-        return named_counters(self._network, self._program.raw_counts(), self._program.tokens_seen)
-
     @property
     def state(self) -> Int32Array:
         """A copy of the whole recurrent state: every delay, membrane potential and WKV sum."""
@@ -103,10 +73,6 @@ class EmulatorSession(ClosedAtExit):
                 "this is not a state of this network:", problems, "Was it saved from another one?"
             )
         self._program.state[:] = state
-
-    def close(self) -> None:
-        """See ``Session.close``: nothing outlives the session but the network value."""
-        self._program.close()
 
 
 def warm_up() -> None:

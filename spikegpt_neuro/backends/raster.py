@@ -7,10 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import ClosedAtExit, Session, check_traces
-from spikegpt_neuro.backends.counters import Counters
-from spikegpt_neuro.backends.counting import named_counters
-from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.backends.program_session import ProgramSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import BinaryEmbedding
@@ -59,16 +57,13 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     return values.reshape(values.shape[0], -1).astype(np.int32)
 
 
-class RasterSession(ClosedAtExit):
-    """One state of a chain. A context manager like every session."""
+class RasterSession(ProgramSession):
+    """A session of a chain."""
 
     def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
         if not network.takes_raster:
             raise InputError("this network takes tokens, not a raster.")
-        self._network = network
-        self._traced = check_traces(trace, network)
-        self._program = Program(network.layers, keep=self._traced)
-        self._traces: dict[str, list[Int32Array]] = {}
+        super().__init__(network, trace)
 
     def step(self, row: npt.NDArray[np.generic]) -> Int32Array:
         """Advance by one time step; the last layer's int32 [outputs]."""
@@ -88,30 +83,8 @@ class RasterSession(ClosedAtExit):
                 tokens[:] = part[:, 0]
             else:
                 self._program.value(first.name)[:] = part
-            self._program.run(tokens)
-            result[begin : begin + BLOCK] = self._program.value(last.name)
-            for name in self._traced:
-                self._traces[name].append(self._program.value(name).copy())
+            result[begin : begin + BLOCK] = self._run(tokens)
         return result
-
-    def trace(self, name: str) -> Int32Array:
-        """Values of a traced layer in the last ``score``: int32 [T, size]."""
-        if not self._traces.get(name):
-            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
-        return np.concatenate(self._traces[name])
-
-    def reset(self) -> None:
-        """Start again from rest. Counters go on."""
-        self._program.reset()
-
-    @property
-    def counters(self) -> Counters:
-        """Events since the session was opened; ``tokens`` are time steps here."""
-        return named_counters(self._network, self._program.raw_counts(), self._program.tokens_seen)
-
-    def close(self) -> None:
-        """End the session."""
-        self._program.close()
 
 
 def score_samples(

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import ClosedAtExit, check_traces
+from spikegpt_neuro.backends.base import check_traces
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.lava.fused import StageGraph
 from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
 from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER
 from spikegpt_neuro.backends.lava.stock_chain import build_stock, connect
 from spikegpt_neuro.backends.lava.stock_plan import visible_layers
-from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.lava.supervision import GraphSession, SupervisedGraph
 from spikegpt_neuro.backends.raster import check_raster
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
@@ -56,7 +56,7 @@ class FusedChainSession(StageGraph):
         return self._advance(commands)
 
 
-class StockChainSession(ClosedAtExit):
+class StockChainSession(GraphSession):
     """The chain made of stock Lava processes only, as a chip has them. They do not count events.
 
     ``build`` makes them: connects them to a port that sends the raster, and gives the ports of the
@@ -75,7 +75,7 @@ class StockChainSession(ClosedAtExit):
         unseen = sorted(set(self._traced) - {*visible_layers(network)})
         if unseen:
             raise InputError("stock processes compute these layers inside others:", unseen)
-        self._traces: dict[str, Int32Array] = {}
+        super().__init__()
         self._build()
 
     def _build(self) -> None:
@@ -108,14 +108,8 @@ class StockChainSession(ClosedAtExit):
                     for name, extractor in self._extractors.items()
                 ],
             )  # fmt: skip
-        self._traces = {name: replies[name] for name in self._traced}
+        self._traces = {name: [replies[name]] for name in self._traced}
         return replies[self._network.layers[-1].name]
-
-    def trace(self, name: str) -> Int32Array:
-        """See ``Session.trace``."""
-        if name not in self._traces:
-            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
-        return self._traces[name]
 
     def reset(self) -> None:
         """See ``Session.reset``: stock processes know no reset, so the graph is built again."""
@@ -129,12 +123,3 @@ class StockChainSession(ClosedAtExit):
             "stock processes do not count events.",
             advice="Use --backend emulator or lava, which compute the same integers.",
         )
-
-    @property
-    def process_ids(self) -> list[int]:
-        """Process ids of the graph's actors."""
-        return self._graph.process_ids
-
-    def close(self) -> None:
-        """See ``Session.close``."""
-        self._graph.close()

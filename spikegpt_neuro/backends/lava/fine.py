@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
-    ClosedAtExit,
     check_token_network,
     check_tokens,
     check_traces,
@@ -24,9 +23,8 @@ from spikegpt_neuro.backends.lava.processes.io.process import TokenInjector
 from spikegpt_neuro.backends.lava.processes.part.process import Probing, part_of
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import schedule
-from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.lava.supervision import GraphSession, SupervisedGraph
 from spikegpt_neuro.backends.program import name_counts
-from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
@@ -35,7 +33,7 @@ BUFFERED = 32
 """Messages a pipe holds."""
 
 
-class FineSession(ClosedAtExit):
+class FineSession(GraphSession):
     """A session on the graph a chip gets.
 
     ``score`` is pipelined: a token enters every time step, and its logits leave ``depth`` steps
@@ -48,7 +46,7 @@ class FineSession(ClosedAtExit):
         self._traced = check_traces(trace, network)
         check_fine(network)
         self._logits = network.layers[-1].name
-        self._traces: dict[str, Int32Array] = {}
+        super().__init__()
         self._tokens_seen = 0
         warm_up()  # compiled here, before the fork, and not once in every process
         warm_up_neurons()
@@ -93,7 +91,7 @@ class FineSession(ClosedAtExit):
     def _advance(self, commands: Sequence[tuple[int, int]]) -> Int32Array:
         replies = self._exchange(commands)
         self._tokens_seen += sum(command == ADVANCE for command, _ in commands)
-        self._traces = replies
+        self._traces = {name: [values] for name, values in replies.items()}
         return replies[self._logits]
 
     def step(self, token: int) -> Int32Array:
@@ -108,12 +106,6 @@ class FineSession(ClosedAtExit):
             return np.empty((0, self._network.info.vocabulary_size), np.int32)
         entering = [(ADVANCE, int(token)) for token in checked]
         return self._advance([*entering, *[(IDLE, 0)] * self.depth])
-
-    def trace(self, name: str) -> Int32Array:
-        """See ``Session.trace``."""
-        if name not in self._traces:
-            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
-        return self._traces[name]
 
     def reset(self) -> None:
         """See ``Session.reset``: the command reaches each layer in its turn."""
@@ -130,12 +122,3 @@ class FineSession(ClosedAtExit):
             rows = [np.asarray(found[name]).astype(np.int64) for name in self._network.stages]
         raw = name_counts(self._network.layers, np.concatenate(rows))
         return named_counters(self._network, raw, self._tokens_seen)
-
-    @property
-    def process_ids(self) -> list[int]:
-        """Process ids of the graph's actors."""
-        return self._graph.process_ids
-
-    def close(self) -> None:
-        """See ``Session.close``."""
-        self._graph.close()

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
-    ClosedAtExit,
     check_token_network,
     check_tokens,
     check_traces,
@@ -18,9 +17,8 @@ from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.emulator import warm_up
 from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injector
 from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER, RESET, Stage
-from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.lava.supervision import GraphSession, SupervisedGraph
 from spikegpt_neuro.backends.program import name_counts
-from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
@@ -46,7 +44,7 @@ def stage_messages(network: Network, kept: Iterable[str]) -> list[dict[str, int]
     return messages
 
 
-class StageGraph(ClosedAtExit):
+class StageGraph(GraphSession):
     """Stages that are Lava processes, one behind the other; state lives in them.
 
     ``entering``: layer values (name to size) that come from the caller with each command.
@@ -56,7 +54,7 @@ class StageGraph(ClosedAtExit):
         self._network = network
         self._traced = check_traces(trace, network)
         self._logits = network.layers[-1].name
-        self._traces: dict[str, Int32Array] = {}
+        super().__init__()
         self._tokens_seen = 0
         warm_up()  # compiled here, before the fork, and not once in every process
         messages = stage_messages(network, [*self._traced, self._logits])
@@ -97,14 +95,8 @@ class StageGraph(ClosedAtExit):
         for name, size in self._result.items():
             values[name] = replies[:, offset : offset + size]
             offset += size
-        self._traces = {name: values[name] for name in self._traced}
+        self._traces = {name: [values[name]] for name in self._traced}
         return values[self._logits]
-
-    def trace(self, name: str) -> Int32Array:
-        """See ``Session.trace``."""
-        if name not in self._traces:
-            raise InputError(f"layer {name!r} was not traced in this session, or nothing ran yet.")
-        return self._traces[name]
 
     def reset(self) -> None:
         """See ``Session.reset``: one time step in which every stage resets its state."""
@@ -122,15 +114,6 @@ class StageGraph(ClosedAtExit):
         counts = self._counts()
         raw = name_counts(self._network.layers, np.concatenate(counts))
         return named_counters(self._network, raw, self._tokens_seen)
-
-    @property
-    def process_ids(self) -> list[int]:
-        """Process ids of the graph's actors."""
-        return self._graph.process_ids
-
-    def close(self) -> None:
-        """See ``Session.close``."""
-        self._graph.close()
 
 
 class FusedSession(StageGraph):

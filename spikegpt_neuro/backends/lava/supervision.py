@@ -25,6 +25,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import AbstractLoihiRunCfg, Loihi2SimCfg
 
+from spikegpt_neuro.backends.base import TracedSession
 from spikegpt_neuro.errors import RunFailed
 
 Int32Array = npt.NDArray[np.int32]
@@ -246,3 +247,18 @@ class SupervisedGraph:
         infrastructure = getattr(runtime, "_messaging_infrastructure", None)
         if infrastructure is not None and infrastructure.smm is not None:
             infrastructure.smm.shutdown()
+
+
+class GraphSession(TracedSession):
+    """A session whose processes are those of one graph, built by the class that derives."""
+
+    _graph: SupervisedGraph
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the graph's actors."""
+        return self._graph.process_ids
+
+    def close(self) -> None:
+        """See ``Session.close``."""
+        self._graph.close()
