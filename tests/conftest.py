@@ -1,7 +1,8 @@
-"""The networks the lava-dl wheel ships, read from where it is installed."""
+"""For all tests: Ctrl-C, and the networks the lava-dl wheel ships where it is installed."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -26,6 +27,12 @@ def find_shipped(name: str) -> Path:
     if not path.is_file():
         pytest.fail(f"the installed lava-dl does not ship {FOLDER}/{name}.")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Tests that send Ctrl-C work in the background too, where shells have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
