@@ -50,7 +50,16 @@ COEFFICIENTS: Final[dict[str, tuple[str, str]]] = {
     "spike_in_time": (_NS, "time a core needs to receive one packet"),
     "hop_east_west_time": (_NS, "time of one hop east or west"),
     "hop_north_south_time": (_NS, "time of one hop north or south"),
+    "link_time": (_NS, "time a link between two routers is busy with one packet"),
+    "step_time": (
+        _NS,
+        "time of a step beyond its work: synchronisation and all that comes with it",
+    ),
+    "host_round_trip_time": (_NS, "a result sent to the host and its answer back"),
     "static_power_per_chip": ("W", "power of one chip that does nothing"),
+    "static_power_per_chip_in_system": ("W", "the same on a board of several chips, a chip"),
+    "power_per_core_in_use": ("W", "power of a core because it takes part in a run"),
+    "power_ceiling_per_chip": ("W", "most that a chip was ever said to draw"),
     "dynamic_power_per_chip": ("W", "power of one chip in use, beyond static power"),
     "host_power": ("W", "power of the host that feeds the chips"),
     "energy_per_token": ("J", "energy of one token of the whole system"),
@@ -74,6 +83,8 @@ LIMITS: Final[dict[str, tuple[str, str]]] = {
     "memory_per_core": ("bytes", "memory of a core that its contents share"),
     "memory_per_chip": ("bytes", "memory of a chip"),
     "state_per_neuron": ("bytes", "largest state of one neuron"),
+    "synapse_word": ("bits", "synaptic memory is filled in whole words of an axon's weights"),
+    "neuron_overhead": ("bytes", "memory a neuron takes beyond its state and parameters"),
     "weights_per_core_pessimistic": ("weights", "weights a core holds, worst packing seen"),
     "weights_per_core_middle": ("weights", "weights a core holds, usual packing"),
     "weights_per_core_optimistic": ("weights", "weights a core holds, nothing lost"),
@@ -91,6 +102,7 @@ FEATURES: Final[dict[str, str]] = {
     "programmable_neurons": "neurons run a program of the user's",
     "lif_neurons": "neurons leak, integrate and fire",
     "event_driven_synapses": "a zero operand costs nothing",
+    "sparse_synapses": "zero weights need not be stored",
 }
 """Feature names and what they say."""
 

@@ -23,9 +23,9 @@ from spikegpt_neuro.mapping.partition import (
 )
 from spikegpt_neuro.mapping.partition import output_axons as leaving
 from spikegpt_neuro.mapping.roles import role, synapses_of
+from spikegpt_neuro.mapping.synapses import netx_weight_bits
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.schema import Array
 from spikegpt_neuro.network.slayer_layers import NetxConvolution, NetxDense
 
 
@@ -60,21 +60,6 @@ _FIXED_NEURONS = ("lif", "cuba", "recurrent_cuba", "delay")
 """Kinds that chips without neuron programs have."""
 Finding = tuple[str, str]
 Rule = Callable[[Design], Iterator[Finding]]
-
-
-def netx_weight_bits(weight: Array) -> int:
-    """Bits of NetX's weights: one exponent a layer, and a sign bit only where both signs occur."""
-    scaled = weight >> trailing_zeros(weight)
-    low, high = int(scaled.min()), int(scaled.max())
-    if low < 0 < high:
-        return 1 + max((~low).bit_length(), high.bit_length())
-    return max(-low, high).bit_length()
-
-
-def trailing_zeros(weight: Array) -> int:
-    """Power of two that divides all weights."""
-    joined = int(np.bitwise_or.reduce(weight, axis=None))
-    return (joined & -joined).bit_length() - 1 if joined else 0
 
 
 def weight_width(design: Design) -> Iterator[Finding]:
@@ -187,11 +172,9 @@ def neuron_fits_core(design: Design) -> Iterator[Finding]:
         return
     capacity = weights_per_core(design.profile, design.packing)
     for demand in demands(design.network):
-        if demand.fan_in > capacity:
-            yield (
-                demand.layer.name,
-                (f"one neuron has {demand.fan_in} weights, a core holds {capacity}"),
-            )
+        own = demand.weights(1)
+        if own > capacity:
+            yield demand.layer.name, f"one neuron has {own} weights, a core holds {capacity}"
 
 
 def fan_in(design: Design) -> Iterator[Finding]:
@@ -246,10 +229,10 @@ def core_memory(design: Design) -> Iterator[Finding]:
     for number, core in enumerate(design.cores):
         if limit is not None and core.bytes > limit:
             yield f"core {number}", f"holds {core.bytes} bytes, its memory has {limit}"
-        if synapses is not None and core.weights > synapses:
+        if synapses is not None and core.synapse_bytes > synapses:
             yield (
                 f"core {number}",
-                f"holds {core.weights} bytes of weights, its synapse memory has {synapses}",
+                f"holds {core.synapse_bytes} bytes of weights, its synapse memory has {synapses}",
             )
 
 

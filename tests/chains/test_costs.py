@@ -15,7 +15,7 @@ from spikegpt_neuro.energy.activity import LayerActivity, activities
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import map_network
 from spikegpt_neuro.mapping.roles import levels, role, synapses_of
-from spikegpt_neuro.mapping.rules import netx_weight_bits
+from spikegpt_neuro.mapping.synapses import netx_weight_bits
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.slayer_layers import NetxConvolution
 
@@ -105,7 +105,7 @@ def test_delays_are_wiring_and_synapses_find_their_neurons(recurrent_chain: Path
     }
     assert role(network["dense_2.input_delay"]) == "wiring"
     assert max(levels(network).values()) == 4
-    mapping = map_network(network, load_profile("loihi2"))
+    mapping = map_network(network, load_profile("loihi2"), spread="packed")
     held = {part.layer: part for core in mapping.cores for part in core.slices}
     assert set(held) == {name for name in synapses_of(network)}
     # recurrent synapses are stored beside the others
