@@ -53,6 +53,7 @@ class RandomShape:
     ``square_density``: share of non-zero FFN-value operands (upstream layout). ``firing``: share of
     LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3
     (spike-driven layout). ``ffn_pre``: the first block has a second SRFFN in place of its SRWKV.
+    ``voltage_decay``: of all LIF neurons, in 1/4096; 4096: memoryless.
     """
 
     layout: str = "upstream"
@@ -65,6 +66,7 @@ class RandomShape:
     levels: int = 1
     binary_embedding: bool = True
     ffn_pre: bool = False
+    voltage_decay: int = 2048
     seed: int = 0
 
 
@@ -204,8 +206,8 @@ class _Builder:
         return self._add(
             Lif(
                 name, (source,), self._spikes(n, levels), **self._jitter(unit / deviation, n),
-                offset=np.zeros(n, np.int32), voltage_decay=2048, threshold=threshold, bias=1,
-                levels=levels, soft_reset=int(levels > 1),
+                offset=np.zeros(n, np.int32), voltage_decay=self._shape.voltage_decay,
+                threshold=threshold, bias=1, levels=levels, soft_reset=int(levels > 1),
             )
         )  # fmt: skip
 
