@@ -53,7 +53,7 @@ COEFFICIENTS: Final[dict[str, tuple[str, str]]] = {
     "link_time": (_NS, "time a link between two routers is busy with one packet"),
     "step_time": (
         _NS,
-        "time of a step beyond its work: synchronisation and all that comes with it",
+        "time of a step beyond its work: synchronisation and the like",
     ),
     "host_round_trip_time": (_NS, "a result sent to the host and its answer back"),
     "static_power_per_chip": ("W", "power of one chip that does nothing"),

@@ -1,10 +1,11 @@
 """Time of a token: in every step the busiest of several resources, and what it is.
 
-    t_step = max(compute, synapses, spikes in, spikes out, links) + t_step overhead
+    t_step = max(compute, synapses, spikes in, spikes out, links, overhead)
       compute    max over cores  N_active t_act + N_idle t_idle + N_ops t_op
       synapses   max over cores  N_syn t_syn
       spikes     max over cores  N_in t_in, and N_out t_out
       links      max over links  N_packets t_link
+      overhead   the shortest step that boards show: synchronisation, and what hides behind it
     pipelined     t_token = t_step
     fall-through  t_token = sum over time steps of t_step + host round trip
 
@@ -13,9 +14,9 @@ Fall-through (generation): one token walks through the layers, one neuron layer 
 other neurons are updated idle; then the host chooses the next one.
 
 The maximum, with the least times of the profile, is the low end: resources overlap fully, and as
-far as those times are least ones it is a lower bound. The high end adds up what one core does, with
-the largest times. On several chips the high end of generation lets every step last as long as one
-of prefill, as the one published run of a language model does.
+far as those times are least ones it is a lower bound. The high end adds up what one core does and
+the overhead, with the largest times. On several chips the high end of generation lets every step
+last as long as one of prefill, as the one published run of a language model does.
 
 Sources: J. Timcheck et al., arXiv 2601.10035 (maximum of compute and communication); J. Yik et al.,
 arXiv 2511.21549 (memory-, compute- and traffic-bound states, by the busiest core).
@@ -96,8 +97,8 @@ class Timing:
     """Seconds a token (low, value, high), the time steps a token needs, and the busiest core.
 
     ``each_step``: the steps of a token at the middle values; one where tokens are pipelined.
-    ``overhead_share``: part of the time that is neither work nor traffic; ``host_seconds``: waiting
-    for the host, part of ``value``.
+    ``overhead_share``: part of the time in steps that neither work nor traffic bounds;
+    ``host_seconds``: waiting for the host, part of ``value``.
     """
 
     mode: Mode
@@ -157,7 +158,7 @@ def token_time(
             seconds["high"] = max(seconds["high"], prefill * len(each["high"]))
     value = seconds["value"] + host["value"]
     busiest = clocks["value"].busiest()
-    overhead = clocks["value"].overhead * _NANOSECONDS * len(each["value"])
+    overhead = sum(step.seconds for step in each["value"] if step.bottleneck == "overhead")
     return Timing(
         mode, max(levels(mapping.network).values()), seconds["low"] + host["low"], value,
         seconds["high"] + host["high"], busiest,
@@ -237,13 +238,13 @@ class _Clock:
         longest = [float(values.max(initial=0.0)) for values in arrays]
         busy = [*longest, load.link * self.time("link"), self.overhead]
         bottleneck = busy.index(max(busy))
-        work = max(busy[:-1])
+        longest_of_all = max(busy)
         if self._which == "high":
             together = compute + synapses + arrays[2] + arrays[3]
-            work = max(float(together.max(initial=0.0)), busy[4])
+            longest_of_all = max(float(together.max(initial=0.0)), busy[4]) + self.overhead
         core = int(arrays[bottleneck if bottleneck < 4 else 0].argmax())
         return Step(
-            number, (work + self.overhead) * _NANOSECONDS, RESOURCES[bottleneck],
+            number, longest_of_all * _NANOSECONDS, RESOURCES[bottleneck],
             tuple(part.layer for part in self._mapping.cores[core].slices),
         )  # fmt: skip
 

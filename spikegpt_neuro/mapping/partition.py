@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from spikegpt_neuro.errors import InputError
@@ -263,8 +264,8 @@ def partition(
     one layer are more cores for another to send to, so this is repeated. A layer one of whose
     neurons does not fit a core gets one neuron a core, and ``mapping.rules`` reports it.
 
-    ``spread``: one of ``SPREADS``; ``work`` is then the time of each layer a token, in any unit, and
-    a core that works no longer than ``enough`` gets no help.
+    ``spread``: one of ``SPREADS``; ``work`` is then the time of each layer a token, in any
+    unit, and a core that works no longer than ``enough`` gets no help.
     """
     if spread not in SPREADS:
         raise InputError(f"spread {spread!r} is unknown; allowed: {', '.join(SPREADS)}.")
@@ -380,7 +381,7 @@ def _bounds(size: int, columns: int, count: int) -> list[tuple[int, int]]:
     steps = size // unit
     count = min(count, steps)
     edges = [unit * (steps * i // count) for i in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _evenly(shared: list[Demand], limits: _Limits, count: int) -> list[Core]:

@@ -21,10 +21,11 @@ class Synapses:
     """Synapses of one projection that end at a neuron layer.
 
     ``bits``: bits a weight needs; ``listed_bits``: bits it takes as Lava-DL's compiler stores it,
-    which gives dense weights of a chain a byte whatever they need. ``axons``: operands it reads. ``kernel``: weights that all neurons of a convolution share, 0
-    where every neuron has its own. ``share``: part of the weights that is not zero. ``geometry``:
-    of a convolution, as its layer holds it: channels, rows, columns of input and output; kernel,
-    stride, padding, dilation (rows, columns); groups.
+    which gives dense weights of a chain a byte whatever they need. ``axons``: operands it reads.
+    ``kernel``: weights that all neurons of a convolution share, 0 where every neuron has its own.
+    ``share``: part of the weights that is not zero. ``geometry``: of a convolution, as its layer
+    holds it: channels, rows, columns of input and output; kernel, stride, padding, dilation (rows,
+    columns); groups.
     """
 
     name: str

@@ -198,7 +198,8 @@ def _target(report: EnergyReport, name: str) -> str:
             f"({escape(engineering(report.timing.low, 's'))} to "
             f"{escape(engineering(report.timing.high, 's'))}); the busiest core holds "
             f"{escape(', '.join(report.timing.busiest_layers))}; "
-            f"{escape(share(report.timing.overhead_share))} of it is synchronisation. What bounds it: "
+            f"{escape(share(report.timing.overhead_share))} of it is synchronisation. "
+            f"What bounds it: "
             f"{escape(bottlenecks(report.timing))}.</p>"
         )
     gaps = [

@@ -56,7 +56,8 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
     counters = study.run.counters
     table = _table(
         f"Energy per token over {counters.tokens} tokens of {study.text or 'the text'} (estimates)",
-        "target", "mode", "energy/token", "range", "time/token", "bound by", "chips", "largest part",
+        "target", "mode", "energy/token", "range", "time/token", "bound by", "chips",
+        "largest part",
     )  # fmt: skip
     for report in study.reports:
         value, extent = _range(report.energy)

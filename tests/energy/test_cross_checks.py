@@ -161,9 +161,7 @@ def test_energy_equals_sanafe_and_time_is_within_four_per_cent(cores: int) -> No
         crossed = hops(edges, np.zeros(5, np.int64), np.zeros(5, np.int64), tile)
         transport += crossed.north_south * STEPS * 4.2e-12
     assert transport == pytest.approx(energy["network"], rel=1e-12)
-    assert report.timing.value * STEPS == pytest.approx(
-        simulated["sim_time"], rel=0.04
-    )  # it adds what we overlap
+    assert report.timing.value * STEPS == pytest.approx(simulated["sim_time"], rel=0.04)
     assert network.by_name.keys() == {layer.name for layer in report.layers}
 
 

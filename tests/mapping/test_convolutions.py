@@ -1,10 +1,11 @@
-"""Convolutions on cores: shared kernels, stripes of images, and memory that grows with cores only."""
+"""Convolutions on cores: shared kernels, stripes of images, memory that grows with cores only."""
 
 from __future__ import annotations
 
 import resource
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -40,7 +41,7 @@ def _write(path: Path, edge: int) -> None:
         group["shape"] = np.array([CHANNELS[0], edge, edge])
         group["weight"], group["bias"] = 40, 36
         neuron(group)
-        for i, (before, after) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False), 1):
+        for i, (before, after) in enumerate(pairwise(CHANNELS), 1):
             edge = (edge - 3) // 2 + 1
             group = file.create_group(f"layer/{i}")
             group["type"] = np.array([b"conv"])
