@@ -13,8 +13,10 @@ from spikegpt_neuro.cli import (
     doctor,
     energy,
     export,
+    frontier,
     inspect,
     map,
+    measure,
     netx,
     nir,
     profiles,
@@ -42,6 +44,8 @@ app.command("score")(score.score)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
+app.command("frontier")(frontier.frontier)
+app.command("measure")(measure.measure)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
 app.add_typer(nir.app, name="nir")

@@ -144,6 +144,7 @@ def token_time(
     if "synaptic_operation_time" not in profile.coefficients:
         return None
     clocks = {which: _Clock(layers, mapping, profile, which) for which in ("low", "value", "high")}
+    each: dict[str, tuple[Step, ...]]
     if mode == "pipelined":
         each = {which: (clock.pipelined(),) for which, clock in clocks.items()}
     else:
@@ -227,7 +228,7 @@ class _Clock:
         return tuple(found)
 
     def _over_cores(self, times: FloatArray) -> FloatArray:
-        return np.bincount(self._core, times, self._count)
+        return np.bincount(self._core, times, self._count).astype(np.float64)
 
     def _step_of(self, number: int, compute: FloatArray, synapses: FloatArray) -> Step:
         load = self._mapping.loads[number]

@@ -185,7 +185,7 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
     ) -> None:  # fmt: skip
         cut = np.array(sources, np.int64)
         fans.append(
-            Fan(layer, cut[:, 0], (cut[:, 2] - cut[:, 1]) * each,
+            Fan(layer, cut[:, 0], ((cut[:, 2] - cut[:, 1]) * each).astype(np.float64),
                 np.array([place[0] for place in targets], np.int64))
         )  # fmt: skip
 
@@ -210,9 +210,11 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
                 if everywhere and isinstance(feeder, NetxConvolution):
                     geometry = tuple(int(v) for v in feeder.geometry)
                     rows += [
-                        (*pair, packets, consumer)
-                        for *pair, packets in _stripes(sources, targets, geometry, sent * share)
-                    ]  # type: ignore[misc]
+                        (sender, target, packets, consumer)
+                        for sender, target, packets in _stripes(
+                            sources, targets, geometry, sent * share
+                        )
+                    ]
                 elif everywhere:
                     fan(consumer, sources, targets, sent * share / size)
                 else:
