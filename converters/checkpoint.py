@@ -27,6 +27,7 @@ from spikegpt_neuro.converters.checkpoint_files import (
     open_tensor_file,
 )
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.configuration import configuration_problems
 
 Shapes = dict[str, tuple[int, ...]]
 UPSTREAM = "upstream"
@@ -163,6 +164,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     layout = str(file.configuration.get("layout", UPSTREAM))
     architecture, problems = _architecture(path, file, layout)
     shapes = architecture.shapes()
+    if file.configuration:
+        problems += configuration_problems(file.configuration, partial=True)
     if layout != UPSTREAM and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)

@@ -102,6 +102,7 @@ class Emulator:
         self, network: Network, *, trace: Iterable[str] = ()
     ) -> EmulatorSession | RasterSession:
         """See ``Backend.open``; a chain's layers are too small to share between threads."""
+        network.check_contents()
         if network.takes_raster:
             return RasterSession(network, trace=trace)
         return EmulatorSession(network, trace=trace, threads=self._threads)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from spikegpt_neuro.network.layers import LAYER_KINDS
 from spikegpt_neuro.network.schema import Array, Layer, array_field, scalar_field
 
@@ -52,6 +54,18 @@ class NetxDense(Layer):
         return self.operand_size
 
 
+def _positions_inside(
+    size: int, places: int, kernel: int, stride: int, padding: int, dilation: int
+) -> int:
+    """Pairs of a place and a tap of the kernel where 0 <= place*stride - padding + tap*dilation
+    < size, on one axis: for each tap the places between two quotients, limited to those there are.
+    """
+    taps = padding - dilation * np.arange(kernel, dtype=np.int64)
+    first = np.clip(-(-taps // stride), 0, places)
+    end = np.clip(-(-(taps + size) // stride), 0, places)
+    return int(np.maximum(end - first, 0).sum())
+
+
 @dataclass(frozen=True, eq=False)
 class NetxConvolution(Layer):
     """Convolution; ``weight`` [O, I / groups, kh, kw], flat."""
@@ -75,15 +89,8 @@ class NetxConvolution(Layer):
     def products(self) -> int:
         """See ``Layer.products``; positions of the kernel outside the input are none."""
         inside = [
-            sum(
-                bool(0 <= place * stride - padding + tap * dilation < size)
-                for place in range(places)
-                for tap in range(kernel)
-            )
-            for size, places, kernel, stride, padding, dilation in (
-                self.geometry[[axis + 1, axis + 4, axis + 6, axis + 8, axis + 10, axis + 12]]
-                for axis in (0, 1)
-            )
+            _positions_inside(*map(int, self.geometry[[axis + k for k in (1, 4, 6, 8, 10, 12)]]))
+            for axis in (0, 1)
         ]
         channels = int(self.geometry[0] // self.geometry[14] * self.geometry[3])
         return channels * inside[0] * inside[1]

@@ -28,6 +28,7 @@ class LavaBackend:
 
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
         """See ``Backend.open``."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import FusedChainSession
         from spikegpt_neuro.backends.lava.fused import FusedSession
@@ -53,6 +54,7 @@ class LavaFineBackend(LavaBackend):
 
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
         """See ``Backend.open``."""
+        network.check_contents()
         prepare_lava()
         if network.takes_raster:
             from spikegpt_neuro.backends.lava.chain import StockChainSession

@@ -42,6 +42,7 @@ class NetxBackend:
 
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Any:
         """See ``Backend.open``. Raises ``InputError`` for what stock NetX cannot build."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import StockChainSession
 

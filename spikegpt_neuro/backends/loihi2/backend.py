@@ -53,6 +53,7 @@ class Loihi2Backend:
         Raises ``Unavailable`` where SDK, host, board or neuron programs are missing; where programs
         are, before anything is sent to a board.
         """
+        network.check_contents()
         from spikegpt_neuro.backends.loihi2.sessions import ChainSession, TokenSession
 
         if network.takes_raster:
