@@ -86,7 +86,7 @@ def _opened(path: Path) -> Network:
     if "layer" in root and not is_own(root):
         from spikegpt_neuro.converters.netx import read_netx
 
-        return read_netx(path)
+        return read_netx(path, root=root)
     return read_version_1(path, root)
 
 
