@@ -11,7 +11,10 @@ from pathlib import Path
 from spikegpt_neuro.network import LAYER_KINDS
 from spikegpt_neuro.network.schema import Layer
 
-BEGIN, END = "<!-- kinds: generated, see spikegpt_neuro/network/documentation.py -->", "<!-- end -->"
+BEGIN, END = (
+    "<!-- kinds: generated, see spikegpt_neuro/network/documentation.py -->",
+    "<!-- end -->",
+)
 
 
 def kinds_table() -> str:

@@ -85,8 +85,9 @@ def test_a_flipped_byte_in_any_tensor_names_its_record(model: Path) -> None:
         records = [e for e in archive.infolist() if "/data/" in e.filename and e.file_size]
     assert len(records) > 15
     for record in records:
+        header = content[record.header_offset : record.header_offset + 30]
         begin = record.header_offset + 30
-        begin += sum(int.from_bytes(content[record.header_offset + k :][:2], "little") for k in (26, 28))
+        begin += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         for place in (begin, begin + record.file_size - 1):
             damaged = bytearray(content)
             damaged[place] ^= 1
