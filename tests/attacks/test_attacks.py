@@ -7,7 +7,7 @@ import pytest
 from attacks.formats import FORMATS
 from attacks.fuzz import BAD, run
 
-COUNT = 40
+COUNT = 24
 
 
 @pytest.mark.parametrize("name", FORMATS)
