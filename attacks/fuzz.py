@@ -2,8 +2,8 @@
 
 Half of the inputs have bytes changed, half their meaning (checksums true again). Each ends as:
 *refused* (an exception of this project), *read*, *changed* (bytes changed under a checksum, read as
-something else), *traceback* (another exception), *died* (a signal), *slow* (over 10 seconds of the processor). The
-last four must be 0; the exit code says so. A failing input is kept under ``--keep``.
+something else), *traceback* (another exception), *died* (a signal), *slow* (over 10 seconds of the
+processor). The last four must be 0; the exit code says so. ``--keep``: where such inputs are kept.
 """
 
 from __future__ import annotations
