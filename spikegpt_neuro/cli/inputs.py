@@ -13,7 +13,7 @@ from spikegpt_neuro.errors import InputError
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.backends.base import Int32Array
-    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.network import Chain, LanguageModel, Network
     from spikegpt_neuro.vocabulary import Vocabulary
 
 NetworkArgument = Annotated[
@@ -60,7 +60,7 @@ PackingOption = Annotated[
 ]
 
 
-def open_network(path: Path) -> Network:
+def open_network(path: Path) -> LanguageModel | Chain:
     """The network in a file of ours, or the chain in a stock NetX file; its contents are checked.
 
     A stock file is read as strictly as ``netx import`` does, with that command's defaults: all of
@@ -71,7 +71,7 @@ def open_network(path: Path) -> Network:
     return network
 
 
-def _opened(path: Path) -> Network:
+def _opened(path: Path) -> LanguageModel | Chain:
     from spikegpt_neuro.network.container import has_header
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.network.version_1 import is_own, read_version_1
@@ -90,7 +90,7 @@ def _opened(path: Path) -> Network:
     return read_version_1(path, root)
 
 
-def read_raster(network: Network, path: Path) -> Int32Array:
+def read_raster(network: Chain, path: Path) -> Int32Array:
     """The raster in a .npy file, checked against the chain: int32 [time steps, inputs]."""
     from spikegpt_neuro.backends.raster import check_raster
     from spikegpt_neuro.readers.arrays import read_array
@@ -106,7 +106,9 @@ def read_steps(
 
     ``limit``: tokens or time steps at most.
     """
-    if network.takes_raster:
+    from spikegpt_neuro.network import Chain
+
+    if isinstance(network, Chain):
         if raster is None or text is not None:
             raise InputError(
                 "this network is a chain: it reads a raster, not a text.",

@@ -9,14 +9,19 @@ from typing import Any
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.container import Contents
-from spikegpt_neuro.network.layers import LAYER_KINDS
-from spikegpt_neuro.network.network import Network, NetworkInfo
+from spikegpt_neuro.network.network import (
+    Chain,
+    ChainInfo,
+    LanguageModel,
+    ModelInfo,
+    make_network,
+)
+from spikegpt_neuro.network.registry import LAYER_KINDS
 from spikegpt_neuro.network.schema import Array, Layer, Port
 
-INFO_TYPES: Mapping[str, type] = {
-    "layout": str, "n_layer": int, "n_embd": int, "vocabulary_size": int, "source": dict,
-    "quantisation": dict,
-}  # fmt: skip
+SIZES = ("n_layer", "n_embd", "vocabulary_size")
+"""Of language models. Version 1 wrote them for chains too, whose layers say it."""
+_INFO: Mapping[str, type] = {"layout": str, "source": dict, "quantisation": dict}
 _PORT_TYPES: Mapping[str, tuple[type, ...]] = {
     "size": (int,), "payload": (str,), "bits": (int,), "signed": (bool,), "scale": (int, float),
 }  # fmt: skip
@@ -46,11 +51,19 @@ class Stored:
     problems: list[str] = field(default_factory=list)
 
 
-def assemble(path: Path, stored: Stored, contents: Contents | None) -> Network:
+def info_types(layout: Any) -> dict[str, type]:
+    """What is said of a network of that layout, by key."""
+    return dict(_INFO) if layout == ChainInfo.layout else {**_INFO, **dict.fromkeys(SIZES, int)}
+
+
+def assemble(
+    path: Path, stored: Stored, contents: Contents | None
+) -> LanguageModel | Chain:  # fmt: skip
     """The network; ``InputError`` lists everything that its file says wrongly."""
     problems = stored.problems
-    compare_names("/", stored.info, INFO_TYPES, "key", problems)
-    for key, kind in INFO_TYPES.items():
+    types = info_types(stored.info.get("layout"))
+    compare_names("/", stored.info, types, "key", problems)
+    for key, kind in types.items():
         if key in stored.info and type(stored.info[key]) is not kind:
             problems.append(f"/{key}: {_shown(stored.info[key])}, must be {_TYPE_NAMES[kind]}")
     layers = [layer for part in stored.layers for layer in _layer(part, problems)]
@@ -60,7 +73,12 @@ def assemble(path: Path, stored: Stored, contents: Contents | None) -> Network:
         problems.append(f"vocabulary: is not UTF-8 at byte {error.start}")
     stop_if_wrong(path, problems)
     try:
-        return Network(NetworkInfo(**stored.info), tuple(layers), vocabulary, contents)
+        info = {key: value for key, value in stored.info.items() if key != "layout"}
+        found = (
+            ChainInfo(**info) if stored.info["layout"] == ChainInfo.layout
+            else ModelInfo(stored.info["layout"], **info)
+        )  # fmt: skip
+        return make_network(found, tuple(layers), vocabulary, contents)
     except InputError:
         if contents is not None:
             contents.check()  # a value out of its range may just be a damaged one

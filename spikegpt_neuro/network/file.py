@@ -15,12 +15,12 @@ import numpy as np
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.assembly import (
-    INFO_TYPES,
     PORT_KEYS,
     Stored,
     StoredLayer,
     assemble,
     compare_names,
+    info_types,
     stop_if_wrong,
 )
 from spikegpt_neuro.network.atomic import replaced_file
@@ -35,7 +35,7 @@ from spikegpt_neuro.network.container import (
     seal,
 )
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.network import Network, NetworkInfo
+from spikegpt_neuro.network.network import Chain, LanguageModel, Network, NetworkInfo
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.version_1 import FORMAT, read_version_1
 from spikegpt_neuro.readers.guard import input_file
@@ -117,13 +117,14 @@ class NetworkWriter:
             "format": FORMAT, "format_version": FORMAT_VERSION, "tool_version": __version__,
             "time_step": TIME_STEP, "reset_rule": RESET_RULE,
         }  # fmt: skip
-        plain = {name: getattr(info, name) for name in INFO_TYPES}
-        plain |= {name: dict(plain[name]) for name, kind in INFO_TYPES.items() if kind is dict}
+        types = info_types(info.layout)
+        plain = {name: getattr(info, name) for name in types}
+        plain |= {name: dict(plain[name]) for name, kind in types.items() if kind is dict}
         entry = self._write(self._file["/"], VOCABULARY_DATASET, text, "")
         content = {**about, **plain, "vocabulary": entry, "layers": self._layers}
         for name in ("format", "layout", "tool_version"):
             self._file.attrs[name] = np.bytes_(content[name])
-        for name in ("format_version", "n_layer", "n_embd", "vocabulary_size"):
+        for name in ("format_version", *(name for name in types if types[name] is int)):
             self._file.attrs[name] = content[name]
         # a text of fixed length: other programs show it, and no heap of HDF5's holds it
         index = np.bytes_(json.dumps(content, sort_keys=True, separators=(",", ":")))
@@ -161,7 +162,7 @@ def write_network(network: Network, path: Path) -> None:
         writer.finish(network.info, network.vocabulary)
 
 
-def read_network(path: str | Path) -> Network:
+def read_network(path: str | Path) -> LanguageModel | Chain:
     """Read ``path`` strictly; weights and embedding tables are memory mapped, not loaded.
 
     Raises ``InputError`` listing every problem: damage in header, index or structure; unknown
@@ -188,14 +189,15 @@ def _limit_metadata_cache(file: h5py.File) -> None:
     file.id.set_mdc_config(settings)
 
 
-def _read_container(path: Path, stream: BinaryIO) -> Network:
+def _read_container(path: Path, stream: BinaryIO) -> LanguageModel | Chain:
     container = Container(path, stream, [FORMAT_VERSION])
     try:
         index = json.loads(container.index)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its index is not JSON: {error}.") from error
     problems: list[str] = []
-    if compare_names("/", index, {*_ABOUT, *INFO_TYPES, *_PARTS}, "key", problems):
+    types = info_types(index.get("layout") if isinstance(index, dict) else None)
+    if compare_names("/", index, {*_ABOUT, *types, *_PARTS}, "key", problems):
         for key, value in (("format", FORMAT), ("format_version", FORMAT_VERSION)):
             if index[key] != value:
                 problems.append(f"/{key}: {index[key]!r}, must be {value!r}")
@@ -217,7 +219,7 @@ def _read_container(path: Path, stream: BinaryIO) -> Network:
     stop_if_wrong(path, problems)
     container.check_structure(arrays.regions)
     contents = Contents(path, container.mapped, arrays.regions)
-    info = {name: index[name] for name in INFO_TYPES}
+    info = {name: index[name] for name in types}
     text = b"" if vocabulary is None else vocabulary.tobytes()
     return assemble(path, Stored(info, layers, text, problems), contents)
 

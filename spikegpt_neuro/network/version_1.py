@@ -14,7 +14,7 @@ import numpy as np
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.assembly import (
-    INFO_TYPES,
+    SIZES,
     Stored,
     StoredLayer,
     assemble,
@@ -22,12 +22,22 @@ from spikegpt_neuro.network.assembly import (
     stop_if_wrong,
 )
 from spikegpt_neuro.network.container import ADVICE
-from spikegpt_neuro.network.network import Network
+from spikegpt_neuro.network.network import Chain, ChainInfo, LanguageModel
 from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable, read_hdf5
 
 FORMAT = "spikegpt-neuro"
 VERSION = 1
-_ROOT = {*INFO_TYPES, "format", "format_version", "tool_version", "time_step", "reset_rule"}
+_ROOT = {
+    *SIZES,
+    "layout",
+    "source",
+    "quantisation",
+    "format",
+    "format_version",
+    "tool_version",
+    "time_step",
+    "reset_rule",
+}
 _TEXTS = ("kind", "inputs", "output", "scalars")
 _DERIVED_DATASETS, _DERIVED_SCALARS = {"fan_out"}, {"bound"}
 _STOCK = {"type", "shape", "inFeatures", "outFeatures"}
@@ -39,7 +49,7 @@ def is_own(root: Hdf5Group) -> bool:
     return _text(root.attributes.get("format")) == FORMAT
 
 
-def read_version_1(path: Path, root: Hdf5Group | None = None) -> Network:
+def read_version_1(path: Path, root: Hdf5Group | None = None) -> LanguageModel | Chain:
     """The network in a file of version 1. ``root``: what ``read_hdf5`` gave, if it was read."""
     root = read_hdf5(path, "a network") if root is None else root
     if not is_own(root):
@@ -73,7 +83,8 @@ def _stored(path: Path, root: Hdf5Group) -> Stored:
     stop_if_wrong(path, problems)
     values = root.attributes
     info: dict[str, Any] = {"layout": _text(values["layout"])}
-    info |= {name: _number(values[name]) for name in ("n_layer", "n_embd", "vocabulary_size")}
+    if info["layout"] != ChainInfo.layout:
+        info |= {name: _number(values[name]) for name in SIZES}
     info |= {name: _json(f"/{name}", values[name], problems) for name in ("source", "quantisation")}
     layers: dict[int, StoredLayer] = {}
     _walk(members["layers"], "", layers, problems)
