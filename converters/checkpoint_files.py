@@ -122,7 +122,7 @@ def shard_files(index: Path) -> list[Path]:
             f"{index} is not an index of shards: {error}.",
             advice="Expected a JSON object whose `weight_map` maps names to files beside it.",
         ) from error
-    files = [index.with_name(name) for name in names]
+    files = [index.with_name(name) for name in names] if not problems else []
     problems += [f"{file.name} is missing" for file in files if not file.is_file()]
     if problems or not files:
         raise InputError(f"{index}: its shards cannot be opened:", problems or ["it names none"])

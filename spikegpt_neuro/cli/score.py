@@ -86,11 +86,12 @@ def score(
         )  # fmt: skip
         return
     from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.network.network import as_language_model
     from spikegpt_neuro.scoring import score_tokens
     from spikegpt_neuro.texts import read_text
 
     executing = backend_of(backend, threads)
-    value = read_network(network)
+    value = as_language_model(read_network(network))
     vocabulary = vocabulary_of(value, vocab)
     encoded = vocabulary.encode_text(read_text(text[0]))
     array, loss = encoded.tokens, vocabulary.loss(encoded)
