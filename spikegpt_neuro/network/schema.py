@@ -263,6 +263,11 @@ class Layer:
         return largest
 
     @property
+    def weight_count(self) -> int:
+        """Weights the layer holds; 0 without synapses."""
+        return int(self.weight.size) if "weight" in self.array_specs() else 0
+
+    @property
     def state_words(self) -> int:
         """Words of state carried from token to token."""
         return len(self.states) * self.output.size
