@@ -11,6 +11,9 @@ import typer
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.backends.base import Int32Array
     from spikegpt_neuro.network import Network
@@ -82,17 +85,22 @@ def open_network(path: Path) -> Network:
 
 def read_raster(network: Network, path: Path) -> Int32Array:
     """The raster in a .npy file, checked against the chain: int32 [time steps, inputs]."""
-    import numpy as np
-
     from spikegpt_neuro.backends.raster import check_raster
+
+    return check_raster(load_array(path), network)
+
+
+def load_array(path: Path) -> npt.NDArray[np.generic]:
+    """The array in a .npy file."""
+    import numpy as np
 
     try:
         values = np.load(path, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"{path} is not a .npy array: {error}.") from error
     if not isinstance(values, np.ndarray):
         raise InputError(f"{path} holds several arrays; give a .npy file with one.")
-    return check_raster(values, network)
+    return values
 
 
 def read_steps(

@@ -1,0 +1,339 @@
+"""One NIR node at a time: linear nodes wait as drives, neurons and the output make layers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.exchange.nir_format import UNIT
+from spikegpt_neuro.exchange.nir_graph import Node
+from spikegpt_neuro.exchange.nir_layers import LayerBuilder, rounded, spikes
+from spikegpt_neuro.exchange.nir_loops import FeedbackWeights
+from spikegpt_neuro.exchange.nir_marked import described
+from spikegpt_neuro.exchange.nir_neurons import (
+    FLOAT32,
+    Dynamics,
+    FloatArray,
+    decay_units,
+    dynamics,
+    is_exact_decay,
+    is_whole,
+)
+from spikegpt_neuro.exchange.nir_quantise import Parameters, Scale, choose_scale
+from spikegpt_neuro.exchange.nir_report import ImportReport, LayerReport
+from spikegpt_neuro.exchange.nir_synapses import Drive, Signal, identity, pool, synapse
+from spikegpt_neuro.network import Port
+from spikegpt_neuro.network.schema import Array
+from spikegpt_neuro.network.slayer_layers import Cuba, RecurrentCuba, Sigma
+
+Term = Signal | Drive
+
+ACCUMULATOR_LIMIT = (1 << 23) - 1
+STATE_LIMIT = (1 << 17) - 1
+"""Currents and voltages have 24 bits, 6 of them below the weights' unit."""
+STATE_STEP = 2.0**-6
+
+
+class NodeReader:
+    """Reads nodes into a builder's layers and tells the report what became of them."""
+
+    def __init__(self, builder: LayerBuilder, report: ImportReport) -> None:
+        self._builder, self._report = builder, report
+        self._bits, self._time_step = report.bits, report.time_step
+
+    def linear(self, name: str, node: Node, terms: list[Term]) -> list[Term]:
+        """What a node without neurons makes of its inputs; layers follow where they are read."""
+        if node.kind == "Flatten":
+            return [replace(term, shape=(term.size,)) for term in terms]
+        if node.kind == "Delay":
+            return [self._delayed(name, node, term) for term in terms]
+        if node.kind == "Scale":
+            return [self._scaled(name, node, term) for term in terms]
+        found: list[Term] = []
+        for signal in [self._settled(term) for term in terms]:
+            if node.kind in ("SumPool2d", "AvgPool2d"):
+                drive, unit = pool(name, node, signal)
+                placed, _ = self._builder.place(drive, rounded(drive.weight), None, None)
+                self._report.layers.append(LayerReport(placed, node.kind))
+                found.append(Signal(placed, drive.shape, unit))
+            else:
+                drive = synapse(name, node, signal)
+                # what is added has one bias, whatever it is added from
+                found.append(replace(drive, bias=None) if found else drive)
+        return found
+
+    def _scaled(self, name: str, node: Node, term: Term) -> Term:
+        factor = node.array("scale").reshape(-1)
+        if factor.size not in (1, term.size):
+            raise InputError("", [f"{name}: {factor.size} factors for {term.size} values"])
+        if isinstance(term, Drive):
+            return term.scaled(factor, name)
+        return replace(term, unit=term.unit * factor)
+
+    def _delayed(self, name: str, node: Node, term: Term) -> Term:
+        exact = node.array("delay").reshape(-1) / self._time_step
+        if self._bits is None and not is_whole(exact):
+            raise InputError(
+                "", [f"{name}/delay: must be whole time steps, a multiple of {self._time_step:g} s"]
+            )
+        if isinstance(term, Drive):
+            return replace(term, delays=(*term.delays, (name, exact)))
+        layer, error = self._builder.delay(name, term.layer, exact)
+        self._report.layers.append(
+            LayerReport(layer, "Delay", delay_error=0.0 if error <= FLOAT32 * 62 else error)
+        )
+        return replace(term, layer=layer)
+
+    def _settled(self, term: Term) -> Signal:
+        """A signal of integers; a drive that no neurons read is given a scale of its own."""
+        return term if isinstance(term, Signal) else self._summed([term], term.name)[0]
+
+    def _summed(self, terms: Sequence[Term], name: str) -> tuple[Signal, Scale]:
+        """The sum of ``terms`` as one layer of accumulators with one scale."""
+        drives = self._drives(terms, name)
+        size = drives[0].size
+        one = np.ones(size)
+        biases = [(f"{d.name}/bias", d.bias) for d in drives if d.bias is not None]
+        parameters = Parameters(
+            [(f"{d.name}/weight", d.weight) for d in drives], biases, None, size
+        )
+        scale = choose_scale(parameters, one, name, self._bits)
+        report = LayerReport(drives[0].name, _kind_of(drives[0]))
+        layer = self._placed(drives, scale, report, one, with_biases=True)
+        factor = float(scale.factor[0])
+        self._builder.with_scale(layer, 1 / factor)
+        self._report.layers.append(report)
+        return Signal(layer, drives[0].shape, np.array([1 / factor])), scale
+
+    def _drives(self, terms: Sequence[Term], name: str) -> list[Drive]:
+        return [t if isinstance(t, Drive) else identity(f"{name}_synapse", t) for t in terms]
+
+    def _placed(
+        self, drives: Sequence[Drive], scale: Scale, report: LayerReport, unit: FloatArray, *,
+        with_biases: bool, beside: FloatArray | None = None,
+    ) -> str:  # fmt: skip
+        """Synapses for ``drives``, added, with their errors in ``unit`` [n]; the last layer.
+
+        ``with_biases``: biases are added here, not by the neurons; one of a drive with delays
+        always is. ``beside``: another bias [n], in real numbers.
+        """
+        parts: list[str] = []
+        report.scale = (float(scale.factor.min()), float(scale.factor.max()))
+        report.synapses += [drive.name for drive in drives if drive.name != report.node]
+        undelayed = np.zeros(drives[0].size) if beside is None else beside.copy()
+        for drive in drives:
+            scaled = drive.scaled(scale.factor, f"{report.node}/v_threshold")
+            weight = rounded(scaled.weight)
+            own = None
+            if drive.bias is not None and drive.delays:
+                own = rounded(drive.bias * scale.factor)
+                self._note_bias(report, drive.bias, own, scale, unit)
+            elif drive.bias is not None and with_biases:
+                undelayed += drive.bias
+            layer, late = self._builder.place(drive, weight, own, self._time_step)
+            parts.append(layer)
+            report.delay_error = max(report.delay_error, 0.0 if late <= FLOAT32 * 62 else late)
+            report.bits = max(report.bits, int(np.abs(weight).max()).bit_length() + 1)
+            if not scale.is_exact:
+                error = replace(scaled, weight=weight - scaled.weight).rows() / scale.factor / unit
+                report.weight_error = max(report.weight_error, float(error.max()))
+            if self._builder.bounds[layer] > ACCUMULATOR_LIMIT and drive.geometry is not None:
+                report.notes.append("sums leave 24 bits where very many inputs arrive at once")
+        if undelayed.any():
+            bias = rounded(undelayed * scale.factor)
+            self._note_bias(report, undelayed, bias, scale, unit)
+            parts.append(self._builder.constant(drives[0].name, bias))
+        return self._builder.sums(parts, f"{drives[0].name}_sum")
+
+    def _note_bias(
+        self, report: LayerReport, real: FloatArray, bias: Array, scale: Scale, unit: FloatArray
+    ) -> None:
+        if not scale.is_exact:
+            error = np.abs(bias / scale.factor - real) / unit
+            report.bias_error += float(error.max())
+
+    def neuron(
+        self, name: str, node: Node, terms: list[Term], feedback: FeedbackWeights | None
+    ) -> list[Term]:
+        """The layer of a node of neurons, with the synapses that wait before it."""
+        size = terms[0].size
+        step = dynamics(name, node, size, self._time_step)
+        if node.kind == "I":
+            return [self._integrator(name, step, terms)]
+        if step.threshold is None:
+            raise InputError("", [f"{name}: a {node.kind} sends its voltage, which no layer does"])
+        problems = list(self._decay_problems(name, node, step))
+        drives, layer = self._weighted(name, step, terms)
+        parameters = _parameters(name, drives, step, feedback)
+        try:
+            scale = choose_scale(parameters, step.gain, name, self._bits)
+        except InputError as error:
+            raise InputError("", [*problems, *error.problems]) from error
+        if problems:
+            raise InputError("", problems)
+        decays = decay_units(step.current_decay), decay_units(step.voltage_decay)
+        report = LayerReport(name, node.kind)
+        bias = step.leak.copy()
+        extra = np.zeros(size) if feedback is None else feedback.bias * step.gain
+        in_current = bool((decays[0] != UNIT).any())
+        if not in_current:
+            bias += extra + sum(
+                (d.bias for d in drives if d.bias is not None and not d.delays), 0.0
+            )
+        unit = np.where(
+            step.threshold > 0, step.threshold, np.maximum(parameters.largest(), 1e-300)
+        )
+        if drives:
+            layer = self._placed(
+                drives, scale, report, unit, with_biases=in_current,
+                beside=extra if in_current else None,
+            )  # fmt: skip
+        integers = rounded(bias * scale.factor)
+        self._note_bias(report, bias, integers, scale, unit)
+        recurrent = None
+        if feedback is not None:
+            real = feedback.weight * (step.gain * scale.factor)[:, None]
+            recurrent = rounded(real)
+            report.synapses.append(feedback.name)
+            if not scale.is_exact:
+                error = np.abs(recurrent - real) / (scale.factor * unit)[:, None]
+                report.weight_error = max(report.weight_error, float(error.max()))
+            report.bits = max(report.bits, int(np.abs(recurrent).max()).bit_length() + 1)
+        self._tell(report, node, step, scale, decays, self._reach(layer, integers, recurrent))
+        text = described(node.metadata)
+        port = Port(**text["output"]) if text else spikes(size)
+        values = (
+            integers.astype(np.int32), _one(name, "tau_syn", decays[0]),
+            _one(name, "tau", decays[1]), int(scale.threshold or 0),
+        )  # fmt: skip
+        if recurrent is None:
+            self._builder.add(Cuba(name, (layer,), port, *values), 1)
+        else:
+            self._builder.add(
+                RecurrentCuba(name, (layer,), port, *values, recurrent.astype(np.int16)), 1
+            )
+        return [Signal(name, terms[0].shape, np.ones(1))]
+
+    def _weighted(self, name: str, step: Dynamics, terms: list[Term]) -> tuple[list[Drive], str]:
+        """Drives with the input's gain in them; or none, and the layer neurons read as it is."""
+        single = terms[0]
+        if len(terms) == 1 and isinstance(single, Signal) and _is_one(single.unit * step.gain):
+            whole = Parameters([], [("", step.leak)], step.threshold, single.size)
+            try:
+                choose_scale(whole, step.gain, name, None)
+            except InputError:
+                if self._bits is None:
+                    return [], single.layer
+            else:
+                return [], single.layer
+        return [
+            d.scaled(step.gain, f"{name}: the gain of its input") for d in self._drives(terms, name)
+        ], ""
+
+    def _decay_problems(self, name: str, node: Node, step: Dynamics) -> Iterator[str]:
+        """Decays that are no multiples of 1/4096, where nothing is to be rounded."""
+        membrane = "tau_mem" if node.kind.startswith("Cuba") else "tau"
+        for key, decay in (("tau_syn", step.current_decay), (membrane, step.voltage_decay)):
+            if self._bits is None and not is_exact_decay(decay):
+                yield (
+                    f"{name}/{key}: a decay of {decay[0]:.6g} a step of {self._time_step:g} s is "
+                    "not a multiple of 1/4096"
+                )
+            elif np.ptp(decay_units(decay)):
+                yield f"{name}/{key}: differs from neuron to neuron"
+
+    def _reach(self, layer: str, bias: Array, recurrent: Array | None) -> float:
+        """Largest |input| of the neurons in units of the weights, if all that can arrives."""
+        own = 0 if recurrent is None else int(np.abs(recurrent).sum(axis=1).max())
+        return float(self._builder.bounds[layer] + own + int(np.abs(bias).max()))
+
+    def _tell(
+        self, report: LayerReport, node: Node, step: Dynamics, scale: Scale,
+        decays: tuple[Array, Array], reach: float,
+    ) -> None:  # fmt: skip
+        """Fill in what the report says of neurons."""
+        threshold = int(scale.threshold or 0)
+        assert step.threshold is not None
+        report.threshold = threshold
+        if not scale.is_exact:
+            held = threshold / scale.factor
+            worst = np.abs(held - step.threshold) / np.where(
+                step.threshold > 0, step.threshold, 1.0
+            )
+            report.threshold_error = float(worst.max()) if worst.max() > FLOAT32 else 0.0
+        report.scale = (float(scale.factor.min()), float(scale.factor.max()))
+        current, voltage = step.current_decay, step.voltage_decay
+        if not is_exact_decay(current):
+            report.current_decay_error = float(np.abs(current - decays[0] / UNIT).max())
+        if not is_exact_decay(voltage):
+            report.voltage_decay_error = float(np.abs(voltage - decays[1] / UNIT).max())
+        leaky = [voltage] if node.kind in ("LIF", "CubaLIF") else []
+        leaky += [current] if node.kind == "CubaLIF" else []
+        report.euler_error = max((float((np.exp(-d) - 1 + d).max()) for d in leaky), default=0.0)
+        if any(((d > 0) & (d < UNIT)).any() for d in decays):
+            report.rounding = STATE_STEP / max(threshold, 1)
+        least = [max(int(d.min()), 1) / UNIT for d in decays]
+        if reach / least[0] > STATE_LIMIT:
+            report.notes.append(
+                f"currents wrap beyond {STATE_LIMIT / max(threshold, 1):.4g} thresholds; all inputs "
+                f"at once could reach {reach / least[0] / max(threshold, 1):.4g}"
+            )
+        if decays[1].min() == 0 or reach / least[0] / least[1] > STATE_LIMIT:
+            report.notes.append(
+                f"voltages go down to -{STATE_LIMIT / max(threshold, 1):.4g} thresholds at most"
+            )
+        self._report.layers.append(report)
+
+    def _integrator(self, name: str, step: Dynamics, terms: list[Term]) -> Signal:
+        """``I`` as a running sum of its input."""
+        drives = [d.scaled(step.gain, name) for d in self._drives(terms, name)]
+        signal, scale = self._summed(drives, name)
+        port = Port(signal.size, "graded", 32, True, 1 / float(scale.factor[0]))
+        self._builder.add(Sigma(name, (signal.layer,), port), port.high)
+        self._report.layers.append(LayerReport(name, "I", scale=(float(scale.factor[0]),) * 2))
+        return Signal(name, signal.shape, signal.unit)
+
+    def output(self, name: str, terms: list[Term]) -> str:
+        """The layer the graph's output node reads."""
+        if not terms:
+            return ""
+        if len(terms) > 1:
+            return self._summed(terms, name)[0].layer
+        signal = self._settled(terms[0])
+        if np.ptp(signal.unit):
+            return self._summed([signal], name)[0].layer
+        if not _is_one(signal.unit):
+            self._builder.with_scale(signal.layer, float(signal.unit.flat[0]))
+        return signal.layer
+
+
+def _parameters(
+    name: str, drives: Sequence[Drive], step: Dynamics, feedback: FeedbackWeights | None
+) -> Parameters:
+    weights = [(f"{d.name}/weight", d.weight) for d in drives]
+    biases = [(f"{d.name}/bias", d.bias) for d in drives if d.bias is not None]
+    if feedback is not None:
+        weights.append((f"{feedback.name}/weight", feedback.weight * step.gain[:, None]))
+        if feedback.bias.any():
+            biases.append((f"{feedback.name}/bias", feedback.bias * step.gain))
+    if step.leak.any():
+        biases.append((f"{name}/v_leak", step.leak))
+    return Parameters(weights, biases, step.threshold, len(step.gain))
+
+
+def _is_one(values: FloatArray) -> bool:
+    return bool((np.abs(values - 1) <= FLOAT32).all())
+
+
+def _one(name: str, key: str, decay: Array) -> int:
+    """The decay of a whole layer."""
+    return int(decay[0])
+
+
+def _kind_of(drive: Drive) -> str:
+    if drive.geometry is None:
+        return "Linear"
+    return "Conv2d" if len(drive.shape) == 3 else "Conv1d"

@@ -1,0 +1,405 @@
+"""Random NIR graphs: our integers against NIR's equations, one time step at a time.
+
+The graph is simulated in float64 with our spikes put in, so that both have the same history, and
+each spike is compared. Where one has a spike and the other none, the voltage must be so near the
+threshold that the errors the import printed explain it, and nothing but these: the bound is made
+of the report's numbers. Without errors there is no bound, and the spikes are equal.
+
+As a script: python tests/exchange/test_nir_fuzz.py --count 500 --seed 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+
+from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.exchange import import_nir
+from spikegpt_neuro.exchange.nir_graph import SPIKING, Graph, Node, read_graph
+from spikegpt_neuro.exchange.nir_report import LayerReport
+from spikegpt_neuro.exchange.nir_simulation import Simulation, simulate
+from spikegpt_neuro.network import Network
+
+DT = 1e-4
+STEPS = 60
+STATE_LIMIT = (1 << 17) - 1
+FLOAT32 = 4e-6
+"""What is whole or equal to the accuracy of float32 counts as exact (``FLOAT32`` of the import)."""
+
+
+class Maker:
+    """Draws one graph. ``is_whole``: with parameters that integers hold exactly."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        self.is_whole = bool(self.random.random() < 0.4)
+        self.nodes: dict[str, Any] = {}
+        self.edges: list[tuple[str, str]] = []
+
+    def graph(self) -> nir.NIRGraph:
+        """Input, one to three blocks of synapses and neurons, output."""
+        if self.random.random() < 0.5:
+            shape = tuple(int(v) for v in (self.pick(1, 2, 3), *self.random.integers(5, 9, 2)))
+        elif self.random.random() < 0.3:
+            shape = (self.pick(1, 2, 4), int(self.random.integers(6, 12)))
+        else:
+            shape = (int(self.random.integers(1, 12)),)
+        self.nodes["input"] = nir.Input({"input": np.array(shape)})
+        here = "input"
+        for block in range(self.pick(1, 2, 2, 3)):
+            before, before_shape = here, shape
+            here, shape = self.synapses(f"{block}", here, shape)
+            heard = [here]
+            if self.random.random() < 0.2:  # a second way from the same neurons
+                size = int(np.prod(shape))
+                flat, _ = self.add(f"{block}.flat", self.flatten(before_shape), before)
+                skip = nir.Linear(self.weights(size, int(np.prod(before_shape))))
+                heard.append(self.add(f"{block}.skip", skip, flat)[0])
+                if len(shape) > 1:
+                    here, _ = self.add(f"{block}.made_flat", self.flatten(shape), here)
+                    heard[0], shape = here, (size,)
+            here = self.neurons(f"{block}.neurons", heard, shape)
+        self.nodes["output"] = nir.Output({"output": np.array(shape)})
+        self.edges.append((here, "output"))
+        return nir.NIRGraph(self.nodes, self.edges, type_check=False)
+
+    def pick(self, *values: Any) -> Any:
+        return values[int(self.random.integers(len(values)))]
+
+    def add(self, name: str, node: Any, source: str) -> tuple[str, Any]:
+        self.nodes[name] = node
+        self.edges.append((source, name))
+        return name, node
+
+    def flatten(self, shape: tuple[int, ...]) -> nir.Flatten:
+        return nir.Flatten({"input": np.array(shape)}, 0, -1)
+
+    def weights(self, *shape: int) -> np.ndarray:
+        if self.is_whole:
+            return self.random.integers(-12, 17, shape).astype(float)
+        drawn = self.random.normal(0.1, 1.0, shape) * 10.0 ** self.random.uniform(-2, 1)
+        return drawn.astype(self.pick(np.float32, np.float64))
+
+    def bias(self, size: int) -> np.ndarray:
+        if self.random.random() < 0.4:
+            return np.zeros(size)
+        if self.is_whole:
+            return self.random.integers(-5, 9, size).astype(float)
+        return self.random.normal(0.0, 0.3, size)
+
+    def synapses(
+        self, name: str, here: str, shape: tuple[int, ...]
+    ) -> tuple[str, tuple[int, ...]]:  # fmt: skip
+        """Linear nodes between neurons; the last one, and the shape behind it."""
+        draw = self.random.random()
+        if len(shape) == 3 and min(shape[1:]) >= 3 and draw < 0.75:
+            if self.random.random() < 0.35:
+                here, shape = self.pool(f"{name}.pool", here, shape)
+            if min(shape[1:]) >= 3:
+                here, shape = self.convolution(f"{name}.convolution", here, shape)
+        elif len(shape) == 2 and shape[1] >= 3 and draw < 0.75:
+            here, shape = self.convolution(f"{name}.convolution", here, shape)
+        elif draw < 0.95:
+            if len(shape) > 1:
+                here, _ = self.add(f"{name}.flatten", self.flatten(shape), here)
+            size = int(self.random.integers(1, 12))
+            weight = self.weights(size, int(np.prod(shape)))
+            node = (
+                nir.Linear(weight) if self.random.random() < 0.4
+                else nir.Affine(weight, self.bias(size))
+            )  # fmt: skip
+            here, shape = self.add(f"{name}.linear", node, here)[0], (size,)
+        if self.random.random() < 0.15:
+            scale = np.full(shape, self.pick(1.0, 2.0) if self.is_whole else 0.7)
+            here, _ = self.add(f"{name}.scale", nir.Scale(scale), here)
+        if self.random.random() < 0.15:
+            steps = self.random.integers(0, 4, shape)
+            here, _ = self.add(f"{name}.delay", nir.Delay(steps * DT), here)
+        return here, shape
+
+    def pool(self, name: str, here: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        kernel, stride = np.array([2, 2]), np.array([self.pick(1, 2), self.pick(1, 2)])
+        padding = np.array([self.pick(0, 0, 1)] * 2)
+        kind = nir.SumPool2d if self.random.random() < 0.6 or self.is_whole else nir.AvgPool2d
+        here, _ = self.add(name, kind(kernel_size=kernel, stride=stride, padding=padding), here)
+        out = (np.array(shape[1:]) + 2 * padding - kernel) // stride + 1
+        return here, (shape[0], int(out[0]), int(out[1]))
+
+    def convolution(
+        self, name: str, here: str, shape: tuple[int, ...]
+    ) -> tuple[str, tuple[int, ...]]:  # fmt: skip
+        axes = len(shape) - 1
+        groups = self.pick(1, shape[0])
+        outputs = groups * self.pick(1, 2)
+        kernel = [int(k) for k in self.random.integers(1, 4, axes)]
+        dilation = [self.pick(1, 1, 2) if (k - 1) * 2 < s else 1
+                    for k, s in zip(kernel, shape[1:], strict=True)]  # fmt: skip
+        padding: Any = self.pick("same", "valid", "number")
+        stride = [1] * axes if padding == "same" else [self.pick(1, 2) for _ in range(axes)]
+        pads = [0] * axes
+        if padding == "number":
+            pads = [self.pick(0, 1) for _ in range(axes)]
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        if padding == "same":
+            out = list(shape[1:])
+        else:
+            out = [(s + 2 * p - r - 1) // t + 1
+                   for s, p, r, t in zip(shape[1:], pads, reach, stride, strict=True)]  # fmt: skip
+        weight = self.weights(outputs, shape[0] // groups, *kernel)
+        given: Any = tuple(pads) if padding == "number" else padding
+        if axes == 2:
+            node = nir.Conv2d(
+                tuple(shape[1:]), weight, tuple(stride), given, tuple(dilation), groups,
+                self.bias(outputs),
+            )  # fmt: skip
+        else:
+            node = nir.Conv1d(
+                shape[1], weight, stride[0], pads[0] if padding == "number" else padding,
+                dilation[0], groups, self.bias(outputs),
+            )  # fmt: skip
+        here, _ = self.add(name, node, here)
+        return here, (outputs, *out)
+
+    def neurons(self, name: str, heard: list[str], shape: tuple[int, ...]) -> str:
+        """Neurons, some of which hear themselves, some within a subgraph."""
+        kind = self.pick("IF", "LIF", "LIF", "CubaLIF", "CubaLIF", "Threshold")
+        node = self.cell(kind, shape)
+        loops = kind != "Threshold" and len(shape) == 1 and self.random.random() < 0.3
+        n = shape[0]
+        feedback = None
+        if loops:
+            weight = self.weights(n, n) / (1 if self.is_whole else 3)
+            feedback = (
+                nir.Affine(weight, self.bias(n))
+                if self.random.random() < 0.5
+                else nir.Linear(weight)
+            )
+        if self.random.random() < 0.2:
+            inner: dict[str, Any] = {
+                "input": nir.Input({"input": np.array(shape)}), "cell": node,
+                "output": nir.Output({"output": np.array(shape)}),
+            }  # fmt: skip
+            edges = [("input", "cell"), ("cell", "output")]
+            if feedback is not None:
+                inner["w_rec"] = feedback
+                edges += [("cell", "w_rec"), ("w_rec", "cell")]
+            node = nir.NIRGraph(inner, edges, type_check=False)
+        elif feedback is not None:
+            self.nodes[f"{name}.w_rec"] = feedback
+            self.edges += [(name, f"{name}.w_rec"), (f"{name}.w_rec", name)]
+        self.nodes[name] = node
+        self.edges += [(source, name) for source in heard]
+        return name
+
+    def cell(self, kind: str, shape: tuple[int, ...]) -> Any:
+        size = (1,) if self.random.random() < 0.2 else shape
+        one, zero = np.ones(size), np.zeros(size)
+        if self.is_whole:
+            # decays whose states have no fractions that integers drop
+            decay = self.pick(4096, 2048, 1024)
+            threshold = one * self.pick(7.0, 15.0, 40.0)
+            if kind == "LIF" and decay != 4096 and self.random.random() < 0.5:
+                decay = 4096
+        else:
+            decay = int(self.random.integers(20, 4097))
+            threshold = one * 10.0 ** self.random.uniform(-1, 1.3)
+            if size == shape and len(shape) == 1 and self.random.random() < 0.3:
+                threshold = threshold * self.random.uniform(0.5, 2.0, size)
+        if kind == "Threshold":
+            return nir.Threshold(threshold)
+        if kind == "IF":
+            gain = 1.0 if self.is_whole else self.pick(1.0, 0.3)
+            return nir.IF(r=one * gain, v_threshold=threshold, v_reset=zero)
+        tau = one * DT * 4096 / decay
+        if not self.is_whole:
+            tau = tau * self.random.uniform(1.0, 1.1)
+        gain = 1.0 if self.is_whole else self.pick(1.0, 1.0, 2.5)
+        leak = zero
+        if not self.is_whole and self.random.random() < 0.2:
+            leak = one * self.random.normal(0, 0.2)
+        if kind == "LIF":
+            return nir.LIF(
+                tau=tau, r=gain * tau / DT, v_leak=leak, v_threshold=threshold, v_reset=zero
+            )
+        synapse = one * DT * 4096 / self.pick(4096, 2048, 1000, 300)
+        if self.is_whole:
+            synapse = one * DT * 4096 / self.pick(4096, 2048)
+        return nir.CubaLIF(
+            tau_syn=synapse, tau_mem=tau, r=gain * tau / DT, v_leak=leak, v_threshold=threshold,
+            v_reset=zero, w_in=synapse / DT,
+        )  # fmt: skip
+
+
+def weights_of(graph: Graph, name: str) -> list[tuple[str, Node]]:
+    """All linear nodes between ``name`` and the neurons before it."""
+    found, waiting = [], list(graph.sources[name])
+    while waiting:
+        node = graph.nodes[waiting[0]]
+        if node.kind not in (*SPIKING, "Input") and (waiting[0], node) not in found:
+            found.append((waiting[0], node))
+            waiting += graph.sources[waiting[0]]
+        waiting.pop(0)
+    return found
+
+
+def active(graph: Graph, name: str, real: Simulation) -> np.ndarray:
+    """At each time step, the largest sum of |inputs| that weights of ``name`` can be on: [T]."""
+    total = np.zeros(len(next(iter(real.values.values()))))
+    for source in graph.sources[name]:
+        total += _active(graph, source, real, {name})
+    return total
+
+
+def _active(graph: Graph, name: str, real: Simulation, seen: set[str]) -> np.ndarray:
+    node, values = graph.nodes[name], real.values[name]
+    if node.kind in (*SPIKING, "Input"):
+        return np.abs(values).sum(axis=1)
+    sources = graph.sources[name]
+    if node.kind in ("SumPool2d", "AvgPool2d"):
+        return np.abs(values).sum(axis=1)
+    total = np.zeros(len(values))
+    for source in sources:
+        total += _active(graph, source, real, seen)
+    if node.kind == "Delay":  # what arrives now was active up to three steps ago
+        late = [np.concatenate([np.zeros(d), total[: len(total) - d]]) for d in range(4)]
+        total = np.max(late, axis=0)
+    return total
+
+
+def differences(
+    graph: Graph, node: str, report: LayerReport, real: Simulation, spikes: np.ndarray
+) -> tuple[int, list[str]]:
+    """Spikes that differ though the printed errors explain it, and those they do not explain."""
+    parameters = graph.nodes[node]
+    n = spikes.shape[1]
+    key = "threshold" if parameters.kind == "Threshold" else "v_threshold"
+    threshold = np.broadcast_to(parameters.array(key).reshape(-1), n)
+
+    def decay(name: str, default: float) -> np.ndarray:
+        tau = parameters.array(name).reshape(-1) if name in parameters.values else None
+        return np.broadcast_to(np.array([default]) if tau is None else DT / tau, n)
+
+    kind = parameters.kind
+    d_voltage = decay("tau_mem" if kind == "CubaLIF" else "tau", 0.0 if kind == "IF" else 1.0)
+    d_current = decay("tau_syn", 1.0)
+    gain = np.ones(n)
+    if kind == "CubaLIF":
+        gain = d_voltage * np.broadcast_to(parameters.array("r").reshape(-1), n)
+    voltage = real.voltages[node] / threshold
+    current = real.currents[node] * gain / threshold if node in real.currents else None
+    inputs = active(graph, node, real)
+    heard = np.concatenate([np.zeros((1, n)), spikes[:-1]])  # by themselves, at most
+    e_current, e_voltage = np.zeros(n), np.zeros(n)
+    before = np.zeros(n)
+    explained, unexplained = 0, []
+    limit = STATE_LIMIT / max(report.threshold or 0, 1)
+    for t in range(len(spikes)):
+        pushed = report.weight_error * (inputs[t] + heard[t].sum()) + report.bias_error
+        if current is None:
+            e_current = np.full(n, pushed)
+        else:
+            last = current[t - 1] if t else np.zeros(n)
+            e_current = (
+                (1 - d_current) * e_current + report.current_decay_error * np.abs(last)
+                + pushed + report.rounding
+            )  # fmt: skip
+        e_voltage = (
+            (1 - d_voltage) * e_voltage + report.voltage_decay_error * np.abs(before)
+            + e_current + report.rounding
+        )  # fmt: skip
+        bound = e_voltage + report.threshold_error + FLOAT32 * (1 + np.abs(voltage[t]))
+        expected = voltage[t] > 1
+        wrong = expected != (spikes[t] > 0)
+        beyond = np.abs(voltage[t]) > limit
+        if current is not None:
+            beyond = beyond | (np.abs(current[t]) > limit)
+        if beyond.any() and report.notes:
+            break  # the report says where states end
+        far = wrong & (np.abs(voltage[t] - 1) > bound)
+        explained += int((wrong & ~far).sum())
+        unexplained += [
+            f"{node}[{j}] at step {t}: voltage {voltage[t, j]:.6g} thresholds, integers "
+            f"{'fire' if spikes[t, j] else 'do not fire'}, explained {bound[j]:.3g}"
+            for j in np.flatnonzero(far)
+        ]
+        fired = spikes[t] > 0
+        e_voltage = np.where(fired, 0.0, e_voltage)
+        before = np.where(fired, 0.0, voltage[t])
+    return explained, unexplained
+
+
+def run(seed: int, folder: Path) -> tuple[str, Counter[str], list[str]]:
+    """One graph: how its import went, counts of spikes, and what is not explained."""
+    maker = Maker(seed)
+    path = folder / f"{seed}.nir"
+    nir.write(path, maker.graph())
+    bits = None if maker.is_whole else int(maker.random.integers(4, 10))
+    try:
+        network, report = import_nir(path, bits=bits, time_step=DT)
+    except InputError as error:
+        return "refused", Counter(), list(error.problems or [str(error)])
+    graph, problems = read_graph(path)
+    assert not problems
+    raster = (maker.random.random((STEPS, network.info.n_embd)) < 0.3).astype(np.int32)
+    counts, unexplained = compared(graph, network, report.layers, raster)
+    return "exact" if report.is_exact else "approximate", counts, unexplained
+
+
+def compared(
+    graph: Graph, network: Network, reports: list[LayerReport], raster: np.ndarray
+) -> tuple[Counter[str], list[str]]:
+    """Every layer of neurons of a network against the graph it was imported from."""
+    names = {n.replace(".", "_"): n for n, node in graph.nodes.items() if node.kind in SPIKING}
+    traced = [layer.name for layer in network.layers if layer.name in names]
+    with RasterSession(network, trace=traced) as session:
+        session.score(raster)
+        spikes = {names[layer]: session.trace(layer) for layer in traced}
+    real = simulate(graph, raster, DT, forced=spikes)
+    by_node = {report.node: report for report in reports}
+    counts: Counter[str] = Counter(layers=len(spikes))
+    unexplained: list[str] = []
+    for node, found in spikes.items():
+        report = by_node[node.replace(".", "_")]
+        explained, left = differences(graph, node, report, real, found)
+        exact = report.is_exact and not report.rounding
+        counts.update(spikes=int(found.sum()), explained=explained, exact_layers=int(exact))
+        unexplained += left
+        if exact and explained:
+            unexplained.append(f"{node}: {explained} spikes differ in an exact layer")
+    return counts, unexplained
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_difference_that_the_printed_errors_do_not_explain(seed: int, tmp_path: Path) -> None:
+    _, _, unexplained = run(seed, tmp_path)
+    assert not unexplained
+
+
+def main() -> None:
+    """Many graphs, and one line of what became of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    total: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(options.seed, options.seed + options.count):
+            status, counts, unexplained = run(seed, Path(folder))
+            total.update(counts)
+            total[status] += 1
+            total["with differences unexplained"] += bool(unexplained)
+            for line in unexplained[:3]:
+                print(f"seed {seed}, {status}: {line}")
+    print(dict(total))
+
+
+if __name__ == "__main__":
+    main()
