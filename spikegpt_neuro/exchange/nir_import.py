@@ -133,7 +133,7 @@ class _GraphReader:
 
     def _ends(self) -> Iterator[str]:
         """What is wrong with where values come in and go out."""
-        for kind, article in (("Input", "an"), ("Output", "an")):
+        for kind in ("Input", "Output"):
             names = [n for n, node in self._graph.nodes.items() if node.kind == kind]
             if not names:
                 yield f"the graph has no {kind} node"
@@ -141,7 +141,7 @@ class _GraphReader:
                 yield f"{len(names)} {kind} nodes ({', '.join(names)}); a network has one"
         unread = [
             name for name, node in self._graph.nodes.items()
-            if node.kind and node.kind not in ("Input", "NIRGraph") and not self._graph.sources[name]
+            if node.kind not in ("", "Input", "NIRGraph") and not self._graph.sources[name]
         ]  # fmt: skip
         for name in unread:
             yield f"{name}: no edge leads to it"
@@ -176,7 +176,7 @@ class _GraphReader:
         own = self._name(name)
         if is_marked(node):
             inputs = tuple(layer_name(s) for s in self._graph.sources[name])
-            layer = marked_layer(node, inputs, self._builder.layers)
+            layer = marked_layer(node, inputs)
             self._builder.add(layer, layer.output.high)
             return [Signal(layer.name, (layer.output.size,), np.ones(1))]
         if node.kind == "Delay" and self._own.get("layout", "chain") != "chain":

@@ -42,7 +42,7 @@ def is_marked(node: Node) -> bool:
     return node.kind == "Linear" and text.get("kind") == "dense"
 
 
-def marked_layer(node: Node, inputs: tuple[str, ...], layers: Mapping[str, Layer]) -> Layer:
+def marked_layer(node: Node, inputs: tuple[str, ...]) -> Layer:
     """The layer of a marked node. Raises ``InputError`` for metadata that does not describe one."""
     text = described(node.metadata)
     try:
@@ -51,7 +51,7 @@ def marked_layer(node: Node, inputs: tuple[str, ...], layers: Mapping[str, Layer
         if kind is None:
             raise InputError("", [f"{name}: unknown kind {text['kind']!r}"])
         if node.kind == "Linear":
-            return _dense(node, name, inputs, port, text["scalars"], layers)
+            return _dense(node, name, inputs, port, text["scalars"])
         arrays = {
             field: np.asarray(node.metadata[ARRAY + field], spec.dtype)
             for field, spec in kind.array_specs().items()
@@ -75,9 +75,8 @@ def token_delay(own: str, node: Node, source: Layer, time_step: float) -> Delay:
 
 def _dense(
     node: Node, name: str, inputs: tuple[str, ...], port: Port, scalars: Mapping[str, int],
-    layers: Mapping[str, Layer],
 ) -> Dense:  # fmt: skip
-    """A projection with the weights of the node; what follows from them is computed from them."""
+    """A projection with the weights of the node."""
     weight = node.array("weight")
     spec = Dense.array_specs()["weight"]
     if (weight != np.round(weight)).any():
@@ -88,11 +87,7 @@ def _dense(
             [f"{name}/weight: values {weight.min():.0f}..{weight.max():.0f}, "
              f"allowed {spec.low}..{spec.high}"],
         )  # fmt: skip
-    narrow = weight.astype(np.int8)
-    fan_out = (narrow != 0).sum(axis=0).astype(np.int32)
-    operand = layers[inputs[0]].output.high
-    bound = int(np.abs(weight).sum(axis=1).max()) * operand
-    return Dense(name, inputs, port, narrow, fan_out, scalars["accumulator_bits"], bound)
+    return Dense(name, inputs, port, weight.astype(np.int8), scalars["accumulator_bits"])
 
 
 def _check_levels(node: Node, layer: Lif) -> None:

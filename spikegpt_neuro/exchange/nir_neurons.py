@@ -1,6 +1,6 @@
 """NIR's neurons in discrete time: forward Euler, the step snnTorch, Norse and Lava take.
 
-NIR gives differential equations and no time step. With ``d = dt / tau`` a step is, for ``CubaLIF``::
+NIR gives differential equations and no time step. With ``d = dt / tau``, a step of ``CubaLIF``::
 
     i = (1 - d_syn) i + d_syn w_in x
     v = (1 - d_mem) v + d_mem (v_leak + r i)          with the current of this step

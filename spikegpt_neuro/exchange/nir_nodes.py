@@ -1,4 +1,4 @@
-"""One NIR node at a time: linear nodes wait as drives, neurons and the output make layers of them."""
+"""One NIR node at a time: linear nodes wait as drives, neurons make layers of them."""
 
 from __future__ import annotations
 
@@ -278,8 +278,8 @@ class NodeReader:
         least = [max(int(d.min()), 1) / UNIT for d in decays]
         if reach / least[0] > STATE_LIMIT:
             report.notes.append(
-                f"currents wrap beyond {STATE_LIMIT / max(threshold, 1):.4g} thresholds; all inputs "
-                f"at once could reach {reach / least[0] / max(threshold, 1):.4g}"
+                f"currents wrap beyond {STATE_LIMIT / max(threshold, 1):.4g} thresholds; all "
+                f"inputs at once could reach {reach / least[0] / max(threshold, 1):.4g}"
             )
         if decays[1].min() == 0 or reach / least[0] / least[1] > STATE_LIMIT:
             report.notes.append(

@@ -129,8 +129,8 @@ def _fractions(parameters: Parameters, gains: FloatArray, name: str) -> Iterator
         bare = weight / np.where(rows == 0, 1.0, rows)
         if is_whole(bare):
             yield (
-                f"{name}: an input gain of {gains[gains != 1][0]:.6g} leaves {what} not whole; fold "
-                "it into the weights, or quantise"
+                f"{name}: an input gain of {gains[gains != 1][0]:.6g} leaves {what} not whole; "
+                "fold it into the weights, or quantise"
             )
         else:
             yield f"{what}: {ONLY_WHOLE}"

@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclass
 class LayerReport:
-    """One node with the ``synapses`` it reads through. Errors are the largest of the layer, in thresholds of its neurons.
+    """One node with the ``synapses`` it reads through.
+
+    Errors are the largest of the layer, in thresholds of its neurons.
 
     ``scale``: integers to a real 1, the smallest and the largest of the layer (a neuron has its
     own, which makes thresholds equal). ``weight_error``, ``bias_error``: of what one input, and
