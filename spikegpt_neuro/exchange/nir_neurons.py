@@ -31,6 +31,8 @@ FloatArray = npt.NDArray[np.float64]
 
 FLOAT32 = 1e-6
 """Numbers of float32 files that should be whole or equal differ by less than this part of them."""
+NOISE = 1e-12
+"""What float64 arithmetic leaves of a number that should be 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +52,9 @@ class Dynamics:
 
 
 def is_whole(values: FloatArray) -> bool:
-    """Whether numbers are whole, to the accuracy of float32."""
+    """Whether numbers are whole, to the accuracy of float32; small numbers are not 0."""
     near = np.round(values)
-    return bool((np.abs(values - near) <= FLOAT32 * np.maximum(1.0, np.abs(near))).all())
+    return bool((np.abs(values - near) <= np.maximum(FLOAT32 * np.abs(near), NOISE)).all())
 
 
 def decay_units(decay: FloatArray) -> npt.NDArray[np.int64]:
@@ -65,20 +67,25 @@ def is_exact_decay(decay: FloatArray) -> bool:
     return bool((np.abs(decay * UNIT - decay_units(decay)) <= FLOAT32 * UNIT).all())
 
 
-def dynamics(name: str, node: Node, size: int, time_step: float) -> Dynamics:
-    """What a neuron node of ``size`` neurons does in a time step of ``time_step`` seconds.
+def dynamics(name: str, node: Node, shape: tuple[int, ...], time_step: float) -> Dynamics:
+    """What a node of neurons of ``shape`` does in a time step of ``time_step`` seconds.
 
     Raises ``InputError`` listing everything integers cannot hold: parameters of another size, time
     constants below the time step, resets to another value than 0, thresholds below 0.
     """
+    size = int(np.prod(shape))
     problems: list[str] = []
+    sizes: dict[int, list[str]] = {}
 
     def values(key: str, default: float | None = None) -> FloatArray:
-        array = node.array(key, default).reshape(-1)
-        if array.size not in (1, size):
-            problems.append(f"{name}/{key}: {array.size} values for {size} neurons")
-            return np.full(size, array[0])
-        return np.broadcast_to(array, size)
+        array = node.array(key, default)
+        if array.size in (1, size):
+            return np.broadcast_to(array.reshape(-1), size)
+        try:  # sinabs: one image of parameters for all channels
+            return np.broadcast_to(array, shape).reshape(-1)
+        except ValueError:
+            sizes.setdefault(array.size, []).append(key)
+            return np.full(size, array.flat[0])
 
     def decay(key: str) -> FloatArray:
         tau = values(key)
@@ -117,6 +124,9 @@ def dynamics(name: str, node: Node, size: int, time_step: float) -> Dynamics:
         if reset.any() and kind != "Threshold":
             where = reset[np.flatnonzero(reset)[0]]
             problems.append(f"{name}: resets to {where:.6g}, not to 0; integer neurons reset to 0")
+    if sizes:
+        found = "; ".join(f"{count} values of {', '.join(keys)}" for count, keys in sizes.items())
+        problems = [f"{name}: reads {size} values, but has {found}"]
     if problems:
         raise InputError(f"{name} cannot be held.", problems)
     return Dynamics(voltage, current, gain, leak, threshold)

@@ -22,9 +22,9 @@ from spikegpt_neuro.exchange.nir_neurons import (
     is_exact_decay,
     is_whole,
 )
-from spikegpt_neuro.exchange.nir_quantise import Parameters, Scale, choose_scale
+from spikegpt_neuro.exchange.nir_quantise import LARGEST_THRESHOLD, Parameters, Scale, choose_scale
 from spikegpt_neuro.exchange.nir_report import ImportReport, LayerReport
-from spikegpt_neuro.exchange.nir_synapses import Drive, Signal, identity, pool, synapse
+from spikegpt_neuro.exchange.nir_synapses import Drive, Signal, flattened, identity, pool, synapse
 from spikegpt_neuro.network import Port
 from spikegpt_neuro.network.schema import Array
 from spikegpt_neuro.network.slayer_layers import Cuba, RecurrentCuba, Sigma
@@ -47,7 +47,7 @@ class NodeReader:
     def linear(self, name: str, node: Node, terms: list[Term]) -> list[Term]:
         """What a node without neurons makes of its inputs; layers follow where they are read."""
         if node.kind == "Flatten":
-            return [replace(term, shape=(term.size,)) for term in terms]
+            return [replace(term, shape=flattened(node, term.shape)) for term in terms]
         if node.kind == "Delay":
             return [self._delayed(name, node, term) for term in terms]
         if node.kind == "Scale":
@@ -89,9 +89,9 @@ class NodeReader:
 
     def _settled(self, term: Term) -> Signal:
         """A signal of integers; a drive that no neurons read is given a scale of its own."""
-        return term if isinstance(term, Signal) else self._summed([term], term.name)[0]
+        return term if isinstance(term, Signal) else self._summed([term], term.name)
 
-    def _summed(self, terms: Sequence[Term], name: str) -> tuple[Signal, Scale]:
+    def _summed(self, terms: Sequence[Term], name: str) -> Signal:
         """The sum of ``terms`` as one layer of accumulators with one scale."""
         drives = self._drives(terms, name)
         size = drives[0].size
@@ -106,7 +106,7 @@ class NodeReader:
         factor = float(scale.factor[0])
         self._builder.with_scale(layer, 1 / factor)
         self._report.layers.append(report)
-        return Signal(layer, drives[0].shape, np.array([1 / factor])), scale
+        return Signal(layer, drives[0].shape, np.array([1 / factor]))
 
     def _drives(self, terms: Sequence[Term], name: str) -> list[Drive]:
         return [t if isinstance(t, Drive) else identity(f"{name}_synapse", t) for t in terms]
@@ -160,7 +160,7 @@ class NodeReader:
     ) -> list[Term]:
         """The layer of a node of neurons, with the synapses that wait before it."""
         size = terms[0].size
-        step = dynamics(name, node, size, self._time_step)
+        step = dynamics(name, node, terms[0].shape, self._time_step)
         if node.kind == "I":
             return [self._integrator(name, step, terms)]
         if step.threshold is None:
@@ -172,6 +172,7 @@ class NodeReader:
             scale = choose_scale(parameters, step.gain, name, self._bits)
         except InputError as error:
             raise InputError("", [*problems, *error.problems]) from error
+        problems += _lost(name, parameters, scale)
         if problems:
             raise InputError("", problems)
         decays = decay_units(step.current_decay), decay_units(step.voltage_decay)
@@ -199,8 +200,8 @@ class NodeReader:
             recurrent = rounded(real)
             report.synapses.append(feedback.name)
             if not scale.is_exact:
-                error = np.abs(recurrent - real) / (scale.factor * unit)[:, None]
-                report.weight_error = max(report.weight_error, float(error.max()))
+                missed = np.abs(recurrent - real) / (scale.factor * unit)[:, None]
+                report.weight_error = max(report.weight_error, float(missed.max()))
             report.bits = max(report.bits, int(np.abs(recurrent).max()).bit_length() + 1)
         self._tell(report, node, step, scale, decays, self._reach(layer, integers, recurrent))
         text = described(node.metadata)
@@ -275,6 +276,9 @@ class NodeReader:
         report.euler_error = max((float((np.exp(-d) - 1 + d).max()) for d in leaky), default=0.0)
         if any(((d > 0) & (d < UNIT)).any() for d in decays):
             report.rounding = STATE_STEP / max(threshold, 1)
+        for real, held in ((current, decays[0]), (voltage, decays[1])):
+            if ((real > 0) & (held == 0)).any():
+                report.notes.append(f"a decay of {real[real > 0].min():.3g} a step is held as none")
         least = [max(int(d.min()), 1) / UNIT for d in decays]
         if reach / least[0] > STATE_LIMIT:
             report.notes.append(
@@ -289,11 +293,17 @@ class NodeReader:
 
     def _integrator(self, name: str, step: Dynamics, terms: list[Term]) -> Signal:
         """``I`` as a running sum of its input."""
-        drives = [d.scaled(step.gain, name) for d in self._drives(terms, name)]
-        signal, scale = self._summed(drives, name)
-        port = Port(signal.size, "graded", 32, True, 1 / float(scale.factor[0]))
+        single = terms[0]
+        if len(terms) == 1 and isinstance(single, Signal) and _is_one(single.unit * step.gain):
+            signal = single
+        else:
+            where = f"{name}: the gain of its input"
+            drives = [d.scaled(step.gain, where) for d in self._drives(terms, name)]
+            signal = self._summed(drives, name)
+        unit = float(signal.unit.flat[0])
+        port = Port(signal.size, "graded", 32, True, unit)
         self._builder.add(Sigma(name, (signal.layer,), port), port.high)
-        self._report.layers.append(LayerReport(name, "I", scale=(float(scale.factor[0]),) * 2))
+        self._report.layers.append(LayerReport(name, "I", scale=(1 / unit, 1 / unit)))
         return Signal(name, signal.shape, signal.unit)
 
     def output(self, name: str, terms: list[Term]) -> str:
@@ -301,10 +311,10 @@ class NodeReader:
         if not terms:
             return ""
         if len(terms) > 1:
-            return self._summed(terms, name)[0].layer
+            return self._summed(terms, name).layer
         signal = self._settled(terms[0])
         if np.ptp(signal.unit):
-            return self._summed([signal], name)[0].layer
+            return self._summed([signal], name).layer
         if not _is_one(signal.unit):
             self._builder.with_scale(signal.layer, float(signal.unit.flat[0]))
         return signal.layer
@@ -322,6 +332,17 @@ def _parameters(
     if step.leak.any():
         biases.append((f"{name}/v_leak", step.leak))
     return Parameters(weights, biases, step.threshold, len(step.gain))
+
+
+def _lost(name: str, parameters: Parameters, scale: Scale) -> Iterator[str]:
+    """Neurons whose every weight rounds to 0 because it is so far below their threshold."""
+    largest = parameters.largest()
+    if largest.any() and not np.round(largest * scale.factor).any():
+        yield (
+            f"{name}: one input moves the voltage by at most {largest.max():.3g} a step, of a "
+            f"threshold of {np.max(parameters.threshold):.3g}; integers resolve "
+            f"1/{LARGEST_THRESHOLD}. Is the time step that of the file?"
+        )
 
 
 def _is_one(values: FloatArray) -> bool:

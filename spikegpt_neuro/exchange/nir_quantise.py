@@ -116,8 +116,8 @@ def _rounded(parameters: Parameters, limit: int) -> Scale:
             return Scale(units / real, units, False)
     # thresholds of 0, or weights so far beyond them that one input decides
     factor = float(most.min()) if np.isfinite(most.min()) else 1.0
-    units = min(factor * float(real.max()), LARGEST_THRESHOLD)
-    return Scale(np.full(parameters.size, factor), round(units), False)
+    held = round(min(factor * float(real.max()), LARGEST_THRESHOLD))
+    return Scale(np.full(parameters.size, factor), held, False)
 
 
 def _fractions(parameters: Parameters, gains: FloatArray, name: str) -> Iterator[str]:

@@ -112,8 +112,8 @@ def _silence(node: Node) -> FloatArray | None:
 
 
 def _fit(values: FloatArray, like: FloatArray) -> FloatArray:
-    """A parameter in the shape of what it applies to."""
-    return values if values.size == 1 else values.reshape(like.shape)
+    """A parameter in the shape of what it applies to, or one that numpy extends to it."""
+    return values.reshape(like.shape) if values.size == like.size else values
 
 
 def _step(node: Node, x: FloatArray, state: dict[str, FloatArray], dt: float) -> FloatArray:
@@ -122,7 +122,9 @@ def _step(node: Node, x: FloatArray, state: dict[str, FloatArray], dt: float) ->
     if kind in ("Output", "Input"):
         return x
     if kind == "Flatten":
-        return x.reshape(-1)
+        first, last = int(node.array("start_dim", 1).max()), int(node.array("end_dim", -1).max())
+        last = last + x.ndim if last < 0 else last
+        return x.reshape(*x.shape[:first], -1, *x.shape[last + 1 :]) if first < x.ndim else x
     if kind in ("Linear", "Affine"):
         y = node.array("weight") @ x.reshape(-1)
         return y + node.array("bias", 0.0).reshape(-1) if kind == "Affine" else y

@@ -80,6 +80,18 @@ class Drive:
         return replace(self, weight=self.weight * column, bias=bias)
 
 
+def flattened(node: Node, shape: Shape) -> Shape:
+    """The shape behind a ``Flatten`` node; all in one where its dimensions are not there."""
+    first, last = (
+        int(node.array(key, default).reshape(-1)[0])
+        for key, default in (("start_dim", 1), ("end_dim", -1))
+    )
+    first, last = (d + len(shape) if d < 0 else d for d in (first, last))
+    if not 0 <= first <= last < len(shape):
+        return (int(np.prod(shape)),)
+    return (*shape[:first], int(np.prod(shape[first : last + 1])), *shape[last + 1 :])
+
+
 def synapse(name: str, node: Node, signal: Signal) -> Drive:
     """The drive of a ``Linear``, ``Affine``, ``Conv1d`` or ``Conv2d`` node."""
     weight = node.array("weight")
