@@ -106,7 +106,7 @@ def check_graph(
 ) -> None:
     """Say what of a NIR graph is exact, what approximate and what cannot be held; writes nothing.
 
-    Exit code 1 where something cannot be held.
+    Exit code 1 where something cannot be held, or a spike differs that the errors do not explain.
     """
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.exchange import check_nir
@@ -118,15 +118,19 @@ def check_graph(
     parts += [found.as_dict()["advice"]] if found.problems else []
     parts += _shown(found.report)
     if found.spikes:
-        counts = table("neurons", ">spikes, NIR", ">spikes, integers", ">different", ">of")
+        counts = table(
+            "neurons", ">spikes, NIR", ">spikes, integers", ">differing, explained", ">of",
+            ">unexplained",
+        )  # fmt: skip
         for row in found.spikes:
             counts.add_row(
-                row.node, str(row.float_spikes), str(row.integer_spikes), str(row.differing),
-                str(row.places),
+                row.node, str(row.float_spikes), str(row.integer_spikes), str(row.explained),
+                str(row.places), str(len(row.unexplained)),
             )  # fmt: skip
         parts.append(counts)
+        parts += [f"  {line}" for row in found.spikes for line in row.unexplained]
     output.result(found.as_dict(), *parts)
-    if found.problems:
+    if found.problems or any(row.unexplained for row in found.spikes):
         raise typer.Exit(1)
 
 

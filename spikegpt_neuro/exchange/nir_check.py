@@ -9,27 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.raster import RasterSession, check_raster
+from spikegpt_neuro.exchange.nir_compare import LayerComparison, compare
 from spikegpt_neuro.exchange.nir_format import TIME_STEP
-from spikegpt_neuro.exchange.nir_graph import SPIKING, Graph, read_graph
+from spikegpt_neuro.exchange.nir_graph import read_graph
 from spikegpt_neuro.exchange.nir_import import advice_on, convert
 from spikegpt_neuro.exchange.nir_report import ImportReport
-from spikegpt_neuro.exchange.nir_simulation import simulate
-from spikegpt_neuro.network import Network
-
-
-@dataclass(frozen=True)
-class SpikeCount:
-    """Spikes of a layer of neurons in a run: by NIR's equations in float64, and by our integers.
-
-    ``differing``: neurons and time steps where one has a spike and the other none.
-    """
-
-    node: str
-    float_spikes: int
-    integer_spikes: int
-    differing: int
-    places: int
 
 
 @dataclass(frozen=True)
@@ -38,7 +22,7 @@ class NirCheck:
 
     report: ImportReport
     problems: tuple[str, ...]
-    spikes: tuple[SpikeCount, ...] = ()
+    spikes: tuple[LayerComparison, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -67,26 +51,4 @@ def check_nir(
     problems += found
     if problems or network is None or raster is None or not network.takes_raster:
         return NirCheck(report, tuple(problems))
-    return NirCheck(report, (), tuple(compare(graph, network, raster, time_step)))
-
-
-def compare(
-    graph: Graph, network: Network, raster: npt.NDArray[np.generic], time_step: float
-) -> list[SpikeCount]:
-    """Spikes of every layer of neurons that fires, both ways."""
-    checked = check_raster(raster, network)
-    nodes = {node.replace(".", "_"): node for node, n in graph.nodes.items() if n.kind in SPIKING}
-    layers = [layer.name for layer in network.layers]
-    traced = {layer: nodes[key] for layer in layers if (key := layer.replace(".", "__")) in nodes}
-    traced |= {layer: nodes[layer] for layer in layers if layer in nodes}
-    real = simulate(graph, checked, time_step).values
-    with RasterSession(network, trace=list(traced)) as session:
-        session.score(checked)
-        found = {node: session.trace(layer) for layer, node in traced.items()}
-    return [
-        SpikeCount(
-            node, int(real[node].sum()), int(spikes.sum()), int((real[node] != spikes).sum()),
-            spikes.size,
-        )
-        for node, spikes in found.items()
-    ]  # fmt: skip
+    return NirCheck(report, (), tuple(compare(graph, network, report.layers, raster, time_step)))

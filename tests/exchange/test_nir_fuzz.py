@@ -1,9 +1,6 @@
 """Random NIR graphs: our integers against NIR's equations, one time step at a time.
 
-The graph is simulated in float64 with our spikes put in, so that both have the same history, and
-each spike is compared. Where one has a spike and the other none, the voltage must be so near the
-threshold that the errors the import printed explain it, and nothing but these: the bound is made
-of the report's numbers. Without errors there is no bound, and the spikes are equal.
+See ``exchange/nir_compare.py`` for how spikes are compared and which differences are explained.
 
 As a script: python tests/exchange/test_nir_fuzz.py --count 500 --seed 1
 """
@@ -20,19 +17,13 @@ import nir
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.raster import RasterSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import import_nir
-from spikegpt_neuro.exchange.nir_graph import SPIKING, Graph, Node, read_graph
-from spikegpt_neuro.exchange.nir_report import LayerReport
-from spikegpt_neuro.exchange.nir_simulation import Simulation, simulate
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.exchange.nir_compare import compare
+from spikegpt_neuro.exchange.nir_graph import read_graph
 
 DT = 1e-4
 STEPS = 60
-STATE_LIMIT = (1 << 17) - 1
-FLOAT32 = 4e-6
-"""What is whole or equal to the accuracy of float32 counts as exact (``FLOAT32`` of the import)."""
 
 
 class Maker:
@@ -67,6 +58,11 @@ class Maker:
                     here, _ = self.add(f"{block}.made_flat", self.flatten(shape), here)
                     heard[0], shape = here, (size,)
             here = self.neurons(f"{block}.neurons", heard, shape)
+        if self.random.random() < 0.15:  # sums as the answer
+            if len(shape) > 1:
+                here, _ = self.add("flat", self.flatten(shape), here)
+            last = nir.Affine(self.weights(3, int(np.prod(shape))), self.bias(3))
+            here, shape = self.add("last", last, here)[0], (3,)
         self.nodes["output"] = nir.Output({"output": np.array(shape)})
         self.edges.append((here, "output"))
         return nir.NIRGraph(self.nodes, self.edges, type_check=False)
@@ -238,104 +234,6 @@ class Maker:
         )  # fmt: skip
 
 
-def weights_of(graph: Graph, name: str) -> list[tuple[str, Node]]:
-    """All linear nodes between ``name`` and the neurons before it."""
-    found, waiting = [], list(graph.sources[name])
-    while waiting:
-        node = graph.nodes[waiting[0]]
-        if node.kind not in (*SPIKING, "Input") and (waiting[0], node) not in found:
-            found.append((waiting[0], node))
-            waiting += graph.sources[waiting[0]]
-        waiting.pop(0)
-    return found
-
-
-def active(graph: Graph, name: str, real: Simulation) -> np.ndarray:
-    """At each time step, the largest sum of |inputs| that weights of ``name`` can be on: [T]."""
-    total = np.zeros(len(next(iter(real.values.values()))))
-    for source in graph.sources[name]:
-        total += _active(graph, source, real, {name})
-    return total
-
-
-def _active(graph: Graph, name: str, real: Simulation, seen: set[str]) -> np.ndarray:
-    node, values = graph.nodes[name], real.values[name]
-    if node.kind in (*SPIKING, "Input"):
-        return np.abs(values).sum(axis=1)
-    sources = graph.sources[name]
-    if node.kind in ("SumPool2d", "AvgPool2d"):
-        return np.abs(values).sum(axis=1)
-    total = np.zeros(len(values))
-    for source in sources:
-        total += _active(graph, source, real, seen)
-    if node.kind == "Delay":  # what arrives now was active up to three steps ago
-        late = [np.concatenate([np.zeros(d), total[: len(total) - d]]) for d in range(4)]
-        total = np.max(late, axis=0)
-    return total
-
-
-def differences(
-    graph: Graph, node: str, report: LayerReport, real: Simulation, spikes: np.ndarray
-) -> tuple[int, list[str]]:
-    """Spikes that differ though the printed errors explain it, and those they do not explain."""
-    parameters = graph.nodes[node]
-    n = spikes.shape[1]
-    key = "threshold" if parameters.kind == "Threshold" else "v_threshold"
-    threshold = np.broadcast_to(parameters.array(key).reshape(-1), n)
-
-    def decay(name: str, default: float) -> np.ndarray:
-        tau = parameters.array(name).reshape(-1) if name in parameters.values else None
-        return np.broadcast_to(np.array([default]) if tau is None else DT / tau, n)
-
-    kind = parameters.kind
-    d_voltage = decay("tau_mem" if kind == "CubaLIF" else "tau", 0.0 if kind == "IF" else 1.0)
-    d_current = decay("tau_syn", 1.0)
-    gain = np.ones(n)
-    if kind == "CubaLIF":
-        gain = d_voltage * np.broadcast_to(parameters.array("r").reshape(-1), n)
-    voltage = real.voltages[node] / threshold
-    current = real.currents[node] * gain / threshold if node in real.currents else None
-    inputs = active(graph, node, real)
-    heard = np.concatenate([np.zeros((1, n)), spikes[:-1]])  # by themselves, at most
-    e_current, e_voltage = np.zeros(n), np.zeros(n)
-    before = np.zeros(n)
-    explained, unexplained = 0, []
-    limit = STATE_LIMIT / max(report.threshold or 0, 1)
-    for t in range(len(spikes)):
-        pushed = report.weight_error * (inputs[t] + heard[t].sum()) + report.bias_error
-        if current is None:
-            e_current = np.full(n, pushed)
-        else:
-            last = current[t - 1] if t else np.zeros(n)
-            e_current = (
-                (1 - d_current) * e_current + report.current_decay_error * np.abs(last)
-                + pushed + report.rounding
-            )  # fmt: skip
-        e_voltage = (
-            (1 - d_voltage) * e_voltage + report.voltage_decay_error * np.abs(before)
-            + e_current + report.rounding
-        )  # fmt: skip
-        bound = e_voltage + report.threshold_error + FLOAT32 * (1 + np.abs(voltage[t]))
-        expected = voltage[t] > 1
-        wrong = expected != (spikes[t] > 0)
-        beyond = np.abs(voltage[t]) > limit
-        if current is not None:
-            beyond = beyond | (np.abs(current[t]) > limit)
-        if beyond.any() and report.notes:
-            break  # the report says where states end
-        far = wrong & (np.abs(voltage[t] - 1) > bound)
-        explained += int((wrong & ~far).sum())
-        unexplained += [
-            f"{node}[{j}] at step {t}: voltage {voltage[t, j]:.6g} thresholds, integers "
-            f"{'fire' if spikes[t, j] else 'do not fire'}, explained {bound[j]:.3g}"
-            for j in np.flatnonzero(far)
-        ]
-        fired = spikes[t] > 0
-        e_voltage = np.where(fired, 0.0, e_voltage)
-        before = np.where(fired, 0.0, voltage[t])
-    return explained, unexplained
-
-
 def run(seed: int, folder: Path) -> tuple[str, Counter[str], list[str]]:
     """One graph: how its import went, counts of spikes, and what is not explained."""
     maker = Maker(seed)
@@ -349,38 +247,24 @@ def run(seed: int, folder: Path) -> tuple[str, Counter[str], list[str]]:
     graph, problems = read_graph(path)
     assert not problems
     raster = (maker.random.random((STEPS, network.info.n_embd)) < 0.3).astype(np.int32)
-    counts, unexplained = compared(graph, network, report.layers, raster)
-    return "exact" if report.is_exact else "approximate", counts, unexplained
-
-
-def compared(
-    graph: Graph, network: Network, reports: list[LayerReport], raster: np.ndarray
-) -> tuple[Counter[str], list[str]]:
-    """Every layer of neurons of a network against the graph it was imported from."""
-    names = {n.replace(".", "_"): n for n, node in graph.nodes.items() if node.kind in SPIKING}
-    traced = [layer.name for layer in network.layers if layer.name in names]
-    with RasterSession(network, trace=traced) as session:
-        session.score(raster)
-        spikes = {names[layer]: session.trace(layer) for layer in traced}
-    real = simulate(graph, raster, DT, forced=spikes)
-    by_node = {report.node: report for report in reports}
-    counts: Counter[str] = Counter(layers=len(spikes))
+    counts: Counter[str] = Counter()
     unexplained: list[str] = []
-    for node, found in spikes.items():
-        report = by_node[node.replace(".", "_")]
-        explained, left = differences(graph, node, report, real, found)
-        exact = report.is_exact and not report.rounding
-        counts.update(spikes=int(found.sum()), explained=explained, exact_layers=int(exact))
-        unexplained += left
-        if exact and explained:
-            unexplained.append(f"{node}: {explained} spikes differ in an exact layer")
-    return counts, unexplained
+    by_node = {layer.node: layer for layer in report.layers}
+    for layer in compare(graph, network, report.layers, raster, DT):
+        found = by_node[layer.node.replace(".", "_")]
+        exact = found.is_exact and not found.rounding and found.threshold is not None
+        counts.update(layers=1, exact_layers=exact, spikes=layer.integer_spikes)
+        counts.update(explained=layer.explained, cut_short=layer.until < STEPS)
+        unexplained += layer.unexplained
+        if exact and layer.explained:
+            unexplained.append(f"{layer.node}: {layer.explained} spikes differ in an exact layer")
+    return "exact" if report.is_exact else "approximate", counts, unexplained
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_difference_that_the_printed_errors_do_not_explain(seed: int, tmp_path: Path) -> None:
-    _, _, unexplained = run(seed, tmp_path)
-    assert not unexplained
+    status, _, unexplained = run(seed, tmp_path)
+    assert not unexplained or (status == "refused" and "differs within a channel" in unexplained[0])
 
 
 def main() -> None:
@@ -395,7 +279,7 @@ def main() -> None:
             status, counts, unexplained = run(seed, Path(folder))
             total.update(counts)
             total[status] += 1
-            total["with differences unexplained"] += bool(unexplained)
+            total["not explained"] += status != "refused" and bool(unexplained)
             for line in unexplained[:3]:
                 print(f"seed {seed}, {status}: {line}")
     print(dict(total))

@@ -1,0 +1,190 @@
+"""Our integers against NIR's equations: spikes of whole runs, and one time step at a time.
+
+Whole runs drift apart after the first differing spike, so the graph is run a second time in
+float64 with our spikes put in: every time step then begins from the same history, and each spike
+is compared. Where one has a spike and the other none, the voltage has to be so near the threshold
+that the errors in the import's report explain it. In thresholds, with errors of weights ``e_w``
+for each input that arrived, bias ``e_b``, threshold ``e_t``, decays ``e_d`` and rounding ``e_r``::
+
+    e_i = (1 - d_syn) e_i + e_d |i| + e_w inputs + e_b + e_r        0 at first
+    e_v = (1 - d_mem) e_v + e_d |v| + e_i + e_r                     0 at first and after spikes
+    explained where |v - 1| <= e_v + e_t
+
+A layer without errors explains nothing: its spikes are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.raster import RasterSession, check_raster
+from spikegpt_neuro.exchange.nir_graph import SPIKING, Graph
+from spikegpt_neuro.exchange.nir_neurons import FLOAT32, FloatArray
+from spikegpt_neuro.exchange.nir_nodes import STATE_LIMIT
+from spikegpt_neuro.exchange.nir_report import LayerReport
+from spikegpt_neuro.exchange.nir_simulation import Simulation, simulate
+from spikegpt_neuro.network import Network
+
+Spikes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """Spikes of a layer of neurons in a run.
+
+    ``float_spikes``: by NIR's equations in float64; ``integer_spikes``: by ours, each from its own
+    history. ``explained``: neurons and time steps, of ``places``, where from the same history one
+    has a spike and the other none, as the printed errors allow; ``unexplained``: one line each
+    where they do not. ``until``: time steps compared; fewer than there are where a state left its
+    24 bits, which the report's notes tell of.
+    """
+
+    node: str
+    float_spikes: int
+    integer_spikes: int
+    explained: int
+    places: int
+    until: int
+    unexplained: list[str] = field(default_factory=list)
+
+
+def compare(
+    graph: Graph,
+    network: Network,
+    reports: Sequence[LayerReport],
+    raster: npt.NDArray[np.generic],
+    time_step: float,
+) -> list[LayerComparison]:
+    """Every layer of neurons that fire, on ``raster`` [T, inputs].
+
+    Raises ``InputError`` for a raster that does not fit the network.
+    """
+    checked = check_raster(raster, network)
+    by_node = {report.node: report for report in reports}
+    layers = {layer.name for layer in network.layers}
+    names: dict[str, str] = {}  # layers by node
+    for node, value in graph.nodes.items():
+        made = {node.replace(".", "_"), node.replace("__", ".")} & layers & by_node.keys()
+        if value.kind in SPIKING and made:
+            names[node] = made.pop()
+    with RasterSession(network, trace=list(names.values())) as session:
+        session.score(checked)
+        spikes = {node: session.trace(layer) for node, layer in names.items()}
+    free = simulate(graph, checked, time_step)
+    forced = simulate(graph, checked, time_step, forced=spikes)
+    found = []
+    for node, ours in spikes.items():
+        explained, until, lines = _differences(
+            graph, node, by_node[names[node]], forced, ours, time_step
+        )
+        counts = int(free.values[node].sum()), int(ours.sum())
+        found.append(LayerComparison(node, *counts, explained, ours.size, until, lines))
+    return found + _sums(graph, network, by_node, forced, checked)
+
+
+def _sums(
+    graph: Graph, network: Network, by_node: Mapping[str, LayerReport], real: Simulation,
+    raster: Spikes,
+) -> list[LayerComparison]:  # fmt: skip
+    """The output, where it is the sums of a linear node that reads spikes."""
+    end = next(n for n, node in graph.nodes.items() if node.kind == "Output")
+    node = graph.sources[end][0]
+    report = by_node.get(node.replace(".", "_"), by_node.get(node.replace("__", ".")))
+    before = {graph.nodes[s].kind for s in graph.sources[node]}
+    if graph.nodes[node].kind not in ("Linear", "Affine", "Conv1d", "Conv2d") or report is None:
+        return []
+    if len(graph.sources[end]) > 1 or not before <= {*SPIKING, "Input", "Flatten"}:
+        return []
+    with RasterSession(network) as session:
+        ours = session.score(raster) * network.layers[-1].output.scale
+    bound = report.weight_error * _inputs(graph, end, real) + report.bias_error
+    missed = np.abs(ours - real.values[node])
+    bound = bound[:, None] + 4 * FLOAT32 * (1 + np.abs(real.values[node]))
+    lines = [
+        f"{node}[{j}] at step {t}: {real.values[node][t, j]:.6g}, by integers {ours[t, j]:.6g}; "
+        f"the errors explain {bound[t, j]:.3g}"
+        for t, j in np.argwhere(missed > bound)
+    ]
+    explained = int((missed > 0).sum()) - len(lines)
+    return [LayerComparison(node, 0, 0, explained, ours.size, len(ours), lines)]
+
+
+def _inputs(graph: Graph, node: str, real: Simulation) -> FloatArray:
+    """Sum of |values| that weights before ``node`` can be on in each time step, at most: [T]."""
+    total = np.zeros(len(next(iter(real.values.values()))))
+    for source in graph.sources[node]:
+        before = graph.nodes[source]
+        if before.kind in (*SPIKING, "Input", "SumPool2d", "AvgPool2d", "I"):
+            total += np.abs(real.values[source]).sum(axis=1)
+            continue
+        arriving = _inputs(graph, source, real)
+        if before.kind == "Delay":  # whatever arrived up to now
+            arriving = np.maximum.accumulate(arriving)
+        if before.kind in ("Conv1d", "Conv2d"):  # at most a kernel's worth of the largest
+            weight = before.array("weight")
+            largest = sum(np.abs(real.values[s]).max(axis=1) for s in graph.sources[source])
+            arriving = np.minimum(arriving, weight.size // len(weight) * largest)
+        total += arriving
+    return total
+
+
+def _differences(
+    graph: Graph, node: str, report: LayerReport, real: Simulation, spikes: Spikes, dt: float
+) -> tuple[int, int, list[str]]:
+    """Spikes that differ and are explained, time steps compared, and what is not explained."""
+    neurons, n = graph.nodes[node], spikes.shape[1]
+
+    def parameter(name: str) -> FloatArray:
+        array = neurons.array(name)
+        channels = n // array.size if array.size > 1 else n
+        return np.tile(array.reshape(-1), channels)
+
+    memoryless = neurons.kind == "Threshold"
+    threshold = parameter("threshold" if memoryless else "v_threshold")
+    level = (threshold > 0).astype(np.float64)
+    threshold = np.where(threshold > 0, threshold, 1.0)
+    d_voltage = {"IF": np.zeros(n), "Threshold": np.ones(n)}.get(neurons.kind)
+    if d_voltage is None:
+        d_voltage = dt / parameter("tau_mem" if neurons.kind == "CubaLIF" else "tau")
+    voltage = real.voltages[node] / threshold
+    current, d_current = None, np.ones(n)
+    if neurons.kind == "CubaLIF":
+        d_current = dt / parameter("tau_syn")
+        current = real.currents[node] * d_voltage * parameter("r") / threshold
+    inputs = _inputs(graph, node, real)
+    e_current, e_voltage, before = np.zeros(n), np.zeros(n), np.zeros(n)
+    limit = STATE_LIMIT / max(report.threshold or 0, 1)
+    explained, lines = 0, []
+    for t in range(len(spikes)):
+        heard = spikes[t - 1].sum() if t else 0  # by themselves, at most
+        pushed = report.weight_error * (inputs[t] + heard) + report.bias_error
+        if current is None:
+            e_current = np.full(n, pushed)
+        else:
+            last = current[t - 1] if t else np.zeros(n)
+            e_current = (1 - d_current) * e_current + report.current_decay_error * np.abs(last)
+            e_current += pushed + report.rounding
+        e_voltage = (1 - d_voltage) * e_voltage + report.voltage_decay_error * np.abs(before)
+        e_voltage += e_current + report.rounding
+        largest = np.abs(voltage[t]).max()
+        if current is not None:
+            largest = max(largest, np.abs(current[t]).max())
+        if report.notes and largest > limit:
+            return explained, t, lines
+        bound = e_voltage + report.threshold_error + 4 * FLOAT32 * (1 + np.abs(voltage[t]))
+        fired = spikes[t] > 0
+        wrong = (voltage[t] > level) != fired
+        far = wrong & (np.abs(voltage[t] - level) > bound)
+        explained += int((wrong & ~far).sum())
+        lines += [
+            f"{node}[{j}] at step {t}: a voltage of {voltage[t, j]:.6g} thresholds, and the "
+            f"integers {'fire' if fired[j] else 'do not'}; the errors explain {bound[j]:.3g}"
+            for j in np.flatnonzero(far)
+        ]
+        e_voltage = np.where(fired, 0.0, e_voltage)
+        before = np.where(fired, 0.0, voltage[t])
+    return explained, len(spikes), lines
