@@ -1,6 +1,6 @@
 """A NIR file as a flat graph of plain arrays, with everything that is wrong with its structure.
 
-Read from HDF5 directly, so that a file the ``nir`` package refuses (an edge to a node that is not
+Read from HDF5 without the ``nir`` package, so that a file it refuses (an edge to a node that is not
 there, a node of an unknown type) is described instead of raised upon. Subgraphs are dissolved: the
 node ``lif`` of the subgraph ``block`` is ``block.lif`` here, and an edge to ``block`` leads to what
 its input node leads to. A subgraph with our own metadata stays one node.
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange.nir_format import KEY
+from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable, read_hdf5
 
 Values = Mapping[str, Any]
 Edge = tuple[str, str]
@@ -35,10 +35,10 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "v_threshold"), "NIRGraph": (),
 }  # fmt: skip
 """NIR's node types (nir 1.0.8) with the parameters a node cannot do without."""
+MOST_VALUES = 1 << 22
+"""Values a layer sends at most; parameters can be one number for all, so files do not bound it."""
 SPIKING: Final = ("IF", "LIF", "CubaLIF", "Threshold")
 NEURONS: Final = (*SPIKING, "I", "LI", "CubaLI")
-DEEPEST = 16
-"""Groups within groups of a file, the most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,41 +81,34 @@ def read_graph(path: Path) -> tuple[Graph, list[str]]:
 
     Raises ``InputError`` for a file that holds no NIR graph at all.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.")
-    try:
-        with h5py.File(path, "r") as file:
-            tree = _tree(file, 0)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(f"{path} cannot be read as a NIR graph: {error}.") from error
-    top = tree.get("node")
-    if not isinstance(top, dict):
+    content = read_hdf5(path, "a NIR graph")
+    top = content.get("node")
+    if not isinstance(top, Hdf5Group):
         raise InputError(
-            f"{path} is not a NIR graph: its HDF5 holds "
-            f"{', '.join(sorted(tree)) or 'nothing'}, NIR has the groups node and version.",
-            advice="A stock NetX file is read by `netx import`." if "layer" in tree else "",
+            f"{path} is not a NIR graph: its HDF5 holds {', '.join(sorted(content)) or 'nothing'}, "
+            "NIR has the groups node and version.",
+            advice="A stock NetX file is read by `netx import`." if "layer" in content else "",
         )
     problems: list[str] = []
-    root = _node("", top, problems)
+    root = _node("", _plain(top, "", problems), problems)
     if root.kind != "NIRGraph":
         raise InputError(f"{path} holds one {root.kind or 'node without a type'}, not a graph.")
     return _flat(root, problems), problems
 
 
-def _tree(group: Any, depth: int) -> dict[str, Any]:
-    """Groups as dictionaries, datasets as arrays, text as str."""
-    if depth > DEEPEST:
-        raise ValueError(f"groups more than {DEEPEST} deep")
+def _plain(group: Hdf5Group, where: str, problems: list[str]) -> dict[str, Any]:
+    """Groups as dictionaries, datasets as arrays, text as str; a problem for what is neither."""
     found: dict[str, Any] = {}
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            found[name] = _tree(item, depth + 1)
-        elif isinstance(item, h5py.Dataset):
-            value = item[()]
-            if isinstance(value, bytes):
-                value = value.decode("utf-8")
-            found[name] = None if isinstance(value, h5py.Empty) else value
+    for name, member in group.members.items():
+        path = f"{where}/{name}"
+        if isinstance(member, Hdf5Group):
+            found[name] = _plain(member, path, problems)
+        elif isinstance(member, Unreadable):
+            problems.append(f"{path.replace('/nodes/', '/')[1:]}: {member.problem}")
+        elif member.dtype.kind == "S" and member.ndim == 0:
+            found[name] = bytes(member[()]).decode("utf-8", "replace")
+        else:
+            found[name] = member[()] if member.ndim == 0 else member
     return found
 
 
@@ -149,6 +142,14 @@ def _node_problems(kind: str, tree: Mapping[str, Any]) -> Iterator[str]:
     missing = [key for key in NEEDED[kind] if tree.get(key) is None]
     if missing:
         yield f"a {kind} without {', '.join(missing)}"
+    if kind == "Input" and not missing:
+        shape = np.asarray(tree["shape"])
+        whole = shape.dtype.kind in "iuf" and shape.size and bool((shape == np.round(shape)).all())
+        if not whole or shape.min() < 1 or float(np.prod(shape, dtype=np.float64)) > MOST_VALUES:
+            yield f"a shape of {str(tree['shape'])[:40]}; whole numbers, {MOST_VALUES} values at most"
+    axes = {"Linear": 2, "Affine": 2, "Conv1d": 3, "Conv2d": 4}.get(kind)
+    if axes and not missing and np.ndim(tree["weight"]) != axes:
+        yield f"weight has {np.ndim(tree['weight'])} dimensions, must be {axes}"
     for key, value in tree.items():
         if key in ("type", "metadata", "shape", "input_type", "output_type") or value is None:
             continue

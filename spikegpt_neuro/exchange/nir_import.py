@@ -72,7 +72,7 @@ def convert(
     report = ImportReport(time_step, bits, notes=list(graph.notes))
     reader = _GraphReader(graph, report)
     reader.read()
-    if reader.problems:
+    if reader.problems or not reader.is_whole:
         return None, report, reader.problems
     try:
         return reader.network(source), report, []
@@ -92,6 +92,11 @@ class _GraphReader:
         self._nodes = NodeReader(self._builder, report)
         self._values: dict[str, list[Term] | None] = {}
         self._output = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the output was reached; not where the file's own problems are in the way."""
+        return bool(self._output)
 
     def read(self) -> None:
         """Read every node."""
@@ -121,7 +126,7 @@ class _GraphReader:
 
         Empty where the node does not tell the size.
         """
-        if node.kind in ("Linear", "Affine") and node.array("weight").ndim == 2:
+        if node.kind in ("Linear", "Affine"):
             size = node.array("weight").shape[1 if reads else 0]
         elif node.kind in NEURONS:
             size = max(node.array(k).size for k in ("r", "threshold") if k in node.values)

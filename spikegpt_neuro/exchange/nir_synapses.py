@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.exchange.nir_graph import Node
+from spikegpt_neuro.exchange.nir_graph import MOST_VALUES, Node
 from spikegpt_neuro.exchange.nir_neurons import FloatArray
 
 Shape = tuple[int, ...]
+LARGEST_REACH = 4096
+"""Rows or columns that a kernel with padding 'same' may span."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +99,6 @@ def synapse(name: str, node: Node, signal: Signal) -> Drive:
     weight = node.array("weight")
     if node.kind in ("Conv1d", "Conv2d"):
         return _convolution(name, node, weight, signal)
-    if weight.ndim != 2:
-        raise InputError("", [f"{name}/weight: {weight.ndim} dimensions, must be 2"])
     if weight.shape[1] != signal.size:
         raise InputError(
             "", [f"{name}: takes {weight.shape[1]} values, {signal.layer} sends {signal.size}"]
@@ -155,10 +155,6 @@ def _image(name: str, signal: Signal, channels: int | None, is_flat: bool) -> Sh
 
 def _convolution(name: str, node: Node, weight: FloatArray, signal: Signal) -> Drive:
     is_flat = node.kind == "Conv1d"
-    if weight.ndim != (3 if is_flat else 4):
-        raise InputError(
-            "", [f"{name}/weight: {weight.ndim} dimensions, must be {3 if is_flat else 4}"]
-        )
     weight = weight[:, :, None] if is_flat else weight
     groups = int(_pair(name, node, "groups", 1)[1])
     outputs, channels = len(weight), weight.shape[1] * groups
@@ -171,6 +167,8 @@ def _convolution(name: str, node: Node, weight: FloatArray, signal: Signal) -> D
     if isinstance(padding, str) and padding == "same":
         if (stride != 1).any():
             raise InputError("", [f"{name}: padding 'same' with a stride of {stride.tolist()}"])
+        if (dilation * np.array(weight.shape[2:]) > LARGEST_REACH).any():
+            raise InputError("", [f"{name}: a dilation of {dilation.tolist()}"])
         weight, dilation, pads = _same(weight, dilation)
     else:
         pads = (
@@ -178,7 +176,7 @@ def _convolution(name: str, node: Node, weight: FloatArray, signal: Signal) -> D
         )
     kernel, size = np.array(weight.shape[2:]), np.array(image[1:])
     out = (size + 2 * pads - dilation * (kernel - 1) - 1) // stride + 1
-    if out.min() < 1:
+    if out.min() < 1 or outputs * int(np.prod(out)) > MOST_VALUES:
         raise InputError(
             "", [f"{name}: a kernel of {kernel.tolist()} on an image of {size.tolist()}"]
         )
@@ -244,7 +242,7 @@ def pool(name: str, node: Node, signal: Signal) -> tuple[Drive, FloatArray]:
     kernel, stride = (_pair(name, node, key, 1) for key in ("kernel_size", "stride"))
     pads, size = _pair(name, node, "padding", 0), np.array(image[1:])
     out = (size + 2 * pads - kernel) // stride + 1
-    if out.min() < 1:
+    if out.min() < 1 or channels * int(np.prod(out)) > MOST_VALUES:
         raise InputError(
             "", [f"{name}: a window of {kernel.tolist()} on an image of {size.tolist()}"]
         )

@@ -17,10 +17,9 @@ import nir
 import numpy as np
 import pytest
 
-from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.exchange import import_nir
 from spikegpt_neuro.exchange.nir_compare import compare
 from spikegpt_neuro.exchange.nir_graph import read_graph
+from spikegpt_neuro.exchange.nir_import import convert
 
 DT = 1e-4
 STEPS = 60
@@ -240,11 +239,10 @@ def run(seed: int, folder: Path) -> tuple[str, Counter[str], list[str]]:
     path = folder / f"{seed}.nir"
     nir.write(path, maker.graph())
     bits = None if maker.is_whole else int(maker.random.integers(4, 10))
-    try:
-        network, report = import_nir(path, bits=bits, time_step=DT)
-    except InputError as error:
-        return "refused", Counter(), list(error.problems or [str(error)])
     graph, problems = read_graph(path)
+    network, report, refused = convert(graph, path.name, bits=bits, time_step=DT)
+    if network is None:
+        return "refused", Counter(), problems + refused
     assert not problems
     raster = (maker.random.random((STEPS, network.info.n_embd)) < 0.3).astype(np.int32)
     counts: Counter[str] = Counter()
