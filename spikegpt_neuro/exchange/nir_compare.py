@@ -114,20 +114,24 @@ def _sums(
 
 
 def _inputs(graph: Graph, node: str, real: Simulation) -> FloatArray:
-    """Sum of |values| that weights before ``node`` can be on in each time step, at most: [T]."""
+    """Sum of |integers| that weights before ``node`` can be on in each time step, at most: [T]."""
     total = np.zeros(len(next(iter(real.values.values()))))
     for source in graph.sources[node]:
         before = graph.nodes[source]
-        if before.kind in (*SPIKING, "Input", "SumPool2d", "AvgPool2d", "I"):
+        if before.kind in (*SPIKING, "Input"):
             total += np.abs(real.values[source]).sum(axis=1)
             continue
         arriving = _inputs(graph, source, real)
         if before.kind == "Delay":  # whatever arrived up to now
             arriving = np.maximum.accumulate(arriving)
+        if before.kind in ("SumPool2d", "AvgPool2d"):  # windows can overlap
+            arriving *= np.prod(np.ceil(before.array("kernel_size") / before.array("stride")))
         if before.kind in ("Conv1d", "Conv2d"):  # at most a kernel's worth of the largest
             weight = before.array("weight")
-            largest = sum(np.abs(real.values[s]).max(axis=1) for s in graph.sources[source])
-            arriving = np.minimum(arriving, weight.size // len(weight) * largest)
+            heard = [(graph.nodes[s].kind, real.values[s]) for s in graph.sources[source]]
+            if all(kind in (*SPIKING, "Input") for kind, _ in heard):
+                largest = sum(np.abs(values).max(axis=1) for _, values in heard)
+                arriving = np.minimum(arriving, weight.size // len(weight) * largest)
         total += arriving
     return total
 

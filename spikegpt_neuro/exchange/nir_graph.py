@@ -146,7 +146,7 @@ def _node_problems(kind: str, tree: Mapping[str, Any]) -> Iterator[str]:
         shape = np.asarray(tree["shape"])
         whole = shape.dtype.kind in "iuf" and shape.size and bool((shape == np.round(shape)).all())
         if not whole or shape.min() < 1 or float(np.prod(shape, dtype=np.float64)) > MOST_VALUES:
-            yield f"a shape of {str(tree['shape'])[:40]}; whole numbers, {MOST_VALUES} values at most"
+            yield f"a shape of {shape.reshape(-1)[:4]}; whole, of at most {MOST_VALUES} values"
     axes = {"Linear": 2, "Affine": 2, "Conv1d": 3, "Conv2d": 4}.get(kind)
     if axes and not missing and np.ndim(tree["weight"]) != axes:
         yield f"weight has {np.ndim(tree['weight'])} dimensions, must be {axes}"

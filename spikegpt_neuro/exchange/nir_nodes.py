@@ -166,7 +166,7 @@ class NodeReader:
         if step.threshold is None:
             raise InputError("", [f"{name}: a {node.kind} sends its voltage, which no layer does"])
         problems = list(self._decay_problems(name, node, step))
-        drives, layer = self._weighted(name, step, terms)
+        drives, layer = self._weighted(name, step, terms, feedback is not None)
         parameters = _parameters(name, drives, step, feedback)
         try:
             scale = choose_scale(parameters, step.gain, name, self._bits)
@@ -192,6 +192,11 @@ class NodeReader:
                 drives, scale, report, unit, with_biases=in_current,
                 beside=extra if in_current else None,
             )  # fmt: skip
+        elif in_current and extra.any():  # neurons that read a layer as it is, and hear a bias
+            held = rounded(extra * scale.factor)
+            self._note_bias(report, extra, held, scale, unit)
+            constant = self._builder.constant(name, held)
+            layer = self._builder.sum(layer, constant, f"{name}_sum")
         integers = rounded(bias * scale.factor)
         self._note_bias(report, bias, integers, scale, unit)
         recurrent = None
@@ -218,10 +223,14 @@ class NodeReader:
             )
         return [Signal(name, terms[0].shape, np.ones(1))]
 
-    def _weighted(self, name: str, step: Dynamics, terms: list[Term]) -> tuple[list[Drive], str]:
+    def _weighted(
+        self, name: str, step: Dynamics, terms: list[Term], hears_itself: bool
+    ) -> tuple[list[Drive], str]:
         """Drives with the input's gain in them; or none, and the layer neurons read as it is."""
         single = terms[0]
-        if len(terms) == 1 and isinstance(single, Signal) and _is_one(single.unit * step.gain):
+        # as it is only at a scale of 1, which weights between the neurons could rule out
+        free = len(terms) == 1 and not (hears_itself and self._bits is not None)
+        if free and isinstance(single, Signal) and _is_one(single.unit * step.gain):
             whole = Parameters([], [("", step.leak)], step.threshold, single.size)
             try:
                 choose_scale(whole, step.gain, name, None)
