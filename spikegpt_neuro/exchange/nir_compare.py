@@ -24,9 +24,9 @@ import numpy.typing as npt
 from spikegpt_neuro.backends.raster import RasterSession, check_raster
 from spikegpt_neuro.exchange.nir_graph import SPIKING, Graph
 from spikegpt_neuro.exchange.nir_neurons import FLOAT32, FloatArray
-from spikegpt_neuro.exchange.nir_nodes import STATE_LIMIT
 from spikegpt_neuro.exchange.nir_report import LayerReport
 from spikegpt_neuro.exchange.nir_simulation import Simulation, simulate
+from spikegpt_neuro.exchange.nir_told import STATE_LIMIT
 from spikegpt_neuro.network import Network
 
 Spikes = npt.NDArray[np.int32]

@@ -22,9 +22,16 @@ from spikegpt_neuro.exchange.nir_neurons import (
     is_exact_decay,
     is_whole,
 )
-from spikegpt_neuro.exchange.nir_quantise import LARGEST_THRESHOLD, Parameters, Scale, choose_scale
+from spikegpt_neuro.exchange.nir_quantise import (
+    LARGEST_THRESHOLD,
+    ONLY_WHOLE,
+    Parameters,
+    Scale,
+    choose_scale,
+)
 from spikegpt_neuro.exchange.nir_report import ImportReport, LayerReport
 from spikegpt_neuro.exchange.nir_synapses import Drive, Signal, flattened, identity, pool, synapse
+from spikegpt_neuro.exchange.nir_told import tell_neurons
 from spikegpt_neuro.network import Port
 from spikegpt_neuro.network.schema import Array
 from spikegpt_neuro.network.slayer_layers import Cuba, RecurrentCuba, Sigma
@@ -32,9 +39,6 @@ from spikegpt_neuro.network.slayer_layers import Cuba, RecurrentCuba, Sigma
 Term = Signal | Drive
 
 ACCUMULATOR_LIMIT = (1 << 23) - 1
-STATE_LIMIT = (1 << 17) - 1
-"""Currents and voltages have 24 bits, 6 of them below the weights' unit."""
-STATE_STEP = 2.0**-6
 
 
 class NodeReader:
@@ -160,7 +164,11 @@ class NodeReader:
     ) -> list[Term]:
         """The layer of a node of neurons, with the synapses that wait before it."""
         size = terms[0].size
-        step = dynamics(name, node, terms[0].shape, self._time_step)
+        try:
+            step = dynamics(name, node, terms[0].shape, self._time_step)
+        except InputError as error:
+            fractions = self._fractions(terms)
+            raise InputError("", [*fractions, *error.problems]) from error
         if node.kind == "I":
             return [self._integrator(name, step, terms)]
         if step.threshold is None:
@@ -208,12 +216,13 @@ class NodeReader:
                 missed = np.abs(recurrent - real) / (scale.factor * unit)[:, None]
                 report.weight_error = max(report.weight_error, float(missed.max()))
             report.bits = max(report.bits, int(np.abs(recurrent).max()).bit_length() + 1)
-        self._tell(report, node, step, scale, decays, self._reach(layer, integers, recurrent))
+        tell_neurons(report, node, step, scale, decays, self._reach(layer, integers, recurrent))
+        self._report.layers.append(report)
         text = described(node.metadata)
         port = Port(**text["output"]) if text else spikes(size)
         values = (
-            integers.astype(np.int32), _one(name, "tau_syn", decays[0]),
-            _one(name, "tau", decays[1]), int(scale.threshold or 0),
+            integers.astype(np.int32), int(decays[0][0]),
+            int(decays[1][0]), int(scale.threshold or 0),
         )  # fmt: skip
         if recurrent is None:
             self._builder.add(Cuba(name, (layer,), port, *values), 1)
@@ -222,6 +231,15 @@ class NodeReader:
                 RecurrentCuba(name, (layer,), port, *values, recurrent.astype(np.int16)), 1
             )
         return [Signal(name, terms[0].shape, np.ones(1))]
+
+    def _fractions(self, terms: list[Term]) -> Iterator[str]:
+        """What is not whole before neurons that cannot be held themselves."""
+        for term in terms if self._bits is None else []:
+            if isinstance(term, Drive):
+                values = (("weight", term.weight), ("bias", term.bias))
+                for what, array in values:
+                    if array is not None and not is_whole(array):
+                        yield f"{term.name}/{what}: {ONLY_WHOLE}"
 
     def _weighted(
         self, name: str, step: Dynamics, terms: list[Term], hears_itself: bool
@@ -259,46 +277,6 @@ class NodeReader:
         """Largest |input| of the neurons in units of the weights, if all that can arrives."""
         own = 0 if recurrent is None else int(np.abs(recurrent).sum(axis=1).max())
         return float(self._builder.bounds[layer] + own + int(np.abs(bias).max()))
-
-    def _tell(
-        self, report: LayerReport, node: Node, step: Dynamics, scale: Scale,
-        decays: tuple[Array, Array], reach: float,
-    ) -> None:  # fmt: skip
-        """Fill in what the report says of neurons."""
-        threshold = int(scale.threshold or 0)
-        assert step.threshold is not None
-        report.threshold = threshold
-        if not scale.is_exact:
-            held = threshold / scale.factor
-            worst = np.abs(held - step.threshold) / np.where(
-                step.threshold > 0, step.threshold, 1.0
-            )
-            report.threshold_error = float(worst.max()) if worst.max() > FLOAT32 else 0.0
-        report.scale = (float(scale.factor.min()), float(scale.factor.max()))
-        current, voltage = step.current_decay, step.voltage_decay
-        if not is_exact_decay(current):
-            report.current_decay_error = float(np.abs(current - decays[0] / UNIT).max())
-        if not is_exact_decay(voltage):
-            report.voltage_decay_error = float(np.abs(voltage - decays[1] / UNIT).max())
-        leaky = [voltage] if node.kind in ("LIF", "CubaLIF") else []
-        leaky += [current] if node.kind == "CubaLIF" else []
-        report.euler_error = max((float((np.exp(-d) - 1 + d).max()) for d in leaky), default=0.0)
-        if any(((d > 0) & (d < UNIT)).any() for d in decays):
-            report.rounding = STATE_STEP / max(threshold, 1)
-        for real, held in ((current, decays[0]), (voltage, decays[1])):
-            if ((real > 0) & (held == 0)).any():
-                report.notes.append(f"a decay of {real[real > 0].min():.3g} a step is held as none")
-        least = [max(int(d.min()), 1) / UNIT for d in decays]
-        if reach / least[0] > STATE_LIMIT:
-            report.notes.append(
-                f"currents wrap beyond {STATE_LIMIT / max(threshold, 1):.4g} thresholds; all "
-                f"inputs at once could reach {reach / least[0] / max(threshold, 1):.4g}"
-            )
-        if decays[1].min() == 0 or reach / least[0] / least[1] > STATE_LIMIT:
-            report.notes.append(
-                f"voltages go down to -{STATE_LIMIT / max(threshold, 1):.4g} thresholds at most"
-            )
-        self._report.layers.append(report)
 
     def _integrator(self, name: str, step: Dynamics, terms: list[Term]) -> Signal:
         """``I`` as a running sum of its input."""
@@ -356,11 +334,6 @@ def _lost(name: str, parameters: Parameters, scale: Scale) -> Iterator[str]:
 
 def _is_one(values: FloatArray) -> bool:
     return bool((np.abs(values - 1) <= FLOAT32).all())
-
-
-def _one(name: str, key: str, decay: Array) -> int:
-    """The decay of a whole layer."""
-    return int(decay[0])
 
 
 def _kind_of(drive: Drive) -> str:
