@@ -45,8 +45,11 @@ def export(
         int, typer.Option(help="Bits of the target's accumulators; 24 on Loihi 2.")
     ] = 24,
     layout: Annotated[
-        Literal["auto", "upstream", "spike-driven"],
-        typer.Option(help="What the checkpoint must be; auto accepts either."),
+        Literal["auto", "upstream", "rwkv", "spike-driven"],
+        typer.Option(
+            help="What the checkpoint is. Auto: what it says, else (SpikeGPT and plain RWKV-4 have "
+            "the same names) what predicts the calibration text better, else upstream."
+        ),
     ] = "auto",
     embedding: Annotated[
         Literal["auto", "binary", "real"],
@@ -82,12 +85,8 @@ def export(
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary, reference_to
 
-    options = ExportOptions(activation_bits, accumulator_bits, embedding, rescale_every)
+    options = ExportOptions(activation_bits, accumulator_bits, embedding, rescale_every, layout)
     read = read_checkpoint(checkpoint)
-    if layout not in ("auto", read.architecture.layout):
-        raise InputError(
-            f"{checkpoint} is in the {read.architecture.layout} layout, not in {layout}."
-        )
     vocabulary = None
     if vocab is not None:
         vocabulary = read_vocabulary(vocab)
@@ -95,11 +94,13 @@ def export(
         vocabulary = parse_vocabulary(read.vocabulary, f"the vocabulary in {checkpoint}")
     if vocabulary is not None:
         vocabulary.check_size(read.architecture.vocabulary_size)
-    tokens = None
+    tokens, characters_per_token = None, 1.0
     if calibration is not None:
         if vocabulary is None:
             raise InputError("--calibration needs --vocab, to turn the text into tokens.")
-        tokens = vocabulary.encode(read_text(calibration)).tolist()
+        text = read_text(calibration)
+        tokens = vocabulary.encode(text).tolist()
+        characters_per_token = len(text) / max(1, len(tokens))
     stored = vocabulary.text if vocabulary is not None else ""
     if vocab_by_reference:
         if vocab is None:
@@ -108,6 +109,7 @@ def export(
     with output.progress("exporting") as progress:
         report = export_checkpoint(
             checkpoint, network, vocabulary=stored, calibration=tokens, options=options,
+            characters_per_token=characters_per_token,
             progress=lambda what, step, steps: progress(step, steps),
         )  # fmt: skip
     size = network.stat().st_size
