@@ -162,7 +162,8 @@ def _differences(
     inputs = _inputs(graph, node, real)
     e_current, e_voltage, before = np.zeros(n), np.zeros(n), np.zeros(n)
     limit = STATE_LIMIT / max(report.threshold or 0, 1)
-    explained, lines = 0, []
+    explained = 0
+    lines: list[str] = []
     for t in range(len(spikes)):
         heard = spikes[t - 1].sum() if t else 0  # by themselves, at most
         pushed = report.weight_error * (inputs[t] + heard) + report.bias_error

@@ -78,6 +78,8 @@ def convert(
         return reader.network(source), report, []
     except InputError as error:
         return None, report, list(error.problems or [str(error)])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return None, report, [f"the graph's metadata describe no network of ours: {error}"]
 
 
 class _GraphReader:

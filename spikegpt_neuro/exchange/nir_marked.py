@@ -14,7 +14,7 @@ from spikegpt_neuro.exchange.nir_graph import Node
 from spikegpt_neuro.exchange.nir_levels import has_levels, level_limits
 from spikegpt_neuro.network import LAYER_KINDS, Port
 from spikegpt_neuro.network.layers import Delay, Dense, Lif
-from spikegpt_neuro.network.schema import Layer
+from spikegpt_neuro.network.schema import Array, ArraySpec, Layer
 
 
 def described(metadata: Any) -> dict[str, Any]:
@@ -32,6 +32,20 @@ def described(metadata: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("", [f"metadata {KEY}: is no JSON object"])
     return found
+
+
+def own_port(name: str, node: Node) -> Port | None:
+    """The port our metadata gives the layer of a node; None where it has none.
+
+    Raises ``InputError`` for one that is no port.
+    """
+    text = described(node.metadata)
+    if not text:
+        return None
+    try:
+        return Port(**text["output"])
+    except (KeyError, TypeError) as error:
+        raise InputError("", [f"{name}: its metadata describes no output: {error}"]) from error
 
 
 def is_marked(node: Node) -> bool:
@@ -53,7 +67,7 @@ def marked_layer(node: Node, inputs: tuple[str, ...]) -> Layer:
         if node.kind == "Linear":
             return _dense(node, name, inputs, port, text["scalars"])
         arrays = {
-            field: np.asarray(node.metadata[ARRAY + field], spec.dtype)
+            field: _held(f"{name}/{field}", node.metadata[ARRAY + field], spec)
             for field, spec in kind.array_specs().items()
         }
         layer = kind(name, tuple(text["inputs"]), port, **arrays, **text["scalars"])
@@ -64,6 +78,19 @@ def marked_layer(node: Node, inputs: tuple[str, ...]) -> Layer:
     if isinstance(layer, Lif) and has_levels(layer):
         _check_levels(node, layer)
     return layer
+
+
+def _held(where: str, values: Any, spec: ArraySpec) -> Array:
+    """An array of our metadata in the layer's type, which it has to fit."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or (array != np.round(array)).any():
+        raise InputError("", [f"{where}: must be whole numbers"])
+    if array.size and (array.min() < spec.low or array.max() > spec.high):
+        raise InputError(
+            "",
+            [f"{where}: values {array.min()}..{array.max()}, allowed {spec.low}..{spec.high}"],
+        )
+    return np.ascontiguousarray(array, spec.dtype)
 
 
 def token_delay(own: str, node: Node, source: Layer, time_step: float) -> Delay:

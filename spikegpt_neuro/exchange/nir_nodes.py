@@ -12,7 +12,7 @@ from spikegpt_neuro.exchange.nir_format import UNIT
 from spikegpt_neuro.exchange.nir_graph import Node
 from spikegpt_neuro.exchange.nir_layers import LayerBuilder, rounded, spikes
 from spikegpt_neuro.exchange.nir_loops import FeedbackWeights
-from spikegpt_neuro.exchange.nir_marked import described
+from spikegpt_neuro.exchange.nir_marked import own_port
 from spikegpt_neuro.exchange.nir_neurons import (
     FLOAT32,
     Dynamics,
@@ -218,8 +218,7 @@ class NodeReader:
             report.bits = max(report.bits, int(np.abs(recurrent).max()).bit_length() + 1)
         tell_neurons(report, node, step, scale, decays, self._reach(layer, integers, recurrent))
         self._report.layers.append(report)
-        text = described(node.metadata)
-        port = Port(**text["output"]) if text else spikes(size)
+        port = own_port(name, node) or spikes(size)
         values = (
             integers.astype(np.int32), int(decays[0][0]),
             int(decays[1][0]), int(scale.threshold or 0),
@@ -324,10 +323,12 @@ def _parameters(
 def _lost(name: str, parameters: Parameters, scale: Scale) -> Iterator[str]:
     """Neurons whose every weight rounds to 0 because it is so far below their threshold."""
     largest = parameters.largest()
+    if parameters.threshold is None:
+        return
     if largest.any() and not np.round(largest * scale.factor).any():
         yield (
             f"{name}: one input moves the voltage by at most {largest.max():.3g} a step, of a "
-            f"threshold of {np.max(parameters.threshold):.3g}; integers resolve "
+            f"threshold of {parameters.threshold.max():.3g}; integers resolve "
             f"1/{LARGEST_THRESHOLD}. Is the time step that of the file?"
         )
 

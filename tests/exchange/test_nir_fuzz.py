@@ -87,7 +87,8 @@ class Maker:
         if self.random.random() < 0.4:
             return np.zeros(size)
         if self.is_whole:
-            return self.random.integers(-5, 9, size).astype(float)
+            large = self.pick(1, 1, 1, 100)  # beyond what one weight holds
+            return self.random.integers(-5 * large, 9 * large, size).astype(float)
         return self.random.normal(0.0, 0.3, size)
 
     def synapses(
@@ -229,7 +230,7 @@ class Maker:
             synapse = one * DT * 4096 / self.pick(4096, 2048)
         return nir.CubaLIF(
             tau_syn=synapse, tau_mem=tau, r=gain * tau / DT, v_leak=leak, v_threshold=threshold,
-            v_reset=zero, w_in=synapse / DT,
+            v_reset=zero, w_in=synapse / DT * (1.0 if self.is_whole else self.pick(1.0, 0.4)),
         )  # fmt: skip
 
 
