@@ -281,7 +281,7 @@ class NodeReader:
         """``I`` as a running sum of its input."""
         single = terms[0]
         if len(terms) == 1 and isinstance(single, Signal) and _is_one(single.unit * step.gain):
-            signal = single
+            signal = replace(single, unit=np.ones(1))  # the gain undoes the unit
         else:
             where = f"{name}: the gain of its input"
             drives = [d.scaled(step.gain, where) for d in self._drives(terms, name)]

@@ -81,7 +81,8 @@ def choose_scale(parameters: Parameters, gains: FloatArray, name: str, bits: int
         if found is not None:
             return found
     if bits is None:
-        raise InputError(f"{name} does not fit.", list(_too_large(parameters, name)))
+        problems = list(_too_large(parameters, name))
+        raise InputError("", problems or [f"{name}: does not fit the integers of its layer"])
     return _rounded(parameters, limit)
 
 
