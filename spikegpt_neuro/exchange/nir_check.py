@@ -14,6 +14,7 @@ from spikegpt_neuro.exchange.nir_format import TIME_STEP
 from spikegpt_neuro.exchange.nir_graph import read_graph
 from spikegpt_neuro.exchange.nir_import import advice_on, convert
 from spikegpt_neuro.exchange.nir_report import ImportReport
+from spikegpt_neuro.network import Chain
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,6 @@ def check_nir(
     graph, problems = read_graph(path)
     network, report, found = convert(graph, Path(path).name, bits=bits, time_step=time_step)
     problems += found
-    if problems or network is None or raster is None or not network.takes_raster:
+    if problems or network is None or raster is None or not isinstance(network, Chain):
         return NirCheck(report, tuple(problems))
     return NirCheck(report, (), tuple(compare(graph, network, report.layers, raster, time_step)))

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.raster import RasterSession, check_raster
+from spikegpt_neuro.backends.raster import EmulatorChainSession, check_raster
 from spikegpt_neuro.exchange.nir_graph import SPIKING, Graph
 from spikegpt_neuro.exchange.nir_neurons import FLOAT32, FloatArray
 from spikegpt_neuro.exchange.nir_report import LayerReport
 from spikegpt_neuro.exchange.nir_simulation import Simulation, simulate
 from spikegpt_neuro.exchange.nir_told import STATE_LIMIT
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain
 
 Spikes = npt.NDArray[np.int32]
 
@@ -54,7 +54,7 @@ class LayerComparison:
 
 def compare(
     graph: Graph,
-    network: Network,
+    network: Chain,
     reports: Sequence[LayerReport],
     raster: npt.NDArray[np.generic],
     time_step: float,
@@ -71,7 +71,7 @@ def compare(
         made = {node.replace(".", "_"), node.replace("__", ".")} & layers & by_node.keys()
         if value.kind in SPIKING and made:
             names[node] = made.pop()
-    with RasterSession(network, trace=list(names.values())) as session:
+    with EmulatorChainSession(network, trace=list(names.values())) as session:
         session.score(checked)
         spikes = {node: session.trace(layer) for node, layer in names.items()}
     free = simulate(graph, checked, time_step)
@@ -87,7 +87,7 @@ def compare(
 
 
 def _sums(
-    graph: Graph, network: Network, by_node: Mapping[str, LayerReport], real: Simulation,
+    graph: Graph, network: Chain, by_node: Mapping[str, LayerReport], real: Simulation,
     raster: Spikes,
 ) -> list[LayerComparison]:  # fmt: skip
     """The output, where it is the sums of a linear node that reads spikes."""
@@ -99,7 +99,7 @@ def _sums(
         return []
     if len(graph.sources[end]) > 1 or not before <= {*SPIKING, "Input", "Flatten"}:
         return []
-    with RasterSession(network) as session:
+    with EmulatorChainSession(network) as session:
         ours = session.score(raster) * network.layers[-1].output.scale
     bound = report.weight_error * _inputs(graph, end, real) + report.bias_error
     missed = np.abs(ours - real.values[node])

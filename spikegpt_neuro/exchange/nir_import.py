@@ -6,6 +6,7 @@ edited; metadata only says what NIR cannot (widths, and the layers in marked sub
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +22,14 @@ from spikegpt_neuro.exchange.nir_nodes import NodeReader, Term
 from spikegpt_neuro.exchange.nir_quantise import ONLY_WHOLE
 from spikegpt_neuro.exchange.nir_report import ImportReport, LayerReport
 from spikegpt_neuro.exchange.nir_synapses import Signal
-from spikegpt_neuro.network import TOKEN, Network, NetworkInfo
+from spikegpt_neuro.network import (
+    TOKEN,
+    Chain,
+    ChainInfo,
+    LanguageModel,
+    make_network,
+)
+from spikegpt_neuro.network.network import info_type
 from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import RasterInput
 
@@ -30,7 +38,7 @@ FEWEST_BITS, MOST_BITS = 2, 9
 
 def import_nir(
     path: Path, *, bits: int | None = None, time_step: float = TIME_STEP
-) -> tuple[Network, ImportReport]:
+) -> tuple[LanguageModel | Chain, ImportReport]:
     """The network in ``path``, and what became of each node.
 
     ``bits``: width of signed weights that are quantised, 2..9; None: nothing is, and what is not
@@ -66,7 +74,7 @@ def check_settings(bits: int | None, time_step: float) -> None:
 
 def convert(
     graph: Graph, source: str, *, bits: int | None, time_step: float
-) -> tuple[Network | None, ImportReport, list[str]]:
+) -> tuple[LanguageModel | Chain | None, ImportReport, list[str]]:
     """A graph as a network, the report on it, and its problems; no network where there are any."""
     check_settings(bits, time_step)
     report = ImportReport(time_step, bits, notes=list(graph.notes))
@@ -216,7 +224,7 @@ class _GraphReader:
         self._report.layers.append(LayerReport(own, "Input"))
         return Signal(own, shape, np.ones(1))
 
-    def network(self, source: str) -> Network:
+    def network(self, source: str) -> LanguageModel | Chain:
         """The layers the output depends on, as a network."""
         layers = self._builder.layers
         text = dict(self._own)
@@ -231,17 +239,15 @@ class _GraphReader:
         names = order if set(order) == needed else [n for n in layers if n in needed]
         chosen: tuple[Layer, ...] = tuple(layers[name] for name in names)
         if not text:
-            text = {
-                "layout": "chain", "n_layer": 0, "n_embd": chosen[0].output.size,
-                "vocabulary_size": chosen[-1].output.size,
-                "source": {"format": "nir", "file": source},
+            quantisation = {} if self._report.is_exact else {
+                "bits": self._report.bits, "time_step": self._report.time_step,
+                "equation": self._report.equation,
             }  # fmt: skip
-            if not self._report.is_exact:
-                text["quantisation"] = {
-                    "bits": self._report.bits, "time_step": self._report.time_step,
-                    "equation": self._report.equation,
-                }  # fmt: skip
-        return Network(NetworkInfo(**text), chosen, vocabulary)
+            return Chain(ChainInfo({"format": "nir", "file": source}, quantisation), chosen)
+        kind = info_type(text["layout"])
+        wanted = {part.name for part in dataclasses.fields(kind)}
+        facts = {key: value for key, value in text.items() if key in wanted}
+        return make_network(kind(**facts), chosen, vocabulary)
 
     def _needed(self) -> set[str]:
         needed, waiting = set(), [self._output]

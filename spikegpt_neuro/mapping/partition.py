@@ -8,7 +8,7 @@ from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.roles import made_by, role, synapses_of
+from spikegpt_neuro.mapping.roles import made_by, synapses_of
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer
 
@@ -76,7 +76,7 @@ def demands(network: Network) -> tuple[Demand, ...]:
     ends = synapses_of(network)
     found = []
     for layer in network.layers:
-        if role(layer) != "neuron":
+        if layer.role != "neuron":
             continue
         fan_in = layer.fan_in + sum(network[name].fan_in for name in ends.get(layer.name, ()))
         size = layer.output.size

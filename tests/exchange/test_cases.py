@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spikegpt_neuro.backends import get_backend
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import check_nir, export_nir, import_nir
@@ -126,7 +126,7 @@ def test_snntorch_on_floats_and_integers_fire_as_often(kind: str, tmp_path: Path
     raster = (random.random((300, 16)) < 0.25).astype(np.int32)
     network, report = import_nir(path, bits=9)
     assert not report.is_exact
-    with RasterSession(network) as session:
+    with EmulatorChainSession(network) as session:
         ours = session.score(raster).sum(axis=0)
     theirs = np.array(snntorch_counts(path, raster))
     assert theirs.sum() > 300

@@ -245,7 +245,7 @@ def run(seed: int, folder: Path) -> tuple[str, Counter[str], list[str]]:
     if network is None:
         return "refused", Counter(), problems + refused
     assert not problems
-    raster = (maker.random.random((STEPS, network.info.n_embd)) < 0.3).astype(np.int32)
+    raster = (maker.random.random((STEPS, network.layers[0].output.size)) < 0.3).astype(np.int32)
     counts: Counter[str] = Counter()
     unexplained: list[str] = []
     by_node = {layer.node: layer for layer in report.layers}
