@@ -72,11 +72,11 @@ def import_graph(
 ) -> None:
     """Read a NIR graph as a network: exactly, or with --bits quantised; prints every error made."""
     output = Output(as_json=as_json, quiet=quiet)
-    from spikegpt_neuro.exchange import import_nir
+    from spikegpt_neuro.exchange import import_nir_with_report
     from spikegpt_neuro.network.file import write_network
 
     check_free(network, force=force)
-    value, report = import_nir(graph, bits=bits, time_step=time_step)
+    value, report = import_nir_with_report(graph, bits=bits, time_step=time_step)
     write_network(value, network)
     output.result(
         {

@@ -83,34 +83,43 @@ def compare(
         )
         counts = int(free.values[node].sum()), int(ours.sum())
         found.append(LayerComparison(node, *counts, explained, ours.size, until, lines))
-    return found + _sums(graph, network, by_node, forced, checked)
+    return found + _sums(graph, network, by_node, forced, checked, time_step)
 
 
 def _sums(
     graph: Graph, network: Chain, by_node: Mapping[str, LayerReport], real: Simulation,
-    raster: Spikes,
+    raster: Spikes, time_step: float,
 ) -> list[LayerComparison]:  # fmt: skip
-    """The output, where it is the sums of a linear node that reads spikes."""
+    """The output, where it is voltages, or the sums of a linear node that reads spikes."""
     end = next(n for n, node in graph.nodes.items() if node.kind == "Output")
     node = graph.sources[end][0]
     report = by_node.get(node.replace(".", "_"), by_node.get(node.replace("__", ".")))
-    before = {graph.nodes[s].kind for s in graph.sources[node]}
-    if graph.nodes[node].kind not in ("Linear", "Affine", "Conv1d", "Conv2d") or report is None:
+    kind, before = graph.nodes[node].kind, {graph.nodes[s].kind for s in graph.sources[node]}
+    if len(graph.sources[end]) > 1 or report is None:
         return []
-    if len(graph.sources[end]) > 1 or not before <= {*SPIKING, "Input", "Flatten"}:
+    until, values = len(raster), real.values[node]
+    if kind in ("LI", "CubaLI"):
+        run = _run(graph, node, report, real, np.zeros(values.shape, np.int32), time_step)
+        bound, until = run.bound, run.until
+    elif kind in ("Linear", "Affine", "Conv1d", "Conv2d") and before <= {
+        *SPIKING,
+        "Input",
+        "Flatten",
+    }:
+        bound = report.weight_error * _inputs(graph, end, real) + report.bias_error
+        bound = bound[:, None] + 4 * FLOAT32 * (1 + np.abs(values))
+    else:
         return []
     with EmulatorChainSession(network) as session:
         ours = session.score(raster) * network.layers[-1].output.scale
-    bound = report.weight_error * _inputs(graph, end, real) + report.bias_error
-    missed = np.abs(ours - real.values[node])
-    bound = bound[:, None] + 4 * FLOAT32 * (1 + np.abs(real.values[node]))
+    missed = np.abs(ours - values)
     lines = [
-        f"{node}[{j}] at step {t}: {real.values[node][t, j]:.6g}, by integers {ours[t, j]:.6g}; "
-        f"the errors explain {bound[t, j]:.3g}"
-        for t, j in np.argwhere(missed > bound)
+        f"{node}[{j}] at step {t}: {values[t, j]:.6g}, by integers {ours[t, j]:.6g}; the errors "
+        f"explain {bound[t, j]:.3g}"
+        for t, j in np.argwhere(missed[:until] > bound[:until])
     ]
-    explained = int((missed > 0).sum()) - len(lines)
-    return [LayerComparison(node, 0, 0, explained, ours.size, len(ours), lines)]
+    explained = int((missed[:until] > 0).sum()) - len(lines)
+    return [LayerComparison(node, 0, 0, explained, ours.size, until, lines)]
 
 
 def _inputs(graph: Graph, node: str, real: Simulation) -> FloatArray:
@@ -136,60 +145,81 @@ def _inputs(graph: Graph, node: str, real: Simulation) -> FloatArray:
     return total
 
 
-def _differences(
+@dataclass(frozen=True)
+class _Run:
+    """A layer of neurons in the run with our spikes, in units of its thresholds: [T, n].
+
+    ``bound``: how far the errors explain a voltage to be from ours. ``until``: time steps before a
+    state leaves its bits.
+    """
+
+    voltage: FloatArray
+    bound: FloatArray
+    level: FloatArray
+    until: int
+
+
+def _run(
     graph: Graph, node: str, report: LayerReport, real: Simulation, spikes: Spikes, dt: float
-) -> tuple[int, int, list[str]]:
-    """Spikes that differ and are explained, time steps compared, and what is not explained."""
+) -> _Run:
+    """The recursion of errors; ``spikes`` of neurons that never fire are zeros."""
     neurons, n = graph.nodes[node], spikes.shape[1]
+    kind = neurons.kind
 
     def parameter(name: str) -> FloatArray:
-        array = neurons.array(name)
-        channels = n // array.size if array.size > 1 else n
-        return np.tile(array.reshape(-1), channels)
+        array = neurons.array(name).reshape(-1)
+        return np.tile(array, n // array.size)
 
-    memoryless = neurons.kind == "Threshold"
-    threshold = parameter("threshold" if memoryless else "v_threshold")
+    key = {"Threshold": "threshold", "LI": "", "CubaLI": ""}.get(kind, "v_threshold")
+    threshold = parameter(key) if key else np.ones(n)
     level = (threshold > 0).astype(np.float64)
     threshold = np.where(threshold > 0, threshold, 1.0)
-    d_voltage = {"IF": np.zeros(n), "Threshold": np.ones(n)}.get(neurons.kind)
-    if d_voltage is None:
-        d_voltage = dt / parameter("tau_mem" if neurons.kind == "CubaLIF" else "tau")
-    voltage = real.voltages[node] / threshold
-    current, d_current = None, np.ones(n)
-    if neurons.kind == "CubaLIF":
+    d_voltage, d_current = np.zeros(n), np.ones(n)
+    if kind == "Threshold":
+        d_voltage = np.ones(n)
+    elif kind != "IF":
+        d_voltage = dt / parameter("tau_mem" if kind.startswith("Cuba") else "tau")
+    voltage, current = real.voltages[node] / threshold, None
+    if kind.startswith("Cuba"):
         d_current = dt / parameter("tau_syn")
         current = real.currents[node] * d_voltage * parameter("r") / threshold
     inputs = _inputs(graph, node, real)
     e_current, e_voltage, before = np.zeros(n), np.zeros(n), np.zeros(n)
-    limit = STATE_LIMIT / max(report.threshold or 0, 1)
-    explained = 0
-    lines: list[str] = []
+    whole = float(max(report.threshold, 1)) if report.threshold is not None else report.scale[0]
+    limit = STATE_LIMIT / whole
+    bounds = np.zeros(voltage.shape)
     for t in range(len(spikes)):
         heard = spikes[t - 1].sum() if t else 0  # by themselves, at most
         pushed = report.weight_error * (inputs[t] + heard) + report.bias_error
+        largest = np.abs(voltage[t]).max()
         if current is None:
             e_current = np.full(n, pushed)
         else:
             last = current[t - 1] if t else np.zeros(n)
             e_current = (1 - d_current) * e_current + report.current_decay_error * np.abs(last)
             e_current += pushed + report.rounding
+            largest = max(largest, np.abs(current[t]).max())
         e_voltage = (1 - d_voltage) * e_voltage + report.voltage_decay_error * np.abs(before)
         e_voltage += e_current + report.rounding
-        largest = np.abs(voltage[t]).max()
-        if current is not None:
-            largest = max(largest, np.abs(current[t]).max())
         if report.notes and largest > limit:
-            return explained, t, lines
-        bound = e_voltage + report.threshold_error + 4 * FLOAT32 * (1 + np.abs(voltage[t]))
-        fired = spikes[t] > 0
-        wrong = (voltage[t] > level) != fired
-        far = wrong & (np.abs(voltage[t] - level) > bound)
-        explained += int((wrong & ~far).sum())
-        lines += [
-            f"{node}[{j}] at step {t}: a voltage of {voltage[t, j]:.6g} thresholds, and the "
-            f"integers {'fire' if fired[j] else 'do not'}; the errors explain {bound[j]:.3g}"
-            for j in np.flatnonzero(far)
-        ]
-        e_voltage = np.where(fired, 0.0, e_voltage)
-        before = np.where(fired, 0.0, voltage[t])
-    return explained, len(spikes), lines
+            return _Run(voltage, bounds, level, t)
+        bounds[t] = e_voltage + report.threshold_error + 4 * FLOAT32 * (1 + np.abs(voltage[t]))
+        e_voltage = np.where(spikes[t] > 0, 0.0, e_voltage)
+        before = np.where(spikes[t] > 0, 0.0, voltage[t])
+    return _Run(voltage, bounds, level, len(spikes))
+
+
+def _differences(
+    graph: Graph, node: str, report: LayerReport, real: Simulation, spikes: Spikes, dt: float
+) -> tuple[int, int, list[str]]:
+    """Spikes that differ and are explained, time steps compared, and what is not explained."""
+    run = _run(graph, node, report, real, spikes, dt)
+    voltage, fired = run.voltage[: run.until], spikes[: run.until] > 0
+    wrong = (voltage > run.level) != fired
+    far = wrong & (np.abs(voltage - run.level) > run.bound[: run.until])
+    lines = [
+        f"{node}[{j}] at step {t}: a voltage of {voltage[t, j]:.6g} thresholds, and the integers "
+        f"{'fire' if fired[t, j] else 'do not'}; the errors explain {run.bound[t, j]:.3g}"
+        for t, j in np.argwhere(far)
+    ]
+    return int((wrong & ~far).sum()), run.until, lines

@@ -54,6 +54,7 @@ from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
     Delta,
+    LeakyIntegrator,
     NetxConvolution,
     NetxDense,
     RasterInput,
@@ -113,6 +114,9 @@ def export_nir(network: Network, path: Path) -> dict[str, int]:
 def _problems(network: Network, layer: Layer) -> list[str]:
     if NIR_FORMS.refusal(layer):
         return [f"{layer.name}: NIR has no {layer.kind} neuron"]
+    if isinstance(layer, LeakyIntegrator):
+        decays = (layer.current_decay, layer.voltage_decay)
+        return [f"{layer.name}: a decay of 0, an infinite time constant"] if 0 in decays else []
     if not isinstance(layer, Cuba):
         return []
     found = []
@@ -248,6 +252,21 @@ def _subgraph(nir: Any, layer: Layer, levels: dict[str, Any]) -> Any:
     edges = [edge for name in levels for edge in (("input", name), (name, "output"))]
     # no way from input to output: a tool that ignores the mark gets nothing, not something wrong
     return nir.NIRGraph(nodes, edges, metadata=_definition(layer, arrays=True), type_check=False)
+
+
+@NIR_FORMS.register(LeakyIntegrator)
+def _leaky_integrator(nir: Any, network: Network, layer: LeakyIntegrator) -> Any:
+    """``LI`` or ``CubaLI``; NIR's voltage is ours in units of the weights, an integer / 64."""
+    n = layer.output.size
+    membrane = np.full(n, TIME_STEP * UNIT / layer.voltage_decay)
+    values = {
+        "r": membrane / TIME_STEP, "v_leak": layer.bias * (UNIT / layer.voltage_decay),
+        "metadata": _definition(layer, arrays=False),
+    }  # fmt: skip
+    if layer.current_decay == UNIT:
+        return nir.LI(tau=membrane, **values)
+    synapse = np.full(n, TIME_STEP * UNIT / layer.current_decay)
+    return nir.CubaLI(tau_syn=synapse, tau_mem=membrane, w_in=synapse / TIME_STEP, **values)
 
 
 @NIR_FORMS.register(Sigma)

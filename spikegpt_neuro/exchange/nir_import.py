@@ -38,6 +38,13 @@ FEWEST_BITS, MOST_BITS = 2, 9
 
 def import_nir(
     path: Path, *, bits: int | None = None, time_step: float = TIME_STEP
+) -> LanguageModel | Chain:
+    """The network in ``path``; see ``import_nir_with_report``."""
+    return import_nir_with_report(path, bits=bits, time_step=time_step)[0]
+
+
+def import_nir_with_report(
+    path: Path, *, bits: int | None = None, time_step: float = TIME_STEP
 ) -> tuple[LanguageModel | Chain, ImportReport]:
     """The network in ``path``, and what became of each node.
 

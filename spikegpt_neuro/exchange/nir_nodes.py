@@ -31,14 +31,15 @@ from spikegpt_neuro.exchange.nir_quantise import (
 )
 from spikegpt_neuro.exchange.nir_report import ImportReport, LayerReport
 from spikegpt_neuro.exchange.nir_synapses import Drive, Signal, flattened, identity, pool, synapse
-from spikegpt_neuro.exchange.nir_told import tell_neurons
+from spikegpt_neuro.exchange.nir_told import STATE_STEP, tell_neurons
 from spikegpt_neuro.network import Port
 from spikegpt_neuro.network.schema import Array
-from spikegpt_neuro.network.slayer_layers import Cuba, RecurrentCuba, Sigma
+from spikegpt_neuro.network.slayer_layers import Cuba, LeakyIntegrator, RecurrentCuba, Sigma
 
 Term = Signal | Drive
 
-ACCUMULATOR_LIMIT = (1 << 23) - 1
+SUM_BITS = (32, 24)
+"""Width of the sums of dense synapses, and of a convolution."""
 
 
 class NodeReader:
@@ -144,8 +145,11 @@ class NodeReader:
             if not scale.is_exact:
                 error = replace(scaled, weight=weight - scaled.weight).rows() / scale.factor / unit
                 report.weight_error = max(report.weight_error, float(error.max()))
-            if self._builder.bounds[layer] > ACCUMULATOR_LIMIT and drive.geometry is not None:
-                report.notes.append("sums leave 24 bits where very many inputs arrive at once")
+            width = SUM_BITS[drive.geometry is not None]
+            if self._builder.bounds[layer] >= 1 << (width - 1):
+                report.notes.append(
+                    f"sums wrap at {width} bits; all inputs at once could leave them"
+                )
         if undelayed.any():
             bias = rounded(undelayed * scale.factor)
             self._note_bias(report, undelayed, bias, scale, unit)
@@ -171,8 +175,6 @@ class NodeReader:
             raise InputError("", [*fractions, *error.problems]) from error
         if node.kind == "I":
             return [self._integrator(name, step, terms)]
-        if step.threshold is None:
-            raise InputError("", [f"{name}: a {node.kind} sends its voltage, which no layer does"])
         problems = list(self._decay_problems(name, node, step))
         drives, layer = self._weighted(name, step, terms, feedback is not None)
         parameters = _parameters(name, drives, step, feedback)
@@ -192,9 +194,10 @@ class NodeReader:
             bias += extra + sum(
                 (d.bias for d in drives if d.bias is not None and not d.delays), 0.0
             )
-        unit = np.where(
-            step.threshold > 0, step.threshold, np.maximum(parameters.largest(), 1e-300)
-        )
+        unit = np.ones(size)  # of the voltage, where nothing is fired at
+        if step.threshold is not None:
+            least = np.maximum(parameters.largest(), 1e-300)
+            unit = np.where(step.threshold > 0, step.threshold, least)
         if drives:
             layer = self._placed(
                 drives, scale, report, unit, with_biases=in_current,
@@ -223,6 +226,8 @@ class NodeReader:
             integers.astype(np.int32), int(decays[0][0]),
             int(decays[1][0]), int(scale.threshold or 0),
         )  # fmt: skip
+        if step.threshold is None:
+            return [self._sent_voltage(name, node, terms[0].shape, layer, values[:3], scale)]
         if recurrent is None:
             self._builder.add(Cuba(name, (layer,), port, *values), 1)
         else:
@@ -230,6 +235,16 @@ class NodeReader:
                 RecurrentCuba(name, (layer,), port, *values, recurrent.astype(np.int16)), 1
             )
         return [Signal(name, terms[0].shape, np.ones(1))]
+
+    def _sent_voltage(
+        self, name: str, node: Node, shape: tuple[int, ...], source: str,
+        values: tuple[Array, int, int], scale: Scale,
+    ) -> Signal:  # fmt: skip
+        """The layer of neurons that do not fire."""
+        unit = STATE_STEP / scale.factor
+        port = own_port(name, node) or Port(len(unit), "graded", 24, True, float(unit[0]))
+        self._builder.add(LeakyIntegrator(name, (source,), port, *values), port.high)
+        return Signal(name, shape, unit if np.ptp(unit) else unit[:1])
 
     def _fractions(self, terms: list[Term]) -> Iterator[str]:
         """What is not whole before neurons that cannot be held themselves."""

@@ -14,7 +14,7 @@ class LayerReport:
 
     ``scale``: integers to a real 1, the smallest and the largest of the layer (a neuron has its
     own, which makes thresholds equal). ``weight_error``, ``bias_error``: of what one input, and
-    the bias, add to the voltage in a step; where no neurons read the values, as they are.
+    the bias, add to the voltage in a step; where no neurons that fire read the values, as they are.
     ``threshold_error``: of the threshold itself. ``voltage_decay_error``,
     ``current_decay_error``: of the part that decays in a step. ``euler_error``: how far the step
     of forward Euler is from ``exp(-dt / tau)``, the largest of both states; nothing to do with

@@ -22,9 +22,8 @@ def tell_neurons(
 ) -> None:  # fmt: skip
     """Fill in what the report says of neurons."""
     threshold = int(scale.threshold or 0)
-    assert step.threshold is not None
-    report.threshold = threshold
-    if not scale.is_exact:
+    report.threshold = scale.threshold
+    if step.threshold is not None and not scale.is_exact:
         held = threshold / scale.factor
         worst = np.abs(held - step.threshold) / np.where(step.threshold > 0, step.threshold, 1.0)
         report.threshold_error = float(worst.max()) if worst.max() > FLOAT32 else 0.0
@@ -34,21 +33,22 @@ def tell_neurons(
         report.current_decay_error = float(np.abs(current - decays[0] / UNIT).max())
     if not is_exact_decay(voltage):
         report.voltage_decay_error = float(np.abs(voltage - decays[1] / UNIT).max())
-    leaky = [voltage] if node.kind in ("LIF", "CubaLIF") else []
-    leaky += [current] if node.kind == "CubaLIF" else []
+    leaky = [voltage] if node.kind in ("LIF", "CubaLIF", "LI", "CubaLI") else []
+    leaky += [current] if node.kind in ("CubaLIF", "CubaLI") else []
     report.euler_error = max((float((np.exp(-d) - 1 + d).max()) for d in leaky), default=0.0)
+    # integers to a threshold, or, of neurons that do not fire, to a voltage of 1
+    whole = float(max(threshold, 1)) if step.threshold is not None else float(scale.factor.min())
+    what = "thresholds" if step.threshold is not None else "(as the file's voltages)"
     if any(((d > 0) & (d < UNIT)).any() for d in decays):
-        report.rounding = STATE_STEP / max(threshold, 1)
+        report.rounding = STATE_STEP / whole
     for real, held in ((current, decays[0]), (voltage, decays[1])):
         if ((real > 0) & (held == 0)).any():
             report.notes.append(f"a decay of {real[real > 0].min():.3g} a step is held as none")
     least = [max(int(d.min()), 1) / UNIT for d in decays]
     if reach / least[0] > STATE_LIMIT:
         report.notes.append(
-            f"currents wrap beyond {STATE_LIMIT / max(threshold, 1):.4g} thresholds; all "
-            f"inputs at once could reach {reach / least[0] / max(threshold, 1):.4g}"
+            f"currents wrap beyond {STATE_LIMIT / whole:.4g} {what}; all inputs at once could "
+            f"reach {reach / least[0] / whole:.4g}"
         )
     if decays[1].min() == 0 or reach / least[0] / least[1] > STATE_LIMIT:
-        report.notes.append(
-            f"voltages go down to -{STATE_LIMIT / max(threshold, 1):.4g} thresholds at most"
-        )
+        report.notes.append(f"voltages go down to -{STATE_LIMIT / whole:.4g} {what} at most")

@@ -17,7 +17,7 @@ from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.exchange import check_nir, export_nir, import_nir
+from spikegpt_neuro.exchange import check_nir, export_nir, import_nir, import_nir_with_report
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 DT = 1e-4
@@ -78,7 +78,7 @@ def bias_case(tmp_path: Path) -> tuple[Path, np.ndarray, list[int]]:
 def test_a_bias_belongs_to_the_current(backend: str, tmp_path: Path) -> None:
     path, raster, expected = bias_case(tmp_path)
     assert expected == [10, 48, 0]
-    network, report = import_nir(path)
+    network, report = import_nir_with_report(path)
     assert report.is_exact
     with get_backend(backend).open(network) as session:
         assert session.score(raster).sum(axis=0).tolist() == expected
@@ -124,7 +124,7 @@ def test_snntorch_on_floats_and_integers_fire_as_often(kind: str, tmp_path: Path
     names = ["input", "fc", "lif", "fc2", "lif2", "output"]
     path = save(nodes, list(pairwise(names)), tmp_path / "a.nir")
     raster = (random.random((300, 16)) < 0.25).astype(np.int32)
-    network, report = import_nir(path, bits=9)
+    network, report = import_nir_with_report(path, bits=9)
     assert not report.is_exact
     with EmulatorChainSession(network) as session:
         ours = session.score(raster).sum(axis=0)

@@ -62,6 +62,8 @@ class Maker:
                 here, _ = self.add("flat", self.flatten(shape), here)
             last = nir.Affine(self.weights(3, int(np.prod(shape))), self.bias(3))
             here, shape = self.add("last", last, here)[0], (3,)
+            if self.random.random() < 0.6:
+                here = self.add("voltage", self.integrator(), here)[0]
         self.nodes["output"] = nir.Output({"output": np.array(shape)})
         self.edges.append((here, "output"))
         return nir.NIRGraph(self.nodes, self.edges, type_check=False)
@@ -194,6 +196,14 @@ class Maker:
         self.nodes[name] = node
         self.edges += [(source, name) for source in heard]
         return name
+
+    def integrator(self) -> Any:
+        one = np.ones(3)
+        tau, leak = one * DT * 4096 / self.pick(4096, 700, 123), one * self.pick(0.0, 0.5)
+        if self.random.random() < 0.5:
+            return nir.LI(tau=tau, r=tau / DT, v_leak=leak)
+        synapse = one * DT * 4096 / self.pick(2048, 500)
+        return nir.CubaLI(tau_syn=synapse, tau_mem=tau, r=tau / DT, v_leak=leak, w_in=synapse / DT)
 
     def cell(self, kind: str, shape: tuple[int, ...]) -> Any:
         size = (1,) if self.random.random() < 0.2 else shape

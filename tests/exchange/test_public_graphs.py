@@ -361,9 +361,11 @@ IMPORTED: dict[str, tuple[Callable[[], Graph], float, int]] = {
     "norse recurrent cell": (recurrent_linear_output_in_middle, DT, 20),
     "branches that merge": (branches_merging, DT, 20),
     "conv1d": (conv1d, DT, 20),
+    "spyx LI readout": (spyx_readout, 1.0, 20),
+    "hxtorch CubaLI": (hxtorch, DT, 20),
 }
 REFUSED: dict[str, tuple[Callable[[], Graph], float, list[str]]] = {
-    "swavelet": (swavelet, DT, ["li_stage_0: a LI sends its voltage, which no layer does"]),
+    "swavelet": (swavelet, DT, ["li_stage_0/tau: differs from neuron to neuron"]),
     "feedback_graph": (
         feedback_graph, DT,
         ["feedback_ir: a LI in the loop of state; only Linear, Affine, Scale, Flatten"],
@@ -377,8 +379,6 @@ REFUSED: dict[str, tuple[Callable[[], Graph], float, list[str]]] = {
         "v_threshold, v_reset",
     ]),
     "lava-dl without decay": (lava_no_decay, DT, ["1: r is not finite"]),
-    "spyx LI readout": (spyx_readout, 1.0, ["3: a LI sends its voltage, which no layer does"]),
-    "hxtorch CubaLI": (hxtorch, DT, ["3: a CubaLI sends its voltage, which no layer does"]),
 }  # fmt: skip
 
 
