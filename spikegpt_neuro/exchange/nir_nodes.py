@@ -285,7 +285,7 @@ class NodeReader:
                     "not a multiple of 1/4096"
                 )
             elif np.ptp(decay_units(decay)):
-                yield f"{name}/{key}: differs from neuron to neuron"
+                yield f"{name}/{key}: differs within the layer, whose neurons share one decay"
 
     def _reach(self, layer: str, bias: Array, recurrent: Array | None) -> float:
         """Largest |input| of the neurons in units of the weights, if all that can arrives."""

@@ -24,6 +24,7 @@ from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
     Delta,
+    LeakyIntegrator,
     NetxConvolution,
     NetxDense,
     RasterInput,
@@ -363,3 +364,18 @@ def test_a_quantised_import_exports_and_comes_back(tmp_path: Path) -> None:
     again, report = import_nir_with_report(tmp_path / "b.nir")
     assert report.is_exact
     assert_same(network, again)
+
+
+@pytest.mark.parametrize(("current", "kind"), [(4096, "LI"), (700, "CubaLI")])
+def test_voltages_round_trip_and_are_nirs(current: int, kind: str, tmp_path: Path) -> None:
+    port = Port(3, "graded", 24, True, 1 / 64)
+    bias = np.array([0, 5, -9], np.int32)
+    network = chain(
+        raster_input(6), dense("a", "input.raster", weights(1, 3, 6)),
+        LeakyIntegrator("b", ("a",), port, bias, current, 350),
+    )  # fmt: skip
+    assert export_nir(network, tmp_path / "chain.nir")[kind] == 1
+    assert_same(network, import_nir(tmp_path / "chain.nir"))
+    raster = np.random.default_rng(1).integers(0, 2, (120, 6))
+    (row,) = check_nir(tmp_path / "chain.nir", raster=raster).spikes
+    assert row.node == "b" and row.until == 120 and not row.unexplained

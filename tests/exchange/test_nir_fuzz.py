@@ -199,7 +199,9 @@ class Maker:
 
     def integrator(self) -> Any:
         one = np.ones(3)
-        tau, leak = one * DT * 4096 / self.pick(4096, 700, 123), one * self.pick(0.0, 0.5)
+        tau, leak = one * DT * 4096 / self.pick(4096, 700, 123), 0 * one
+        if not self.is_whole:
+            leak = one * self.pick(0.0, 0.5)
         if self.random.random() < 0.5:
             return nir.LI(tau=tau, r=tau / DT, v_leak=leak)
         synapse = one * DT * 4096 / self.pick(2048, 500)

@@ -365,7 +365,9 @@ IMPORTED: dict[str, tuple[Callable[[], Graph], float, int]] = {
     "hxtorch CubaLI": (hxtorch, DT, 20),
 }
 REFUSED: dict[str, tuple[Callable[[], Graph], float, list[str]]] = {
-    "swavelet": (swavelet, DT, ["li_stage_0/tau: differs from neuron to neuron"]),
+    "swavelet": (
+        swavelet, DT, ["li_stage_0/tau: differs within the layer, whose neurons share one decay"],
+    ),
     "feedback_graph": (
         feedback_graph, DT,
         ["feedback_ir: a LI in the loop of state; only Linear, Affine, Scale, Flatten"],
