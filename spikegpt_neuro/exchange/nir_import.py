@@ -85,11 +85,11 @@ def convert(
     """A graph as a network, the report on it, and its problems; no network where there are any."""
     check_settings(bits, time_step)
     report = ImportReport(time_step, bits, notes=list(graph.notes))
-    reader = _GraphReader(graph, report)
-    reader.read()
-    if reader.problems or not reader.is_whole:
-        return None, report, reader.problems
     try:
+        reader = _GraphReader(graph, report)
+        reader.read()
+        if reader.problems or not reader.is_whole:
+            return None, report, reader.problems
         return reader.network(source), report, []
     except InputError as error:
         return None, report, list(error.problems or [str(error)])
