@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, load_array, open_network
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
 
 if TYPE_CHECKING:
@@ -110,8 +110,9 @@ def check_graph(
     """
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.exchange import check_nir
+    from spikegpt_neuro.readers.arrays import read_array
 
-    values = None if raster is None else load_array(raster)
+    values = None if raster is None else read_array(raster)
     found = check_nir(graph, bits=bits, time_step=time_step, raster=values)
     parts: list[Any] = [f"{graph}: {found.as_dict()['status']}"]
     parts += [f"  cannot be held: {problem}" for problem in found.problems]
