@@ -11,7 +11,6 @@ import typer
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
-
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.backends.base import Int32Array
     from spikegpt_neuro.network import Chain, LanguageModel, Network
