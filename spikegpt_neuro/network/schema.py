@@ -265,7 +265,8 @@ class Layer:
     @property
     def weight_count(self) -> int:
         """Weights the layer holds; 0 without synapses."""
-        return int(self.weight.size) if "weight" in self.array_specs() else 0
+        weight: Array | None = getattr(self, "weight", None)
+        return 0 if weight is None else int(weight.size)
 
     @property
     def state_words(self) -> int:
