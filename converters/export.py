@@ -32,7 +32,7 @@ from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.network.file import network_writer
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.network import NetworkInfo
+from spikegpt_neuro.network.network import ModelInfo
 from spikegpt_neuro.network.schema import Layer
 
 TRIAL_TOKENS = 1024
@@ -77,7 +77,7 @@ class ExportReport:
     """What an export did."""
 
     path: Path
-    info: NetworkInfo
+    info: ModelInfo
     layers: int
     weights: int
     notes: tuple[str, ...] = ()
@@ -350,7 +350,7 @@ class _Export:
         for layer in head.layers:
             yield layer, "head", self.steps
 
-    def info(self) -> NetworkInfo:
+    def info(self) -> ModelInfo:
         """What the file says about itself."""
         configuration, settings = self._configuration, self._quantisation.settings
         calibration = {
@@ -360,7 +360,7 @@ class _Export:
         }
         if self._stored is not None:
             calibration = {"calibration": "the checkpoint's own scales, as trained"}
-        return NetworkInfo(
+        return ModelInfo(
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,
             source={

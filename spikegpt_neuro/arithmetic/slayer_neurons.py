@@ -13,14 +13,12 @@ import numpy as np
 
 from spikegpt_neuro.arithmetic.compiler import inline_kernel, kernel
 from spikegpt_neuro.arithmetic.fixed_point import clip
-
-STATE_LIMIT = 1 << 23
-"""Currents wrap beyond 2**23, voltages saturate at 2**23 - 1 (24 bits signed)."""
-ALIGNMENT_BITS = 6
-"""Inputs, biases and thresholds are aligned to the voltage by 2**6."""
-DECAY_BITS = 12
-SPIKE_STATE_BITS = 6
-"""Fraction bits of a sigma-delta neuron's state below its messages (stock ``state_exp``)."""
+from spikegpt_neuro.arithmetic.formats import (
+    ALIGNMENT_BITS,
+    DECAY_BITS,
+    SPIKE_STATE_BITS,
+    STATE_LIMIT,
+)
 
 
 @kernel
@@ -150,6 +148,39 @@ def cuba(
         v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         spikes[i] = v > threshold << ALIGNMENT_BITS
         voltage[i] = 0 if spikes[i] else v
+        counts[0] += driving[i] != 0
+        counts[1] += v != wide
+
+
+@kernel
+def leaky_integrator(
+    driving: np.ndarray,
+    bias: np.ndarray,
+    current_decay: int,
+    voltage_decay: int,
+    current: np.ndarray,
+    voltage: np.ndarray,
+    result: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """One time step of neurons that never fire and send their voltage: ``cuba`` without threshold.
+
+    Equation, per neuron::
+
+        u = trunc(u * (4096 - current_decay) / 4096) + driving * 2**6     wraps at 2**23
+        v = trunc(v * (4096 - voltage_decay) / 4096) + u + bias * 2**6    clipped to +-(2**23 - 1)
+
+    Vectors int32 [n]; ``current`` and ``voltage`` are state. ``counts``: see ``cuba``.
+    """
+    for i in range(driving.size):
+        wide = _decay(np.int64(current[i]), current_decay) + (driving[i] << ALIGNMENT_BITS)
+        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
+        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        current[i] = u
+        wide = _decay(np.int64(voltage[i]), voltage_decay) + u + (bias[i] << ALIGNMENT_BITS)
+        v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
+        voltage[i] = v
+        result[i] = v
         counts[0] += driving[i] != 0
         counts[1] += v != wide
 

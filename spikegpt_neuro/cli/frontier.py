@@ -96,14 +96,15 @@ def frontier(
         file = _exported(path, calibration, vocab, cache, output)
         network = read_network(file)
         vocabulary = vocabulary_of(network, vocab)
-        array = vocabulary.encode(read)[:tokens]
+        encoded = vocabulary.encode_text(read)
+        array = encoded.tokens[:tokens]
+        ends = None if encoded.ends is None else encoded.ends[:tokens]
         stored = None
         if cache is not None:
             stored = cache / f"{key_of(file, array, context)}.json"
-        characters = len if vocabulary.kind == "characters" else vocabulary.count_characters
         with output.progress(path.name) as progress:
             quality = evaluate(
-                network, array, context=context, characters=characters, stored=stored,
+                network, array, context=context, ends=ends, stored=stored,
                 progress=progress,
             )  # fmt: skip
         modes = MODES if mode == "both" else (mode,)

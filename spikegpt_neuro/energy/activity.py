@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.mapping.roles import Role, role
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.schema import Layer
-from spikegpt_neuro.network.slayer_layers import NetxConvolution
+from spikegpt_neuro.network.schema import Layer, Role
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class LayerActivity:
     kind: str
     stage: str
     role: Role
+    fires: bool
     tokens: int
     size: int
     input_size: int
@@ -85,19 +84,21 @@ class LayerActivity:
 def _weights_read(layer: Layer, counters: Counters) -> int:
     """Weights fetched: the column of each non-zero operand, zeros in it included.
 
-    A convolution's kernels hold hardly any zeros: those that meet an operand are counted. Spikes of
-    the last time step, which recurrent synapses would hear in the next one, are included.
+    Shared weights (a convolution's kernels) hold hardly any zeros: those that meet an operand are
+    counted. Spikes of the last time step, which recurrent synapses would hear in the next one, are
+    included.
     """
-    if isinstance(layer, NetxConvolution):
+    if layer.rows is None:
+        return 0
+    if layer.rows.shape[0] != layer.output.size:
         return counters.count(layer.name, "synaptic_operations")
-    if role(layer) == "synapse":
-        return counters.count(layer.name, "input_events") * layer.output.size
-    return counters.count(layer.name, "output_events") * layer.fan_in
+    events = "input_events" if layer.role == "synapse" else "output_events"
+    return counters.count(layer.name, events) * layer.rows.shape[0]
 
 
 def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
-    """Counts of one layer. Raises InputError for a kind without a cost model."""
-    part = role(layer)
+    """Counts of one layer."""
+    part = layer.role
     tokens, size = counters.tokens, layer.output.size
     dense = part == "synapse"
     input_size = layer.operand_size
@@ -121,6 +122,7 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         kind=layer.kind,
         stage=layer.stage,
         role=part,
+        fires=layer.fires,
         tokens=tokens,
         size=size,
         input_size=input_size,
@@ -137,7 +139,7 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         active_updates=active,
         idle_updates=updates - active,
         weights_read=_weights_read(layer, counters),
-        weight_memory_bytes=layer.weight.size if operand else 0,  # type: ignore[attr-defined]
+        weight_memory_bytes=0 if layer.rows is None else layer.rows.size,
         state_words_read=state,
         state_words_written=state,
         parameter_words_read=tokens * layer.parameter_words if part == "neuron" else 0,

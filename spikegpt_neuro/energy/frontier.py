@@ -105,12 +105,13 @@ def key_of(network_file: Path, tokens: npt.NDArray[np.int64], context: int | Non
 
 def evaluate(
     network: Network, tokens: npt.NDArray[np.int64], *, context: int | None = None,
-    characters: Callable[[npt.NDArray[np.int64]], int] = len, stored: Path | None = None,
+    ends: npt.NDArray[np.int64] | None = None, stored: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Quality:  # fmt: skip
     """Score and count a text on the emulator, or read from ``stored`` what was found before.
 
-    ``stored`` is written when the run is done, whole or not at all; a file that cannot be read as
+    ``ends``: characters of the text behind one after each token, see ``score_tokens``. ``stored``
+    is written when the run is done, whole or not at all; a file that cannot be read as
     such a run is written again.
     """
     if stored is not None:
@@ -120,7 +121,7 @@ def evaluate(
     with Emulator().open(network) as session:
         scoring = score_tokens(
             session, tokens, logit_scale=network.logit_scale,
-            vocabulary_size=network.info.vocabulary_size, context=context, characters=characters,
+            vocabulary_size=network.info.vocabulary_size, context=context, ends=ends,
             progress=progress,
         )  # fmt: skip
         counters = session.counters
@@ -155,11 +156,7 @@ def points_of(
 
 def _point(model: str, network: Network, quality: Quality, report: EnergyReport) -> Point:
     energy, timing, mapping = report.energy, report.timing, report.mapping
-    weights = sum(
-        layer.weight.size
-        for layer in network.layers
-        if "weight" in layer.array_specs()  # type: ignore[attr-defined]
-    )
+    weights = sum(layer.weight_count for layer in network.layers)
     return Point(
         model, network.info.layout, weights, quality.bits_per_character, report.profile.name,
         report.mode if report.profile.method == "event-driven" else "",

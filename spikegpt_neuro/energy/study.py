@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,8 @@ from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel, Network
+from spikegpt_neuro.readers.json_file import read_json
 
 Progress = Callable[[int, int], None]
 
@@ -40,7 +40,7 @@ CONTEXT: Final = 1024
 """Context length of the transformer opponent, as in the SpikeGPT paper."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextRun:
     """What happened while a backend read a text.
 
@@ -54,6 +54,9 @@ class TextRun:
     windows: tuple[Counters, ...]
     raster: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
+
+    def __repr__(self) -> str:
+        return f"<TextRun: {self.counters.tokens:,} tokens on {self.backend}>"
 
     @cached_property
     def boundaries(self) -> tuple[int, ...]:
@@ -75,9 +78,9 @@ def run_text(
     """
     if not len(tokens):
         raise InputError("The text has no token, so there is nothing to count.")
-    measuring = getattr(backend, "measuring", None)
+    measuring = backend.measuring()
     if measuring is not None:  # a board is profiled over one run
-        backend, windows = measuring(), 1
+        backend, windows = measuring, 1
     spiking = network.spiking_layers
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
     found: list[Counters] = []
@@ -99,8 +102,7 @@ def run_text(
             if progress is not None:
                 progress(end, len(tokens))
     raster = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
-    measurement = getattr(session, "measurement", None)
-    return TextRun(backend.name, seen, tuple(found), raster, measurement)
+    return TextRun(backend.name, seen, tuple(found), raster, session.measurement)
 
 
 def _spread(size: int) -> npt.NDArray[np.int64]:
@@ -114,20 +116,17 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
 
     Raises InputError if the file is not that, or counts layers of another network.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        counters = Counters.from_dict(values["counters"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} holds no counters: {error}.",
-            advice="Write it with `spikegpt-neuro score NET FOLDER --json > FILE`.",
-        ) from error
+    advice = "Write it with `spikegpt-neuro score NET FOLDER --json > FILE`."
+    values = read_json(path, "counters", advice)
+    if not isinstance(values.get("counters"), dict):
+        raise InputError(f"{path} holds no counters.", advice=advice)
+    counters = Counters.from_dict(values["counters"])
     if set(counters.layers) != set(network.by_name) or counters.tokens == 0:
         raise InputError(f"{path} counts another network, or nothing.")
     return TextRun("counted before", counters, (counters,), {})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
 
@@ -145,6 +144,10 @@ class Study:
     paper: PaperFormula | None
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = [f"  {report!r}" for report in self.reports]
+        return "\n".join([f"<Study of {self.network!r} over {self.run!r}:", *lines]) + ">"
 
     @property
     def main(self) -> EnergyReport:
@@ -216,7 +219,7 @@ def build_study(
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
     paper = None  # the paper's table is of language models
-    if not network.takes_raster:
+    if isinstance(network, LanguageModel):
         paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
     own = () if run.measurement is None else (run.measurement,)
     return Study(

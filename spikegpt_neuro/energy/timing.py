@@ -1,11 +1,12 @@
 """Time of a token: in every step the busiest of several resources, and what it is.
 
-    t_step = max(compute, synapses, spikes in, spikes out, links, overhead)
+    t_step = max(compute, synapses, spikes in, spikes out, links, overhead) + t_barrier
       compute    max over cores  N_active t_act + N_idle t_idle + N_ops t_op
       synapses   max over cores  N_syn t_syn
       spikes     max over cores  N_in t_in, and N_out t_out
       links      max over links  N_packets t_link
       overhead   the shortest step that boards show: synchronisation, and what hides behind it
+      barrier    synchronisation alone, where the profile knows that instead
     pipelined     t_token = t_step
     fall-through  t_token = sum over time steps of t_step + host round trip
 
@@ -31,6 +32,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.arithmetic.equations import operations
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
@@ -47,7 +49,9 @@ MODE_TITLES: Final[dict[Mode, str]] = {
 }
 """What a mode is used for."""
 
-LIF_OPERATIONS: Final = sum(Lif.operations_per_channel.values())
+LIF_OPERATIONS: Final = sum(
+    operations(Lif.equation, frozenset({*Lif.array_specs(), *Lif.scalar_ranges()})).values()
+)
 """Element-wise operations of one LIF update, which a neuron update's coefficient covers."""
 
 RESOURCES: Final = ("compute", "synapses", "spikes in", "spikes out", "links", "overhead")
@@ -66,11 +70,8 @@ def check_mode(mode: str) -> Mode:
 
 
 def extra_operations(layer: LayerActivity) -> int:
-    """Element-wise operations over the text beyond those of a LIF update for every neuron.
-
-    None for stock LIF neurons (CUBA): their update is what the coefficient is of.
-    """
-    if layer.role != "neuron" or layer.kind in ("cuba", "recurrent_cuba"):
+    """Element-wise operations over the text beyond those of a LIF update for every neuron."""
+    if layer.role != "neuron":
         return 0
     return max(0, sum(layer.elementwise.values()) - LIF_OPERATIONS * layer.size * layer.tokens)
 
@@ -197,8 +198,8 @@ class _Clock:
         self._idle = neurons * self.time("neuron_update_idle")
         self._count = len(mapping.cores)
         curve = profile.curves.get("barrier_time")
-        self.overhead = float(curve.at(mapping.tiles_per_chip)) if curve is not None else 0.0
-        self.overhead = max(self.overhead, self.time("step"))
+        self._barrier = float(curve.at(mapping.tiles_per_chip)) if curve is not None else 0.0
+        self.overhead = self.time("step")
 
     def time(self, name: str) -> float:
         """Nanoseconds of an event at this end of its range; 0 where the profile has none."""
@@ -245,7 +246,7 @@ class _Clock:
             longest_of_all = max(float(together.max(initial=0.0)), busy[4]) + self.overhead
         core = int(arrays[bottleneck if bottleneck < 4 else 0].argmax())
         return Step(
-            number, longest_of_all * _NANOSECONDS, RESOURCES[bottleneck],
+            number, (longest_of_all + self._barrier) * _NANOSECONDS, RESOURCES[bottleneck],
             tuple(part.layer for part in self._mapping.cores[core].slices),
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.roles import made_by, role, synapses_of
+from spikegpt_neuro.mapping.roles import made_by, synapses_of
 from spikegpt_neuro.mapping.synapses import Synapses, projection, recurrent, synapse_bytes
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer
@@ -123,7 +123,7 @@ def demands(network: Network) -> tuple[Demand, ...]:
     columns = image_columns(network)
     found = []
     for layer in network.layers:
-        if role(layer) != "neuron":
+        if layer.role != "neuron":
             continue
         synapses = [projection(network, name) for name in ends.get(layer.name, ())]
         if layer.fan_in:

@@ -10,7 +10,6 @@ import numpy as np
 
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Array, Layer
-from spikegpt_neuro.network.slayer_layers import NetxConvolution
 
 FULL_BITS: Final = 8
 """Bits of a weight where nothing says fewer."""
@@ -21,7 +20,7 @@ class Synapses:
     """Synapses of one projection that end at a neuron layer.
 
     ``bits``: bits a weight needs; ``listed_bits``: bits it takes as Lava-DL's compiler stores it,
-    which gives dense weights of a chain a byte whatever they need. ``axons``: operands it reads.
+    which gives dense weights a byte whatever they need. ``axons``: operands it reads.
     ``kernel``: weights that all neurons of a convolution share, 0 where every neuron has its own.
     ``share``: part of the weights that is not zero. ``geometry``: of a convolution, as its layer
     holds it: channels, rows, columns of input and output; kernel, stride, padding, dilation (rows,
@@ -43,15 +42,12 @@ _MEASURED: Final[WeakKeyDictionary[Layer, tuple[int, float]]] = WeakKeyDictionar
 
 
 def _stored(layer: Layer) -> tuple[int, float]:
-    """Bits a stored weight needs (those of chains share an exponent a layer), and the share of
-    weights that are not zero."""
+    """Bits a weight needs, and the share of weights that are not zero."""
     known = _MEASURED.get(layer)
     if known is None:
         weight: Array = layer.weight  # type: ignore[attr-defined]
-        bits = FULL_BITS
-        if layer.kind != "dense":
-            bits = min(FULL_BITS, max(1, netx_weight_bits(weight)))
-        known = bits, np.count_nonzero(weight) / weight.size
+        bits = min(FULL_BITS, max(1, layer.weight_width))
+        known = bits, float(np.count_nonzero(weight) / weight.size)
         _MEASURED[layer] = known
     return known
 
@@ -60,13 +56,10 @@ def projection(network: Network, name: str) -> Synapses:
     """The synapses of a projection."""
     layer = network[name]
     bits, share = _stored(layer)
-    geometry = None
-    kernel = 0
-    if isinstance(layer, NetxConvolution):
-        geometry = tuple(int(v) for v in layer.geometry)
-        kernel = int(layer.weight.size)
+    geometry = layer.receptive_field
+    kernel = 0 if geometry is None else layer.weight_count
     axons = network[layer.inputs[0]].output.size
-    listed = bits if kernel or layer.kind == "dense" else FULL_BITS
+    listed = bits if kernel else FULL_BITS
     return Synapses(name, axons, layer.fan_in, bits, listed, kernel, share, geometry)
 
 
@@ -101,18 +94,3 @@ def synapse_bytes(
         stored = synapses.axons * neurons * synapses.share * (bits + index)
         words = min(words, -int(-stored // word_bits))
     return words * word_bits // 8
-
-
-def netx_weight_bits(weight: Array) -> int:
-    """Bits of NetX's weights: one exponent a layer, and a sign bit only where both signs occur."""
-    scaled = weight >> trailing_zeros(weight)
-    low, high = int(scaled.min()), int(scaled.max())
-    if low < 0 < high:
-        return 1 + max((~low).bit_length(), high.bit_length())
-    return max(-low, high).bit_length()
-
-
-def trailing_zeros(weight: Array) -> int:
-    """Power of two that divides all weights."""
-    joined = int(np.bitwise_or.reduce(weight, axis=None))
-    return (joined & -joined).bit_length() - 1 if joined else 0

@@ -6,7 +6,7 @@ from typing import Final
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.roles import role, synapses_of
+from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.network import Network
 
 NEGLIGIBLE: Final = 0.1
@@ -45,7 +45,7 @@ def work_of(network: Network, profile: Profile, counters: Counters | None) -> di
     ends = synapses_of(network)
     found = {}
     for layer in network.layers:
-        if role(layer) != "neuron":
+        if layer.role != "neuron":
             continue
         names = [*ends.get(layer.name, ()), *([layer.name] if layer.fan_in else [])]
         elementwise = sum(layer.operations().values())

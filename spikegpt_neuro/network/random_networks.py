@@ -31,7 +31,7 @@ from spikegpt_neuro.network.layers import (
     TokenShift,
     Wkv,
 )
-from spikegpt_neuro.network.network import TOKEN, Network, NetworkInfo
+from spikegpt_neuro.network.network import TOKEN, LanguageModel, ModelInfo
 from spikegpt_neuro.network.schema import Layer, Port
 
 Int32Array = npt.NDArray[np.int32]
@@ -71,7 +71,7 @@ class RandomShape:
     seed: int = 0
 
 
-def random_network(shape: RandomShape) -> Network:
+def random_network(shape: RandomShape) -> LanguageModel:
     """A network of that shape; the same arguments give the same integers."""
     return _Builder(shape).network()
 
@@ -89,7 +89,7 @@ class _Builder:
         self._layers: list[Layer] = []
         self._stream = Port(shape.n_embd, "graded", 24, True, 2.0**-STREAM_BITS)
 
-    def network(self) -> Network:
+    def network(self) -> LanguageModel:
         shape = self._shape
         stream = self._embedding()
         for i in range(shape.n_layer):
@@ -104,11 +104,11 @@ class _Builder:
                 stream = self._spiking_srwkv(first, stream)
                 stream = self._spiking_srffn(f"blocks.{i}.srffn", stream)
         self._head(stream)
-        info = NetworkInfo(
+        info = ModelInfo(
             shape.layout, shape.n_layer, shape.n_embd, shape.vocabulary_size,
             source={"random": True, "seed": shape.seed},
         )  # fmt: skip
-        return Network(info, tuple(self._layers))
+        return LanguageModel(info, tuple(self._layers))
 
     def _add(self, layer: Layer) -> str:
         self._layers.append(layer)

@@ -363,7 +363,7 @@ def test_overflows_beyond_a_narrow_accumulator_are_counted() -> None:
         else layer
         for layer in network.layers
     )  # fmt: skip
-    narrow_network = Network(network.info, narrow)
+    narrow_network = dataclasses.replace(network, layers=narrow)
     names = [layer.name for layer in narrow]
     tokens = _tokens(network, 30)
     with Emulator().open(narrow_network, trace=names) as session:

@@ -21,7 +21,7 @@ from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.energy import EnergyReport, build_report
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping.traffic import Traffic, hops
-from spikegpt_neuro.network import TOKEN, Network, NetworkInfo, Port
+from spikegpt_neuro.network import TOKEN, LanguageModel, ModelInfo, Network, Port
 from spikegpt_neuro.network.layers import BinaryEmbedding, Dense, Lif, Readout
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
@@ -85,7 +85,7 @@ def _binary_layer() -> tuple[Network, Counters, npt.NDArray[np.bool_]]:
         Readout("head.readout", ("head.projection",), Port(STEPS, "graded", 32, True, 1.0),
                 multiplier=np.ones(STEPS, np.int32), shift=np.zeros(STEPS, np.int32)),
     )  # fmt: skip
-    network = Network(NetworkInfo("upstream", 1, WIDTH, STEPS), layers)
+    network = LanguageModel(ModelInfo("upstream", 1, WIDTH, STEPS), layers)
     with Emulator().open(network) as session:
         session.score(list(range(STEPS)))
         return network, session.counters, spikes
