@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from spikegpt_neuro.backends.base import Availability, BackendDefaults, RasterSession, TokenSession
-from spikegpt_neuro.backends.lava.compatibility import INSTALL_ADVICE, prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import INSTALL_ADVICE, prepare_lava
 from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 
@@ -29,14 +29,14 @@ class LavaBackend(BackendDefaults):
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
         """See ``Backend.open_chain``."""
         prepare_lava()
-        from spikegpt_neuro.backends.lava.chain import FusedChainSession
+        from spikegpt_neuro.backends.lava.chains.session import FusedChainSession
 
         return FusedChainSession(network, trace=trace)
 
     def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
         """See ``Backend.open_model``."""
         prepare_lava()
-        from spikegpt_neuro.backends.lava.fused import FusedSession
+        from spikegpt_neuro.backends.lava.fused.session import FusedSession
 
         return FusedSession(network, trace=trace)
 
@@ -51,20 +51,20 @@ class LavaFineBackend(LavaBackend):
         if not isinstance(network, Chain):
             return tuple(network.by_name)
         prepare_lava()
-        from spikegpt_neuro.backends.lava.stock_plan import visible_layers
+        from spikegpt_neuro.decomposition.stock_plan import visible_layers
 
         return visible_layers(network)
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
         """See ``Backend.open_chain``."""
         prepare_lava()
-        from spikegpt_neuro.backends.lava.chain import StockChainSession
+        from spikegpt_neuro.backends.lava.chains.session import StockChainSession
 
         return StockChainSession(network, trace=trace)
 
     def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
         """See ``Backend.open_model``."""
         prepare_lava()
-        from spikegpt_neuro.backends.lava.fine import FineSession
+        from spikegpt_neuro.backends.lava.fine.session import FineSession
 
         return FineSession(network, trace=trace)
