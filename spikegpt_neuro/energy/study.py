@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.network import LanguageModel, Network
+from spikegpt_neuro.readers.json_file import read_json
 
 Progress = Callable[[int, int], None]
 
@@ -40,7 +40,7 @@ CONTEXT: Final = 1024
 """Context length of the transformer opponent, as in the SpikeGPT paper."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextRun:
     """What happened while a backend read a text.
 
@@ -54,6 +54,9 @@ class TextRun:
     windows: tuple[Counters, ...]
     raster: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
+
+    def __repr__(self) -> str:
+        return f"<TextRun: {self.counters.tokens:,} tokens on {self.backend}>"
 
     @cached_property
     def boundaries(self) -> tuple[int, ...]:
@@ -113,20 +116,17 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
 
     Raises InputError if the file is not that, or counts layers of another network.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        counters = Counters.from_dict(values["counters"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} holds no counters: {error}.",
-            advice="Write it with `spikegpt-neuro score NET FOLDER --json > FILE`.",
-        ) from error
+    advice = "Write it with `spikegpt-neuro score NET FOLDER --json > FILE`."
+    values = read_json(path, "counters", advice)
+    if not isinstance(values.get("counters"), dict):
+        raise InputError(f"{path} holds no counters.", advice=advice)
+    counters = Counters.from_dict(values["counters"])
     if set(counters.layers) != set(network.by_name) or counters.tokens == 0:
         raise InputError(f"{path} counts another network, or nothing.")
     return TextRun("counted before", counters, (counters,), {})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
 
@@ -144,6 +144,10 @@ class Study:
     paper: PaperFormula | None
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = [f"  {report!r}" for report in self.reports]
+        return "\n".join([f"<Study of {self.network!r} over {self.run!r}:", *lines]) + ">"
 
     @property
     def main(self) -> EnergyReport:
