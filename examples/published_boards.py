@@ -26,10 +26,10 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from spikegpt_neuro.backends.counters import COLUMNS, Counters
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.energy import EnergyReport, build_report, run_text
+from spikegpt_neuro.events.counters import COLUMNS, Counters
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import PACKINGS, map_network
 from spikegpt_neuro.mapping.partition import SPREADS

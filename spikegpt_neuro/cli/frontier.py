@@ -15,7 +15,7 @@ from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.energy.frontier import Point
+    from spikegpt_neuro.comparison.frontier import Point
 
 _CHECKPOINTS = (".pt", ".pth", ".safetensors")
 _WRITERS = (".json", ".csv", ".svg", ".png")
@@ -82,7 +82,7 @@ def frontier(
     missing = [f"{path} does not exist" for path in (*models, text) if not path.is_file()]
     if missing:
         raise InputError("Some files cannot be read:", missing)
-    from spikegpt_neuro.energy.frontier import answer, compared, evaluate, key_of, points_of
+    from spikegpt_neuro.comparison.frontier import answer, compared, evaluate, key_of, points_of
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES
     from spikegpt_neuro.energy.timing import MODES
     from spikegpt_neuro.hardware_profiles import load_profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.network import Network

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
+from spikegpt_neuro.comparison.frontier import REFERENCE_LAYOUT, Point
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
-from spikegpt_neuro.energy.frontier import REFERENCE_LAYOUT, Point
 from spikegpt_neuro.energy.parts import CATEGORIES
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.reports.charts import GROUPS, chips_of, moves
