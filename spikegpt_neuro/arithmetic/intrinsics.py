@@ -1,7 +1,7 @@
 """Machine operations numba does not offer, as portable LLVM instructions.
 
 Nothing here is specific to one processor: LLVM turns each pattern into the best instructions of
-the machine it runs on (``vpdpwssd`` or ``vpmaddwd`` for ``multiply_tile`` on x86).
+the machine it runs on (``vpdpwssd`` or ``vpmaddwd`` for the products on x86).
 """
 
 # numba does not type its code generation
@@ -21,6 +21,13 @@ TILE_TOKENS = 4
 TILE_LANES = 16
 """``multiply_tile`` works on 2 weight rows x 4 operand vectors, 16 products at a time."""
 
+FIELD_LANES = 32
+NARROW_FIELD_LANES = 8
+"""``multiply_fields`` works on 32 words at a time, then on 8 where 32 are not left."""
+AHEAD = 8192
+"""Bytes of packed weights asked for before their turn (benchmarks/): a processor that guesses what
+comes next finds short rows too late. Asking beyond the end is harmless."""
+
 _BYTE = ir.IntType(8)
 _HALF = ir.IntType(16)
 _INT = ir.IntType(32)
@@ -33,6 +40,18 @@ def _vector(element: ir.IntType, lanes: int) -> ir.VectorType:
 
 def _pointer(builder: Any, address: Any, kind: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
+
+
+def _prefetch(builder: Any, address: Any, locality: int) -> None:
+    """Ask for a cache line: ``locality`` 3 into the first level, 2 into the second."""
+    byte_pointer = _BYTE.as_pointer()
+    function = builder.module.declare_intrinsic(
+        "llvm.prefetch",
+        [byte_pointer],
+        ir.FunctionType(ir.VoidType(), [byte_pointer, _INT, _INT, _INT]),
+    )
+    read, near, data = (ir.Constant(_INT, value) for value in (0, locality, 1))
+    builder.call(function, [_pointer(builder, address, _BYTE), read, near, data])
 
 
 @intrinsic
@@ -50,15 +69,7 @@ def prefetch(typing_context: Any, address: Any) -> Any:
     """Ask for the cache line at ``address`` to be brought into the second-level cache."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte_pointer = _BYTE.as_pointer()
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch",
-            [byte_pointer],
-            ir.FunctionType(ir.VoidType(), [byte_pointer, _INT, _INT, _INT]),
-        )
-        read, locality, data = (ir.Constant(_INT, value) for value in (0, 2, 1))
-        pointer = _pointer(builder, arguments[0], _BYTE)
-        builder.call(function, [pointer, read, locality, data])
+        _prefetch(builder, arguments[0], 2)
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
@@ -85,21 +96,26 @@ def atomic_load(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-def _sum_lanes(builder: Any, vector: Any, lanes: int) -> Any:
-    """Sum of a vector's lanes, by halving."""
-    while lanes > 1:
-        lanes //= 2
+def _halve(builder: Any, vector: Any, lanes: int) -> Any:
+    """Add a vector's halves until ``lanes`` are left."""
+    while vector.type.count > lanes:
+        count = vector.type.count // 2
         undefined = ir.Constant(vector.type, ir.Undefined)
         low, high = (
             builder.shuffle_vector(
                 vector,
                 undefined,
-                ir.Constant(_vector(_INT, lanes), list(range(start, start + lanes))),
+                ir.Constant(_vector(_INT, count), list(range(start, start + count))),
             )
-            for start in (0, lanes)
+            for start in (0, count)
         )
         vector = builder.add(low, high)
-    return builder.extract_element(vector, ir.Constant(_INT, 0))
+    return vector
+
+
+def _sum_lanes(builder: Any, vector: Any) -> Any:
+    """Sum of a vector's lanes."""
+    return builder.extract_element(_halve(builder, vector, 1), ir.Constant(_INT, 0))
 
 
 @intrinsic
@@ -149,8 +165,79 @@ def multiply_tile(
                     builder.store(builder.add(builder.load(place), added), place)
         for i, place in enumerate(sums):
             target = builder.add(result, ir.Constant(_LONG, 4 * i))
-            total = _sum_lanes(builder, builder.load(place), TILE_LANES // 2)
+            total = _sum_lanes(builder, builder.load(place))
             builder.store(total, _pointer(builder, target, _INT))
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
+
+
+def multiply_fields(bits: int, rows: int) -> Any:
+    """Intrinsic: inner products of ``rows`` packed weight rows with one int16 operand vector.
+
+    A row is of 16-bit words, each of ``16 // bits`` unsigned fields; field f of word i belongs to
+    operand ``f * words + i``. Arguments: address of the first row's words, bytes from row to row,
+    words (a multiple of 8), address of the operands, address of the int32 sums [rows]. Sums are
+    modulo 2**32. Fields are unpacked in registers, and an operand is loaded once for all rows.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        weight, stride, words, x, result = arguments
+        operands = (weight, stride, words, x)
+        wide_end = builder.and_(words, ir.Constant(_LONG, -FIELD_LANES))
+        span = (ir.Constant(_LONG, 0), wide_end)
+        nothing = [ir.Constant(_vector(_INT, FIELD_LANES // 2), None)] * rows
+        sums = _field_sums(builder, operands, span, bits, nothing)
+        few = [_halve(builder, vector, NARROW_FIELD_LANES // 2) for vector in sums]
+        sums = _field_sums(builder, operands, (wide_end, words), bits, few)
+        for r, vector in enumerate(sums):
+            target = builder.add(result, ir.Constant(_LONG, 4 * r))
+            builder.store(_sum_lanes(builder, vector), _pointer(builder, target, _INT))
+        return context.get_dummy_value()
+
+    def typed(
+        typing_context: Any, weight: Any, stride: Any, words: Any, x: Any, result: Any
+    ) -> Any:
+        return types.void(*[types.int64] * 5), generate
+
+    return intrinsic(typed)
+
+
+def _field_sums(builder: Any, operands: Any, span: Any, bits: int, begin: list[Any]) -> list[Any]:
+    """The loop of ``multiply_fields`` over a span of words, its sums added to ``begin``.
+
+    ``begin``: an int32 vector a row, of half as many lanes as words are taken at a time.
+    """
+    weight, stride, words, x = operands
+    pairs = begin[0].type
+    lanes, fields = 2 * pairs.count, 16 // bits
+    half, wide = _vector(_HALF, lanes), _vector(_INT, lanes)
+    undefined = ir.Constant(wide, ir.Undefined)
+    even, odd = (ir.Constant(pairs, [2 * i + first for i in range(lanes // 2)]) for first in (0, 1))
+    sums = [cgutils.alloca_once_value(builder, vector) for vector in begin]
+    begin_at, end_at = span
+    with cgutils.for_range_slice(builder, begin_at, end_at, ir.Constant(_LONG, lanes), _LONG) as (
+        i,
+        _,
+    ):
+        offset = builder.shl(i, ir.Constant(_LONG, 1))
+        loaded = []
+        for r in range(len(begin)):
+            start = builder.add(weight, builder.mul(stride, ir.Constant(_LONG, r)))
+            address = builder.add(start, offset)
+            loaded.append(builder.load(_pointer(builder, address, half), align=2))
+            _prefetch(builder, builder.add(address, ir.Constant(_LONG, AHEAD)), 3)
+        for f in range(fields):
+            first = builder.add(x, builder.mul(words, ir.Constant(_LONG, 2 * f)))
+            pointer = _pointer(builder, builder.add(first, offset), half)
+            operand = builder.sext(builder.load(pointer, align=2), wide)
+            for place, word in zip(sums, loaded, strict=True):
+                field = builder.lshr(word, ir.Constant(half, [bits * f] * lanes))
+                field = builder.and_(field, ir.Constant(half, [(1 << bits) - 1] * lanes))
+                products = builder.mul(builder.zext(field, wide), operand, flags=["nsw"])
+                added = builder.add(
+                    builder.shuffle_vector(products, undefined, even),
+                    builder.shuffle_vector(products, undefined, odd),
+                )
+                builder.store(builder.add(builder.load(place), added), place)
+    return [builder.load(place) for place in sums]

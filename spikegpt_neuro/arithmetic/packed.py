@@ -1,0 +1,198 @@
+"""Synapses with weights of fewer than eight bits: packed in memory, unpacked in registers.
+
+A weight ``w`` of b bits lies in ``+-(2**(b - 1) - 1)``, so that 2 bits are ternary. Stored is the
+code ``w + 2**(b - 1)``, in 1..2**b - 1: up to 5 bits as one plane, 6 and 7 as a plane of the 4
+low bits and one of the rest. A row is its planes one after the other, each of 16-bit words of
+``16 // plane`` fields: field f of word i is the weight of input ``f * words + i``. (3 bits thus
+take 3.2 and 5 take 5.3; bits cut finer are slower than bytes, benchmarks/.) Words a plane are a
+multiple of 8; codes beyond the last input are 0 and meet operands that are 0. Hence
+
+``sum_k w_k x_k = sum_planes 2**low * (sum_k field_k x_k) - 2**(b - 1) sum_k x_k``
+
+modulo 2**32, and exactly where the proven bound of ``dense`` holds.
+"""
+
+# numba types its integers itself: a numpy scalar and an int are one there
+# mypy: disable-error-code="arg-type,assignment,call-arg,return-value,unreachable"
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.dense import PANEL_BYTES, dense
+from spikegpt_neuro.arithmetic.intrinsics import (
+    NARROW_FIELD_LANES,
+    TILE_ROWS,
+    TILE_TOKENS,
+    multiply_fields,
+)
+
+FEWEST_BITS = 2
+MOST_BITS = 8
+"""Bits of a weight; 8 are stored as plain int8 and multiplied by ``dense``."""
+WORD_BITS = 16
+WIDEST_PLANE = 5
+LOW_PLANE = 4
+"""Bits of the low plane where two are needed."""
+PADDING = NARROW_FIELD_LANES * (WORD_BITS // FEWEST_BITS)
+"""Operands beyond a layer's own, all 0, that ``dense_packed`` may read."""
+
+_ROWS = 4
+_MORE_ROWS = 8
+"""Rows at a time, which share each operand loaded: more where a weight is few bits."""
+_two = multiply_fields(2, _MORE_ROWS)
+_three = multiply_fields(3, _MORE_ROWS)
+_four = multiply_fields(4, _ROWS)
+_five = multiply_fields(5, _ROWS)
+_two_high = multiply_fields(2, _ROWS)
+_three_high = multiply_fields(3, _ROWS)
+
+
+def largest_weight(bits: int) -> int:
+    """``2**(bits - 1) - 1``: weights are symmetric."""
+    return (1 << (bits - 1)) - 1
+
+
+@kernel
+def low_plane(bits: int) -> int:
+    """Bits of a weight's first plane; what is left is its second."""
+    return bits if bits <= WIDEST_PLANE else LOW_PLANE
+
+
+@kernel
+def plane_words(inputs: int, plane: int) -> int:
+    """16-bit words of one row's plane: a multiple of 8, and none of a plane of no bits."""
+    if plane == 0:
+        return 0
+    fields = WORD_BITS // plane
+    lanes = NARROW_FIELD_LANES
+    return ((inputs + fields - 1) // fields + lanes - 1) // lanes * lanes
+
+
+@kernel
+def row_words(inputs: int, bits: int) -> int:
+    """16-bit words of one packed row."""
+    low = low_plane(bits)
+    return plane_words(inputs, low) + plane_words(inputs, bits - low)
+
+
+@kernel
+def _pack_rows(weight: np.ndarray, bits: int, packed: np.ndarray) -> None:
+    outputs, inputs = weight.shape
+    low = low_plane(bits)
+    packed[:] = 0
+    for j in range(outputs):
+        first = 0
+        for plane, shift in ((low, 0), (bits - low, low)):
+            words = plane_words(inputs, plane)
+            mask = (1 << plane) - 1
+            for k in range(inputs if plane else 0):
+                code = np.int64(weight[j, k]) + (1 << (bits - 1))
+                field, word = k // words, k % words
+                packed[j, first + word] |= np.uint16(((code >> shift) & mask) << (plane * field))
+            first += words
+
+
+def pack(weight: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint16]:
+    """Pack int8 [outputs, inputs], all within ``largest_weight(bits)``; uint16 [outputs, words]."""
+    packed = np.empty((weight.shape[0], row_words(weight.shape[1], bits)), np.uint16)
+    _pack_rows(np.ascontiguousarray(weight), bits, packed)
+    return packed
+
+
+@kernel
+def _unpack_rows(packed: np.ndarray, bits: int, weight: np.ndarray) -> None:
+    outputs, inputs = weight.shape
+    low = low_plane(bits)
+    for j in range(outputs):
+        row = weight[j]
+        row[:] = -(1 << (bits - 1))
+        first = 0
+        for plane, position in ((low, 0), (bits - low, low)):
+            words = plane_words(inputs, plane)
+            mask = np.uint16((1 << plane) - 1)
+            for field in range(WORD_BITS // plane if plane else 0):
+                begin = field * words
+                shift = np.uint16(plane * field)
+                for i in range(min(words, inputs - begin)):
+                    code = (packed[j, first + i] >> shift) & mask
+                    row[begin + i] += np.int8(code << position)
+            first += words
+
+
+def unpack(packed: npt.NDArray[np.uint16], inputs: int, bits: int) -> npt.NDArray[np.int8]:
+    """The weights again: int8 [outputs, inputs]."""
+    weight = np.empty((packed.shape[0], inputs), np.int8)
+    _unpack_rows(np.ascontiguousarray(packed), bits, weight)
+    return weight
+
+
+@kernel
+def dense_packed(packed: np.ndarray, bits: int, x: np.ndarray, result: np.ndarray) -> None:
+    """``result[t, j] = sum_k weight[j, k] * x[t, k]`` of packed weights.
+
+    ``packed`` uint16 [outputs, words]; ``x`` int16 [tokens, inputs + PADDING], contiguous, zero in
+    the padding; ``result`` int32 [tokens, outputs]. Blocks of tokens go through panels of weights
+    unpacked once for all of them.
+    """
+    inputs = x.shape[1] - PADDING
+    if x.shape[0] < TILE_TOKENS:
+        for t in range(x.shape[0]):
+            _product(packed, bits, x[t], inputs, result[t])
+        return
+    outputs = packed.shape[0]
+    rows = max(TILE_ROWS, PANEL_BYTES // inputs // TILE_ROWS * TILE_ROWS)
+    panel = np.empty((min(rows, outputs), inputs), np.int8)
+    operands = np.ascontiguousarray(x[:, :inputs])
+    products = np.empty((x.shape[0], panel.shape[0]), np.int32)
+    for begin in range(0, outputs, rows):
+        end = min(begin + rows, outputs)
+        weight, sums = panel[: end - begin], products[:, : end - begin]
+        _unpack_rows(packed[begin:end], bits, weight)
+        dense(weight, operands, sums)
+        for t in range(x.shape[0]):
+            result[t, begin:end] = sums[t]
+
+
+@kernel
+def _product(packed: np.ndarray, bits: int, x: np.ndarray, inputs: int, result: np.ndarray) -> None:
+    """One operand vector times all rows."""
+    total = np.int64(0)
+    for k in range(inputs):
+        total += x[k]
+    total <<= bits - 1
+    outputs = packed.shape[0]
+    base, stride, operand = packed.ctypes.data, 2 * packed.shape[1], x.ctypes.data
+    low = low_plane(bits)
+    rows = _MORE_ROWS if low < LOW_PLANE else _ROWS
+    tiled = outputs - outputs % rows
+    words, high_words = plane_words(inputs, low), plane_words(inputs, bits - low)
+    sums = np.zeros((2, _MORE_ROWS), np.int32)
+    place, high_place = sums.ctypes.data, sums[1].ctypes.data
+    for j in range(0, tiled, rows):
+        address = base + j * stride
+        if low == 2:
+            _two(address, stride, words, operand, place)
+        elif low == 3:
+            _three(address, stride, words, operand, place)
+        elif low == 4:
+            _four(address, stride, words, operand, place)
+        else:
+            _five(address, stride, words, operand, place)
+        if bits - low == 2:
+            _two_high(address + 2 * words, stride, high_words, operand, high_place)
+        elif bits - low == 3:
+            _three_high(address + 2 * words, stride, high_words, operand, high_place)
+        for r in range(rows):
+            high = np.int64(sums[1, r]) << low
+            result[j + r] = np.int32(np.int64(sums[0, r]) + high - total)
+    if tiled < outputs:
+        row = np.empty((1, inputs), np.int8)
+        for j in range(tiled, outputs):
+            _unpack_rows(packed[j : j + 1], bits, row)
+            value = np.int64(0)
+            for k in range(inputs):
+                value += np.int64(row[0, k]) * np.int64(x[k])
+            result[j] = value
