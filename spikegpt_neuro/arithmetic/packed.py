@@ -17,6 +17,8 @@ modulo 2**32, and exactly where the proven bound of ``dense`` holds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -196,3 +198,57 @@ def _product(packed: np.ndarray, bits: int, x: np.ndarray, inputs: int, result: 
             for k in range(inputs):
                 value += np.int64(row[0, k]) * np.int64(x[k])
             result[j] = value
+
+
+class PackedWeights(np.lib.mixins.NDArrayOperatorsMixin):
+    """An int8 matrix [outputs, inputs] stored in fewer bits; numpy sees the int8 matrix.
+
+    ``words`` uint16 [outputs, words], maybe memory mapped; ``bits`` 2..7. Whatever is asked of it
+    beyond its shape unpacks it anew: nothing is kept twice.
+    """
+
+    dtype = np.dtype(np.int8)
+    ndim = 2
+
+    def __init__(self, words: npt.NDArray[np.uint16], inputs: int, bits: int) -> None:
+        self.words = words
+        self.bits = bits
+        self.shape = (words.shape[0], inputs)
+        self.size = words.shape[0] * inputs
+        self.nbytes = words.nbytes
+
+    @classmethod
+    def of(cls, weight: npt.NDArray[np.int8], bits: int) -> PackedWeights:
+        """Pack int8 [outputs, inputs] within ``largest_weight(bits)``."""
+        return cls(pack(weight, bits), weight.shape[1], bits)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        weight = unpack(self.words, self.shape[1], self.bits)
+        return weight if dtype is None else weight.astype(dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [np.asarray(x) if isinstance(x, PackedWeights) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **options)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.asarray(self)[index]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(np.asarray(self), name)
+
+
+def stored(weight: Any) -> tuple[npt.NDArray[Any], int]:
+    """What is in memory of an int8 matrix, packed or plain, and the bits a weight takes there."""
+    if isinstance(weight, PackedWeights):
+        return weight.words, weight.bits
+    return weight, MOST_BITS
+
+
+def store(weight: npt.NDArray[np.int8], bits: int) -> Any:
+    """``weight`` as a layer keeps it: packed, or itself where a weight takes all 8 bits."""
+    return weight if bits == MOST_BITS else PackedWeights.of(weight, bits)

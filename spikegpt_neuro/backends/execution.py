@@ -19,7 +19,7 @@ import numpy as np
 from numba import carray, types
 
 from spikegpt_neuro.arithmetic import dense as synapses
-from spikegpt_neuro.arithmetic import elementwise, slayer_neurons
+from spikegpt_neuro.arithmetic import elementwise, packed, slayer_neurons
 from spikegpt_neuro.arithmetic.compiler import kernel
 from spikegpt_neuro.arithmetic.intrinsics import address_to_pointer, atomic_add, atomic_load
 from spikegpt_neuro.arithmetic.lif import lif
@@ -74,8 +74,9 @@ class Column(IntEnum):
     EVENT_LIMIT = 12  # largest number of active operands for which the event-driven walk is used
     BLOCK_EVENT_LIMIT = 13  # the same for blocks of tokens, whose dense walk costs less
     WANTED = 14  # 1 once transposed weights would have been used, had there been any
-    SCALARS = 15  # up to six integers, in the layer's declared order
-    WIDTH = 21
+    WEIGHT_BITS = 15  # of a dense layer: fewer than 8 are packed
+    SCALARS = 16  # up to six integers, in the layer's declared order
+    WIDTH = 22
 
 
 class Count(IntEnum):
@@ -107,6 +108,7 @@ _ADDRESS_BY_INPUT = int(Column.ADDRESS_BY_INPUT)
 _EVENT_LIMIT = int(Column.EVENT_LIMIT)
 _BLOCK_EVENT_LIMIT = int(Column.BLOCK_EVENT_LIMIT)
 _WANTED = int(Column.WANTED)
+_WEIGHT_BITS = int(Column.WEIGHT_BITS)
 _SCALARS = int(Column.SCALARS)
 _OPERATIONS = int(Count.OPERATIONS)
 _OVERFLOWS = int(Count.OVERFLOWS)
@@ -154,6 +156,21 @@ def _wait(barrier: np.ndarray, arrivals: int) -> None:
 
 
 @kernel
+def _walk_all(
+    row: np.ndarray, begin: int, end: int, operands: np.ndarray, result: np.ndarray
+) -> None:
+    """Outputs ``begin`` to ``end`` of a dense layer, from all of their weights."""
+    n, m, bits = row[_SIZE], row[_INPUT_SIZE], row[_WEIGHT_BITS]
+    if bits == packed.MOST_BITS:
+        weight = carray(address_to_pointer(row[_ADDRESS]), (n, m), np.int8)
+        synapses.dense(weight[begin:end], operands, result)
+    else:
+        shape = (n, packed.row_words(m, bits))
+        words = carray(address_to_pointer(row[_ADDRESS]), shape, np.uint16)
+        packed.dense_packed(words[begin:end], bits, operands, result)
+
+
+@kernel
 def _execute_dense(
     row: np.ndarray,
     parameters: np.ndarray,
@@ -168,11 +185,11 @@ def _execute_dense(
     n, m = row[_SIZE], row[_INPUT_SIZE]
     tokens = values.shape[0]
     begin, end = n * worker // workers, n * (worker + 1) // workers
-    weight = carray(address_to_pointer(row[_ADDRESS]), (n, m), np.int8)[begin:end]
     fan_out = parameters[row[_PARAMETERS] : row[_PARAMETERS] + m]
     first, result = row[_FIRST], row[_RESULT]
     limit = row[_EVENT_LIMIT] if tokens < synapses.TILE_TOKENS else row[_BLOCK_EVENT_LIMIT]
-    gathered = scratch[: tokens * m].reshape(tokens, m)
+    width = m if row[_WEIGHT_BITS] == packed.MOST_BITS else m + packed.PADDING
+    gathered = scratch[: tokens * width].reshape(tokens, width)
     waiting = 0  # tokens gathered for the dense walk, which reads the weights once for all of them
     for t in range(tokens):
         operands = values[t, first : first + m]
@@ -191,12 +208,13 @@ def _execute_dense(
                 continue
         for k in range(m):
             gathered[waiting, k] = operands[k]
+        gathered[waiting, m:] = 0
         waiting += 1
     if waiting == tokens:
-        synapses.dense(weight, gathered, values[:, result + begin : result + end])
+        _walk_all(row, begin, end, gathered, values[:, result + begin : result + end])
     elif waiting > 0:
         products = np.empty((waiting, end - begin), np.int32)
-        synapses.dense(weight, gathered[:waiting], products)
+        _walk_all(row, begin, end, gathered[:waiting], products)
         position = 0
         for t in range(tokens):
             found = synapses.gather_active(values[t, first : first + m], active)
@@ -372,10 +390,10 @@ def execute(
 
     ``instructions`` int64 [layers, Column.WIDTH]; ``parameters``, ``state`` int32 arenas;
     ``tokens`` int64 [T]; ``values`` int32 [T, arena] (external inputs already in place). Each
-    worker's own: ``scratch`` int16 [T * widest operand], ``active`` int32 [widest operand + 1],
-    ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64 [1], 0 before the first
-    worker starts. State advances by T tokens: a block of T gives the same integers as T of one.
-    Of ``instructions`` only ``WANTED`` is written.
+    worker's own: ``scratch`` int16 [T * (widest operand + packed.PADDING)], ``active`` int32
+    [widest operand + 1], ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64
+    [1], 0 before the first worker starts. State advances by T tokens: a block of T gives the same
+    integers as T of one. Of ``instructions`` only ``WANTED`` is written.
     """
     for i in range(instructions.shape[0]):
         row = instructions[i]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.lif import MEMBRANE_LIMIT
+from spikegpt_neuro.arithmetic.packed import MOST_BITS, PADDING, stored
 from spikegpt_neuro.arithmetic.wkv import (
     DENOMINATOR_CAP,
     EMPTY_EXPONENT,
@@ -42,10 +43,11 @@ _TRANSPOSED_ROWS = 32
 
 def _weight_by_input(layer: Dense) -> npt.NDArray[np.int8]:
     if layer not in _by_input:
-        outputs, inputs = layer.weight.shape
+        weight = np.asarray(layer.weight)
+        outputs, inputs = weight.shape
         transposed = np.empty((inputs, outputs), np.int8)
         for j in range(0, outputs, _TRANSPOSED_ROWS):
-            transposed[:, j : j + _TRANSPOSED_ROWS] = layer.weight[j : j + _TRANSPOSED_ROWS].T
+            transposed[:, j : j + _TRANSPOSED_ROWS] = weight[j : j + _TRANSPOSED_ROWS].T
         _by_input[layer] = transposed
     return _by_input[layer]
 
@@ -181,11 +183,14 @@ class Program:
             row[Column.ADDRESS] = self._address(layer.weight)
             row[Column.EVENT_LIMIT] = layer.weight.size
         elif isinstance(layer, Dense):
-            row[Column.ADDRESS] = self._address(layer.weight)
+            weight, bits = stored(layer.weight)
+            row[Column.ADDRESS] = self._address(weight)
+            row[Column.WEIGHT_BITS] = bits
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
-                inputs = layer.weight.shape[1]
-                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * inputs)
+                inputs = layer.operand_size
+                # transposed weights are bytes, whatever those walked densely are packed to
+                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * inputs * bits / MOST_BITS)
                 row[Column.BLOCK_EVENT_LIMIT] = int(BLOCK_EVENT_DENSITY * inputs)
 
     def is_event_driven(self, layer: Dense, density: float) -> bool:
@@ -209,7 +214,7 @@ class Program:
 
     def _allocate(self, tokens: int) -> None:
         self.values = np.zeros((tokens, self._values_size), np.int32)
-        self._scratch = np.zeros((self._threads, tokens * self._widest), np.int16)
+        self._scratch = np.zeros((self._threads, tokens * (self._widest + PADDING)), np.int16)
 
     def run(self, tokens: npt.NDArray[np.int64]) -> None:
         """Advance by a block of tokens; results stay in ``values`` until the next call.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from spikegpt_neuro.arithmetic.packed import stored
 from spikegpt_neuro.network.schema import Array, Layer, array_field, scalar_field
 
 ACCUMULATOR_LIMIT = (1 << 31) - 1
@@ -164,6 +165,11 @@ class Dense(Layer):
     fan_out: Array = array_field("int32", "m", 0, (1 << 31) - 1)
     accumulator_bits: int = scalar_field(8, 32)
     bound: int = scalar_field(0, ACCUMULATOR_LIMIT)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits a weight is stored in: 2 (ternary) to 8."""
+        return stored(self.weight)[1]
 
     @property
     def operand_size(self) -> int:
