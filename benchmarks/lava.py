@@ -108,11 +108,10 @@ def _chain(width: int) -> Program:
     zero, one = np.zeros(width, np.int32), np.ones(width, np.int32)
     for i, weight in enumerate(_weights(width)):
         accumulator = Port(width, "accumulator", 32, True, 0.0)
-        fan_out = (weight != 0).sum(axis=0).astype(np.int32)
         layers.append(
             Dense(
-                f"dense{i}", (source,), accumulator, weight=weight, fan_out=fan_out,
-                accumulator_bits=24, bound=127 * width,
+                f"dense{i}", (source,), accumulator, weight=weight,
+                accumulator_bits=24,
             )
         )  # fmt: skip
         source = f"lif{i}"

@@ -101,15 +101,17 @@ def export_checkpoint(
     options = options or ExportOptions()
     export = _Export(read_checkpoint(checkpoint_path), calibration, options)
     count = weights = 0
-    unproven = []
+    unproven, ports = [], {}
     with network_writer(Path(output_path)) as writer, torch.inference_mode():
         for layer, what, step in export.layers():
             writer.add(layer)
             progress(what, step, export.steps)
             count += 1
+            ports[layer.name] = layer.output
             if isinstance(layer, Dense):
                 weights += layer.weight.size
-                if layer.bound >= 1 << (layer.accumulator_bits - 1):
+                bound = layer.largest_row_sum * ports[layer.inputs[0]].high
+                if bound >= 1 << (layer.accumulator_bits - 1):
                     unproven.append(layer.name)
         info = export.info()
         writer.finish(info, vocabulary)

@@ -116,16 +116,15 @@ def without_saturation(network: Network) -> Network:
         if layer.kind not in _CLIPPING or not ends or len(ends) != len(readers[layer.name]):
             continue
         port = layer.output
-        # a bound is the largest row sum of |weight| times the operand's largest magnitude
-        rows = [-(-end.bound // port.high) for end in ends]
+        largest = max(end.largest_row_sum for end in ends)
         while (
             2 * port.high + 1 <= OPERAND_LIMIT
-            and max(rows) * (2 * port.high + 1) <= ACCUMULATOR_LIMIT
+            and largest * (2 * port.high + 1) <= ACCUMULATOR_LIMIT
         ):
             port = replace(port, bits=port.bits + 1)
         changed[layer.name] = replace(layer, output=port)
-        for end, row in zip(ends, rows, strict=True):
-            changed[end.name] = replace(end, bound=row * port.high, accumulator_bits=32)
+        for end in ends:
+            changed[end.name] = replace(end, accumulator_bits=32)
     layers = tuple(changed.get(layer.name, layer) for layer in network.layers)
     return Network(network.info, layers, network.vocabulary)
 

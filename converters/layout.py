@@ -21,7 +21,6 @@ from spikegpt_neuro.arithmetic.wkv import RESULT_BITS, VALUE_LIMIT
 from spikegpt_neuro.converters.scales import (
     PayloadChoice,
     choose_payload,
-    fan_out,
     mantissa_and_shift,
     paired_mantissas,
     quantise_rows,
@@ -137,8 +136,7 @@ class Builder:
         return self.add(
             Dense(
                 self.name(part), (source,), Port(size, "accumulator", 32, True, 0.0),
-                weight=projection.weight, fan_out=fan_out(projection.weight),
-                accumulator_bits=self.settings.accumulator_bits, bound=projection.payload.bound,
+                weight=projection.weight, accumulator_bits=self.settings.accumulator_bits,
             )
         )  # fmt: skip
 

@@ -90,15 +90,6 @@ def accumulator_bound(weight: npt.NDArray[np.int8], largest_operand: int) -> int
     return largest * largest_operand
 
 
-def fan_out(weight: npt.NDArray[np.int8]) -> Int32Array:
-    """Non-zero weights of each input (column): int32 [inputs]."""
-    counts = np.zeros(weight.shape[1], np.int32)
-    rows = max(1, BLOCK // max(1, weight.shape[1]))
-    for begin in range(0, weight.shape[0], rows):
-        counts += (weight[begin : begin + rows] != 0).sum(axis=0, dtype=np.int32)
-    return counts
-
-
 @dataclass(frozen=True)
 class PayloadChoice:
     """Why a projection's operands have the bits they have."""

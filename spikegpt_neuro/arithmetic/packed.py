@@ -231,6 +231,8 @@ class PackedWeights(np.lib.mixins.NDArrayOperatorsMixin):
         return getattr(ufunc, method)(*plain, **options)
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):  # so that passing over all rows never unpacks them all
+            return unpack(self.words[index], self.shape[1], self.bits)
         return np.asarray(self)[index]
 
     def __len__(self) -> int:

@@ -165,6 +165,9 @@ class Program:
                 values = np.ascontiguousarray(getattr(layer, name), np.int32)
                 parameters.append(values)
                 self._lengths[0] += values.size
+        if isinstance(layer, Dense):
+            parameters.append(layer.fan_out)
+            self._lengths[0] += layer.fan_out.size
         scalars = [getattr(layer, name) for name in layer.scalar_ranges()]
         row[Column.SCALARS : Column.SCALARS + len(scalars)] = scalars
         if layer.state_words:

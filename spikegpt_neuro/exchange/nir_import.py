@@ -24,7 +24,7 @@ from spikegpt_neuro.exchange.nir_format import (
 )
 from spikegpt_neuro.exchange.nir_levels import has_levels, level_limits
 from spikegpt_neuro.network import LAYER_KINDS, Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import Delay, Lif
+from spikegpt_neuro.network.layers import Delay, Dense, Lif
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
@@ -209,9 +209,9 @@ class _Reader:
         weight = self._integers(own, "weight", node.weight)
         if text.get("kind") == "dense":
             narrow = weight.astype(np.int8)
-            fan_out = (narrow != 0).sum(axis=0).astype(np.int32)
             port = Port(**text["output"])
-            return LAYER_KINDS["dense"](own, inputs, port, narrow, fan_out, **text["scalars"])  # type: ignore[call-arg]
+            scalars = {key: text["scalars"][key] for key in Dense.scalar_ranges()}
+            return Dense(own, inputs, port, narrow, **scalars)
         port = Port(weight.shape[0], "accumulator", 32, True, 1.0)
         if np.abs(weight).max(initial=0) > 256:
             raise InputError(f"{own}: weights beyond 9 bits signed.")

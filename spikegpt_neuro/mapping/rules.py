@@ -146,7 +146,7 @@ def accumulator_width(design: Design) -> Iterator[Finding]:
                 )
         if not isinstance(layer, Dense):
             continue
-        bits = layer.bound.bit_length() + 1
+        bits = design.network.bound(layer).bit_length() + 1
         if bits <= limit:
             continue
         if design.counters is None or layer.accumulator_bits != limit:

@@ -21,7 +21,8 @@ from spikegpt_neuro.network.schema import Layer, Port
 from spikegpt_neuro.version import __version__
 
 FORMAT = "spikegpt-neuro"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 LAYERS_GROUP = "spikegpt/layers"
 VOCABULARY_DATASET = "spikegpt/vocabulary"
 ALIGNMENT = 64
@@ -35,6 +36,8 @@ _ROOT_ATTRIBUTES = {
 }  # fmt: skip
 _LAYER_ATTRIBUTES = {"kind", "index", "inputs", "output", "scalars"}
 _STOCK_DATASETS = ("type", "shape", "inFeatures", "outFeatures")
+_DERIVED_IN_VERSION_1 = {"dense": ({"fan_out"}, {"bound"})}
+"""Datasets and scalars that version 1 stored though they follow from the weights; never read."""
 _PORT_KEYS = {"size", "payload", "bits", "signed", "scale"}
 _HOSTILE_FILE_ERRORS = (
     OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
@@ -182,12 +185,13 @@ class _Reader:
                 advice="Give the file that `spikegpt-neuro export` wrote. A stock NetX file "
                 "(/layer) is taken by inspect, simulate, verify, map, energy and `netx import`.",
             )
-        if attributes.get("format_version") != FORMAT_VERSION:
+        if attributes.get("format_version") not in READABLE_VERSIONS:
             raise InputError(
                 f"{self._path} has format version {attributes.get('format_version')}; this release "
-                f"reads version {FORMAT_VERSION}.",
+                f"reads versions {', '.join(map(str, READABLE_VERSIONS))}.",
                 advice="Export the checkpoint again with this release.",
             )
+        self._version = int(attributes["format_version"])
         if self._file.userblock_size:
             self._problems.append("the file has an HDF5 user block; the network must be all of it")
         self._compare_names("/", set(attributes), _ROOT_ATTRIBUTES, "attribute")
@@ -298,14 +302,18 @@ class _Reader:
         if len(self._problems) > before or kind is None:
             return
         specs = kind.array_specs()
-        expected = {*specs, *(_STOCK_DATASETS if kind is Dense else ())}
+        datasets, facts = set[str](), set[str]()
+        if self._version == 1:
+            datasets, facts = _DERIVED_IN_VERSION_1.get(kind.kind, (datasets, facts))
+        expected = {*specs, *datasets, *(_STOCK_DATASETS if kind is Dense else ())}
         members = self._members(name, group, expected, "dataset")
         output = json.loads(attributes["output"])
         scalars = json.loads(attributes["scalars"])
         self._compare_names(f"{name}/output", set(output), _PORT_KEYS, "key")
-        self._compare_names(f"{name}/scalars", set(scalars), set(kind.scalar_ranges()), "key")
+        self._compare_names(f"{name}/scalars", set(scalars), {*kind.scalar_ranges(), *facts}, "key")
         if len(self._problems) > before:
             return
+        scalars = {key: value for key, value in scalars.items() if key not in facts}
         arrays = {}
         for part, spec in specs.items():
             array = self._array(f"{name}/{part}", members[part], spec.dtype, len(spec.shape))

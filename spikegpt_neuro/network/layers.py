@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
+
+import numpy as np
 
 from spikegpt_neuro.arithmetic.packed import stored
 from spikegpt_neuro.network.schema import Array, Layer, array_field, scalar_field
@@ -154,17 +157,34 @@ class Readout(Requantise):
 class Dense(Layer):
     """Synapses: ``accumulator[j] = sum_k weight[j, k] * x[k]``.
 
-    ``fan_out[k]``: non-zero weights of input k. ``accumulator_bits``: signed width beyond which an
-    accumulator counts as an overflow. ``bound``: proven largest |accumulator|, the largest row sum
-    of |weight| times the operand's largest magnitude.
+    ``accumulator_bits``: signed width beyond which an accumulator counts as an overflow. What
+    follows from the weights is computed from them, never stored: ``fan_out``,
+    ``largest_row_sum``, and with the operand's port the proven bound (``Network.bound``).
     """
 
     kind: ClassVar[str] = "dense"
     output_bits: ClassVar[tuple[int, bool] | None] = (32, True)
     weight: Array = array_field("int8", "n m", -127, 127)
-    fan_out: Array = array_field("int32", "m", 0, (1 << 31) - 1)
     accumulator_bits: int = scalar_field(8, 32)
-    bound: int = scalar_field(0, ACCUMULATOR_LIMIT)
+
+    @cached_property
+    def fan_out(self) -> Array:
+        """``fan_out[k]``: non-zero weights of input k; int32 [m], read-only."""
+        counts = np.zeros(self.weight.shape[1], np.int32)
+        for begin in range(0, self.weight.shape[0], 255):  # so many that a byte holds their count
+            rows = self.weight[begin : begin + 255] != 0
+            counts += np.add.reduce(rows.view(np.uint8), axis=0, dtype=np.uint8)
+        counts.flags.writeable = False
+        return counts
+
+    @cached_property
+    def largest_row_sum(self) -> int:
+        """``max_j sum_k |weight[j, k]|``: times the largest operand, the largest accumulator."""
+        largest = 0
+        for begin in range(0, self.weight.shape[0], 256):  # a large layer is never copied whole
+            rows = np.abs(self.weight[begin : begin + 256]).view(np.uint8)  # |-128| is 128 there
+            largest = max(largest, int(rows.sum(axis=1, dtype=np.int64).max()))
+        return largest
 
     @property
     def weight_bits(self) -> int:
@@ -185,15 +205,6 @@ class Dense(Layer):
     def parameter_words(self) -> int:
         """None: weights are counted as weights."""
         return 0
-
-    def problems(self) -> Iterator[str]:
-        """See ``Layer.problems``."""
-        yield from super().problems()
-        if self.weight.ndim == 2 and self.fan_out.shape != (self.weight.shape[1],):
-            yield (
-                f"{self.name}/fan_out: shape {self.fan_out.shape}, "
-                f"must be ({self.weight.shape[1]},)"
-            )
 
 
 @dataclass(frozen=True, eq=False)

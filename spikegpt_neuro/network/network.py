@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import (
+    ACCUMULATOR_LIMIT,
     NORM_INPUT_BITS,
     BinaryEmbedding,
     Delay,
@@ -54,6 +57,8 @@ def _connection_problems(source: Layer, reader: Layer) -> Iterator[str]:
     if isinstance(reader, Dense):
         if source.output.high > OPERAND_LIMIT:
             yield f"{reader.name}: operands of {source.output.bits} bits, at most 16 signed"
+        elif reader.weight.ndim == 2 and reader.weight.dtype == np.int8:
+            yield from _sum_problems(reader, source.output.high)
     elif isinstance(reader, LayerNorm):
         bits = source.output.high.bit_length() + 1 + reader.input_shift
         if bits > NORM_INPUT_BITS:
@@ -62,6 +67,14 @@ def _connection_problems(source: Layer, reader: Layer) -> Iterator[str]:
         yield f"{reader.name}: a delay's output must be like its input's"
     if source.output.size != expected:
         yield f"{reader.name}: reads {source.output.size} values, must be {expected}"
+
+
+def _sum_problems(reader: Dense, operand: int) -> Iterator[str]:
+    """Sums must fit int32. The weights are only read where their number leaves it open."""
+    if 128 * operand * reader.operand_size > ACCUMULATOR_LIMIT:
+        bound = reader.largest_row_sum * operand
+        if bound > ACCUMULATOR_LIMIT:
+            yield f"{reader.name}: sums up to {bound}, allowed 0..{ACCUMULATOR_LIMIT}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +172,10 @@ class Network:
 
     def __getitem__(self, name: str) -> Layer:
         return self.by_name[name]
+
+    def bound(self, layer: Dense) -> int:
+        """Proven largest |accumulator| of ``layer``: largest row sum times the largest operand."""
+        return layer.largest_row_sum * self[layer.inputs[0]].output.high
 
     @cached_property
     def graph(self) -> nx.DiGraph:

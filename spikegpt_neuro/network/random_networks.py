@@ -150,7 +150,7 @@ class _Builder:
             )
         )  # fmt: skip
 
-    def _dense(self, name: str, source: str, outputs: int, largest: int) -> str:
+    def _dense(self, name: str, source: str, outputs: int) -> str:
         inputs = self._size(source)
         weight = self._rng.standard_normal((outputs, inputs), dtype=np.float32)
         limit = largest_weight(self._shape.weight_bits)
@@ -158,13 +158,10 @@ class _Builder:
         np.rint(weight, out=weight)
         np.clip(weight, -limit, limit, out=weight)
         integers = weight.astype(np.int8)
-        row_sums = np.abs(integers).astype(np.uint8).sum(axis=1, dtype=np.int64)
         return self._add(
             Dense(
                 name, (source,), Port(outputs, "accumulator", 32, True, 0.0),
-                weight=store(integers, self._shape.weight_bits),
-                fan_out=(integers != 0).sum(axis=0, dtype=np.int32), accumulator_bits=24,
-                bound=int(row_sums.max()) * largest,
+                weight=store(integers, self._shape.weight_bits), accumulator_bits=24,
             )
         )  # fmt: skip
 
@@ -257,12 +254,12 @@ class _Builder:
         deviation = self._deviation(n, OPERAND_DEVIATION * 0.8)
         for part in ("key", "value", "receptance"):
             shifted = self._token_shift(f"{path}.shift_{part}", normed, previous)
-            self._dense(f"{path}.{part}", shifted, n, 127)
+            self._dense(f"{path}.{part}", shifted, n)
         wkv = self._wkv(path, deviation)
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 8, True, 0.03)
         product = self._product(f"{path}.product", gate, wkv, 2.0 * OPERAND_DEVIATION / 4000, port)
-        output = self._dense(f"{path}.output", product, n, 127)
+        output = self._dense(f"{path}.output", product, n)
         spikes = self._lif(f"{path}.lif", output, self._deviation(n, OPERAND_DEVIATION * 0.5))
         return self._residual(f"{path}.residual", stream, spikes, 1.0)
 
@@ -274,7 +271,7 @@ class _Builder:
         deviation = self._deviation(n, OPERAND_DEVIATION * 0.8)
         for part, outputs in (("key", hidden), ("receptance", n)):
             shifted = self._token_shift(f"{path}.shift_{part}", normed, previous)
-            self._dense(f"{path}.{part}", shifted, outputs, 127)
+            self._dense(f"{path}.{part}", shifted, outputs)
         # h**2 / 2**14 rounds to 0 below h = 90.5: that sets the density
         quantile = NormalDist().inv_cdf(1.0 - min(shape.square_density, 0.499))
         factor = math.sqrt(2.0 ** (_SQUARE_SHIFT - 1)) / max(quantile, 0.05) / deviation
@@ -284,7 +281,7 @@ class _Builder:
                 **self._jitter(factor, hidden), square_shift=_SQUARE_SHIFT,
             )
         )  # fmt: skip
-        value = self._dense(f"{path}.value", square, n, 255)
+        value = self._dense(f"{path}.value", square, n)
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         spread = self._deviation(hidden, 2.0 / max(quantile, 0.1) ** 2, shape.square_density)
         unit = 1 << _CURRENT_BITS
@@ -304,14 +301,14 @@ class _Builder:
         previous = self._add(Delay(f"{path}.previous", (spikes,), self._spikes(n, levels)))
         for part in ("key", "value", "receptance"):
             shifted = self._hard_shift(f"{path}.shift_{part}", spikes, previous)
-            self._dense(f"{path}.{part}", shifted, n, levels)
+            self._dense(f"{path}.{part}", shifted, n)
         deviation = self._spike_deviation(n)
         wkv = self._wkv(path, deviation)
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 16, True, 1e-3)
         product = self._product(f"{path}.product", gate, wkv, 1.0, port)
         gated = self._lif(f"{path}.output_lif", product, 1900.0, levels=levels)
-        output = self._dense(f"{path}.output", gated, n, levels)
+        output = self._dense(f"{path}.output", gated, n)
         return self._residual(f"{path}.residual", stream, output, 0.5 / deviation)
 
     def _spiking_srffn(self, path: str, stream: str) -> str:
@@ -322,10 +319,10 @@ class _Builder:
         previous = self._add(Delay(f"{path}.previous", (spikes,), self._spikes(n, levels)))
         for part, outputs in (("key", hidden), ("receptance", n)):
             shifted = self._hard_shift(f"{path}.shift_{part}", spikes, previous)
-            self._dense(f"{path}.{part}", shifted, outputs, levels)
+            self._dense(f"{path}.{part}", shifted, outputs)
         deviation = self._spike_deviation(n)
         inner = self._lif(f"{path}.key_lif", f"{path}.key", 0.9 * deviation, levels=levels)
-        value = self._dense(f"{path}.value", inner, n, levels)
+        value = self._dense(f"{path}.value", inner, n)
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 16, True, 1e-3)
         product = self._product(
@@ -343,7 +340,7 @@ class _Builder:
                 **self._jitter(OPERAND_DEVIATION * 2.0**-STREAM_BITS, n),
             )
         )  # fmt: skip
-        projected = self._dense("head.projection", operand, v, 127)
+        projected = self._dense("head.projection", operand, v)
         deviation = self._deviation(n, OPERAND_DEVIATION)
         port = Port(v, "graded", 32, True, 2.0**-16)
         factors = self._jitter(3 * 65536 / deviation, v)

@@ -385,10 +385,7 @@ def test_counters_equal_a_recount_from_traces(network: Network) -> None:
 def test_overflows_beyond_a_narrow_accumulator_are_counted() -> None:
     network = NETWORKS["upstream"]
     narrow = tuple(
-        Dense(
-            layer.name, layer.inputs, layer.output, weight=layer.weight, fan_out=layer.fan_out,
-            accumulator_bits=12, bound=layer.bound,
-        )
+        dataclasses.replace(layer, accumulator_bits=12)
         if isinstance(layer, Dense)
         else layer
         for layer in network.layers

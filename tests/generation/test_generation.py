@@ -87,7 +87,7 @@ def test_an_empty_prompt() -> None:
 
 def test_any_changed_weight_or_constant_makes_another_network() -> None:
     digest = network_digest(NETWORK)
-    for field, value in (("weight", None), ("bound", 7)):
+    for field, value in (("weight", None), ("accumulator_bits", 23)):
         layers = list(NETWORK.layers)
         place = max(i for i, layer in enumerate(layers) if layer.kind == "dense")
         if value is None:

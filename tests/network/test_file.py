@@ -179,10 +179,19 @@ def _self_link(file: h5py.File) -> None:
     file["spikegpt/layers/loop"] = file["spikegpt/layers"]
 
 
+def _sums_beyond_32_bits(file: h5py.File) -> None:
+    """16-bit operands and 1,024 weights of 127: 4.3e9 at most."""
+    shift = "spikegpt/layers/blocks/0/srffn/key"
+    _replace_dataset(file, f"{shift}/weight", np.full((64, 1024), 127, np.int8))
+    for part, value in (("inFeatures", 1024), ("shape", [64]), ("outFeatures", 64)):
+        _replace_dataset(file, f"{shift}/{part}", np.array(value))
+    _edit_json(file, "spikegpt/layers/blocks/0/srffn/shift_key", "output", bits=16)
+
+
 zeros16 = np.zeros(16, np.int32)
 HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "other format": (_set("/", "format", "other"), "not a spikegpt-neuro network"),
-    "other version": (_set("/", "format_version", 2), "format version 2"),
+    "other version": (_set("/", "format_version", 3), "format version 3"),
     "unknown root attribute": (_set("/", "extra", 1), "unknown attribute 'extra'"),
     "unknown root group": (lambda f: f.create_group("layer"), "unknown group 'layer'"),
     "unknown member": (lambda f: f.create_group("spikegpt/more"), "unknown member 'more'"),
@@ -269,10 +278,11 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a stream of other bits": (_json(NORM, "output", bits=30), "a layer_norm gives 24 bits"),
     "operands too wide": (
         _json("spikegpt/layers/blocks/0/srwkv/shift_key", "output", bits=17), "at most 16 signed"),
-    "bound beyond 32 bits": (_json(FIRST_DENSE, "scalars", bound=2**31), "allowed 0..2147483647"),
+    "a stored bound": (_json(FIRST_DENSE, "scalars", bound=7), "unknown key 'bound'"),
+    "sums beyond 32 bits": (_sums_beyond_32_bits, "allowed 0..2147483647"),
     "stock type": (_data(f"{FIRST_DENSE}/type", np.array([b"conv"], "S10")), "must be b'dense'"),
     "stock size": (_data(f"{FIRST_DENSE}/inFeatures", np.int64(17)), "must be 16"),
-    "fan-out shape": (_data(f"{FIRST_DENSE}/fan_out", np.zeros(3, np.int32)), "shape (3,)"),
+    "a stored fan-out": (_create(f"{FIRST_DENSE}/fan_out", zeros16), "unknown dataset 'fan_out'"),
     "transposed table": (
         _data("spikegpt/layers/embedding/table/table", np.zeros((2, 11), np.uint8)), "11 bytes a"
     ),
@@ -300,11 +310,53 @@ def test_all_problems_are_listed_at_once(written: Path, tmp_path: Path) -> None:
     shutil.copy(written, path)
     with h5py.File(path, "r+") as file:
         file[FIRST_LIF].attrs["colour"] = 1
-        _replace_dataset(file, f"{FIRST_DENSE}/fan_out", np.zeros(16))
+        _replace_dataset(file, f"{FIRST_DENSE}/weight", np.zeros((16, 16)))
         _edit_json(file, NORM, "scalars", epsilon="x")
     with pytest.raises(InputError) as caught:
         read_network(path)
     assert len(caught.value.problems) == 3
+
+
+def _as_version_1(path: Path, bound: int, fan_out: int) -> None:
+    """What the first release wrote: with facts that follow from the weights."""
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 1
+        groups: list[str] = []
+        file.visititems(
+            lambda name, item: groups.append(name) if item.attrs.get("kind") == "dense" else None
+        )
+        for name in groups:
+            inputs = file[name]["weight"].shape[1]
+            file[name]["fan_out"] = np.full(inputs, fan_out, np.int32)
+            _edit_json(file, name, "scalars", bound=bound)
+
+
+def test_what_version_1_stored_beside_the_weights_is_computed_from_them(
+    written: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "first.net"
+    shutil.copy(written, path)
+    _as_version_1(path, bound=0, fan_out=0)
+    read = read_network(path)
+    _assert_equal(_network(), read)
+    for layer in read.layers:
+        if isinstance(layer, Dense):
+            wide = layer.weight.astype(np.int64)
+            np.testing.assert_array_equal(layer.fan_out, (wide != 0).sum(axis=0))
+            operand = read[layer.inputs[0]].output.high
+            assert read.bound(layer) == np.abs(wide).sum(axis=1).max() * operand > 0
+    write_network(read, path)
+    assert path.read_bytes() == written.read_bytes()
+
+
+@pytest.mark.parametrize("outputs", [1, 254, 255, 256, 511, 700])
+def test_facts_of_weights_do_not_depend_on_the_rows_handled_at_a_time(outputs: int) -> None:
+    weight = np.full((outputs, 3), -128, np.int8)
+    weight[:, 1] = np.random.default_rng(outputs).integers(-127, 128, outputs)
+    weight[:, 2] = 0
+    layer = Dense("a", ("b",), Port(outputs, "accumulator", 32, True, 0.0), weight, 24)
+    assert layer.fan_out.tolist() == [outputs, np.count_nonzero(weight[:, 1]), 0]
+    assert layer.largest_row_sum == 128 + np.abs(weight[:, 1].astype(int)).max()
 
 
 @pytest.mark.parametrize("share", np.linspace(0, 0.999, 40))

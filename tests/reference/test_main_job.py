@@ -70,7 +70,7 @@ def test_every_accumulator_of_the_reference_fits_24_bits_by_proof(
         if isinstance(layer, Dense):
             operand = network[layer.inputs[0]].output
             worst = np.abs(layer.weight.astype(np.int64)).sum(axis=1).max() * operand.high
-            assert worst == layer.bound < 1 << 23
+            assert worst == network.bound(layer) < 1 << 23
 
 
 def test_spikes_follow_the_float_model(exported: tuple[ExportReport, Network]) -> None:

@@ -198,7 +198,7 @@ def _sign_mode(weight: np.ndarray) -> SignMode:
 def _bound(layer: Layer, weight: np.ndarray, network: Network) -> int:
     """Proven largest |sum|: the layer's own, or the largest row of |weight| x largest operand."""
     if isinstance(layer, Dense):
-        return layer.bound
+        return network.bound(layer)
     # a convolution's weights are flat: the sum of one output channel's kernel
     rows = weight.reshape(weight.shape[0], -1) if weight.ndim > 1 else None
     if rows is None:

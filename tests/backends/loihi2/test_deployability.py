@@ -49,8 +49,8 @@ def test_report_covers_every_layer_and_weight() -> None:
         doubled = 2 * layer.weight.astype(np.int64)
         assert doubled.min() >= -256
         assert doubled.max() <= 254
-        assert layer.bound < 1 << (layer.accumulator_bits - 1 - synapses.headroom_bits)
-        assert layer.bound >= 1 << (layer.accumulator_bits - 2 - synapses.headroom_bits)
+        assert NETWORK.bound(layer) < 1 << (layer.accumulator_bits - 1 - synapses.headroom_bits)
+        assert NETWORK.bound(layer) >= 1 << (layer.accumulator_bits - 2 - synapses.headroom_bits)
     needs = {kind.kind: kind for kind in report.kinds}
     assert (needs["dense"].need, needs["dense"].processes) == (
         "stock", ("lava.proc.dense.Dense",),
@@ -127,14 +127,14 @@ def test_chains_are_stock_and_their_signs_and_sums_are_told() -> None:
 
 def test_an_unproven_accumulator_shows_in_the_verdict() -> None:
     layers = [
-        dataclasses.replace(layer, bound=1 << 24)  # type: ignore[call-arg]
+        dataclasses.replace(layer, accumulator_bits=14)  # type: ignore[call-arg]
         if layer.name == "head.projection" else layer
         for layer in NETWORK.layers
     ]  # fmt: skip
     changed = dataclasses.replace(NETWORK, layers=tuple(layers))
     report = deployability(changed, LOIHI2)
     assert "1 accumulators not proven" in report.verdicts[0].sentence
-    assert report.synapses[-1].headroom_bits == -2
+    assert report.synapses[-1].headroom_bits == -4  # sums up to 77,089 need 18 bits
 
 
 def test_an_unknown_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
