@@ -76,11 +76,14 @@ def block_layers(
     index: int, stream: str, tensors: Tensors, quantisation: Quantisation,
     configuration: SpikeGPTConfiguration,
 ) -> Iterator[Builder]:  # fmt: skip
-    """Both parts of a block; ``stream`` names the layer before it."""
+    """The parts of a block, one where its branches are parallel; ``stream`` is the layer before."""
     block = f"blocks.{index}"
     attention = (f"{block}.srwkv", f"{block}.ln1", f"{block}.att")
     feed_forward = (f"{block}.srffn", f"{block}.ln2", f"{block}.ffn")
     ranges, settings = quantisation.ranges, quantisation.settings
+    if configuration.branches == "parallel":
+        yield spike_driven.build_parallel(block, stream, tensors, ranges, settings, configuration)
+        return
     if configuration.layout == "spike-driven":
         for names, build in (
             (attention, spike_driven.build_srwkv), (feed_forward, spike_driven.build_srffn),

@@ -122,9 +122,54 @@ def build_srwkv(
 ) -> Builder:  # fmt: skip
     """``S = Lif(norm1(U)); U + output(Lif(product_norm(sigmoid(r) * wkv(k, v))))``."""
     build = _builder(path, configuration, ranges, settings)
+    spikes, previous = _spikes_and_delay(build, stream, norm, tensors)
+    accumulated, scale = _attention(build, spikes, previous, mixer, tensors)
+    build.residual("residual", stream, accumulated, scale, configuration.n_embd)
+    return build
+
+
+def build_srffn(
+    path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
+    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
+) -> Builder:  # fmt: skip
+    """``S = Lif(norm2(U)); U + sigmoid(r) * value(Lif(hidden_norm(key(shift_k S))))``."""
+    build = _builder(path, configuration, ranges, settings)
+    spikes, previous = _spikes_and_delay(build, stream, norm, tensors)
+    gated = _feed_forward(build, spikes, previous, mixer, tensors)
+    build.residual("residual", stream, gated, 2.0**-STREAM_BITS, configuration.n_embd)
+    return build
+
+
+def build_parallel(
+    block: str, stream: str, tensors: Tensors, ranges: Mapping[str, float],
+    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
+) -> Builder:  # fmt: skip
+    """A whole block whose two branches read the same spikes ``S = Lif(norm1(U))``."""
+    build = _builder(f"{block}.parallel", configuration, ranges, settings)
     size = configuration.n_embd
+    spikes, previous = _spikes_and_delay(build, stream, f"{block}.ln1", tensors)
+    accumulated, scale = _attention(build, spikes, previous, f"{block}.att", tensors)
+    gated = _feed_forward(build, spikes, previous, f"{block}.ffn", tensors, prefix="ffn_")
+    both = build.residual("ffn_residual", stream, gated, 2.0**-STREAM_BITS, size)
+    build.residual("residual", both, accumulated, scale, size)
+    return build
+
+
+def _spikes_and_delay(
+    build: SpikeDrivenBuilder, stream: str, norm: str, tensors: Tensors
+) -> tuple[str, str]:
+    """``Lif(norm(U))``, and the same of the token before."""
     spikes = build.input_spikes(stream, norm, tensors)
-    previous = build.delay("previous", spikes, build.spike_port(size, configuration.levels_input))
+    configuration = build.configuration
+    port = build.spike_port(configuration.n_embd, configuration.levels_input)
+    return spikes, build.delay("previous", spikes, port)
+
+
+def _attention(
+    build: SpikeDrivenBuilder, spikes: str, previous: str, mixer: str, tensors: Tensors
+) -> tuple[str, npt.NDArray[np.float64]]:
+    """``output(Lif(product_norm(sigmoid(r) * wkv(k, v))))``: accumulators and their unit."""
+    size, levels = build.configuration.n_embd, build.configuration.levels_product
     projections = {
         part: build.shifted_projection(
             part, spikes, previous, tensors(f"{mixer}.time_mix_{part[0]}"),
@@ -146,48 +191,39 @@ def build_srwkv(
         Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
     )
     gain, offset = channel_norm(tensors, f"{mixer}.product_norm")
-    levels = configuration.levels_product
     fired = build.neuron(
         "product_lif", gated, size, levels, build.current_bits("product_lif.membrane"),
         gain * 2.0**-STREAM_BITS, offset,
     )  # fmt: skip
     output = build.spike_projection(tensors(f"{mixer}.output.weight"), levels)
-    accumulated = build.dense("output", fired, output)
-    build.residual("residual", stream, accumulated, output.scale, size)
-    return build
+    return build.dense("output", fired, output), output.scale
 
 
-def build_srffn(
-    path: str, stream: str, norm: str, mixer: str, tensors: Tensors, ranges: Mapping[str, float],
-    settings: QuantisationSettings, configuration: SpikeGPTConfiguration,
-) -> Builder:  # fmt: skip
-    """``S = Lif(norm2(U)); U + sigmoid(r) * value(Lif(hidden_norm(key(shift_k S))))``."""
-    build = _builder(path, configuration, ranges, settings)
-    size = configuration.n_embd
-    spikes = build.input_spikes(stream, norm, tensors)
-    previous = build.delay("previous", spikes, build.spike_port(size, configuration.levels_input))
-    projections = {
-        part: build.shifted_projection(
-            part, spikes, previous, tensors(f"{mixer}.time_mix_{part[0]}"),
+def _feed_forward(
+    build: SpikeDrivenBuilder, spikes: str, previous: str, mixer: str, tensors: Tensors,
+    prefix: str = "",
+) -> str:  # fmt: skip
+    """``sigmoid(r) * value(Lif(hidden_norm(key(shift_k S))))`` in the stream's format."""
+    size, levels = build.configuration.n_embd, build.configuration.levels_hidden
+    key, receptance = (
+        build.shifted_projection(
+            f"{prefix}{part}", spikes, previous, tensors(f"{mixer}.time_mix_{part[0]}"),
             tensors(f"{mixer}.{part}.weight"),
         )
         for part in ("key", "receptance")
-    }  # fmt: skip
+    )  # fmt: skip
     gain, offset = channel_norm(tensors, f"{mixer}.hidden_norm")
-    levels = configuration.levels_hidden
     fired = build.neuron(
-        "hidden_lif", build.name("key"), gain.size, levels,
-        build.current_bits("hidden_lif.membrane"), projections["key"].scale * gain, offset,
+        "hidden_lif", build.name(f"{prefix}key"), gain.size, levels,
+        build.current_bits("hidden_lif.membrane"), key.scale * gain, offset,
     )  # fmt: skip
     value = build.spike_projection(tensors(f"{mixer}.value.weight"), levels)
-    accumulated = build.dense("value", fired, value)
-    gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
-    gated = build.product(
-        "product", gate, accumulated, value.scale,
+    accumulated = build.dense(f"{prefix}value", fired, value)
+    gate = build.gate(f"{prefix}gate", build.name(f"{prefix}receptance"), receptance.scale)
+    return build.product(
+        f"{prefix}product", gate, accumulated, value.scale,
         Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
     )  # fmt: skip
-    build.residual("residual", stream, gated, 2.0**-STREAM_BITS, size)
-    return build
 
 
 def build_head(

@@ -39,13 +39,22 @@ def train(
     ] = None,
     distillation: Annotated[
         float | None,
-        typer.Option(help="Share of the loss from --from as a teacher (0.5 across layouts)."),
+        typer.Option(
+            help="Share of the loss from a teacher (0.5 with --teacher or across layouts)."
+        ),
+    ] = None,
+    teacher_file: Annotated[
+        Path | None,
+        typer.Option("--teacher", help="Distil from this checkpoint, starting afresh."),
     ] = None,
     preset: Annotated[str, _option(MODEL, "tiny, 46m, 125m, 216m or 260m.")] = "tiny",
     layers: Annotated[int | None, _option(MODEL, "Blocks, instead of the preset's.")] = None,
     width: Annotated[int | None, _option(MODEL, "Channels, instead of the preset's.")] = None,
     layout: Annotated[str, _option(MODEL, "'spike-driven' or 'upstream'.")] = "spike-driven",
     embedding: Annotated[str, _option(MODEL, "'binary' or 'real'.")] = "binary",
+    branches: Annotated[
+        str, _option(SPIKES, "'sequential', or 'parallel': SRWKV and SRFFN side by side.")
+    ] = "sequential",
     norm: Annotated[str, _option(SPIKES, "'layer', or 'batch', which folds away.")] = "layer",
     levels: Annotated[int, _option(SPIKES, "Largest spike of every LIF; 1: binary.")] = 3,
     levels_hidden: Annotated[int | None, _option(SPIKES, "The same behind the FFN key.")] = None,
@@ -53,7 +62,11 @@ def train(
     decay: Annotated[int, _option(SPIKES, "Membrane leak in 1/4096; 4096: memoryless.")] = 4096,
     soft_reset: Annotated[bool, _option(SPIKES, "Subtract or zero the membrane.")] = True,
     firing_gain: Annotated[float, _option(SPIKES, "Gain before every LIF at the start.")] = 1.2,
+    firing_bias: Annotated[float, _option(SPIKES, "Bias before every LIF at the start.")] = 0.0,
     rate_penalty: Annotated[float, _option(SPIKES, "Nats a token at full spiking.")] = 0.0,
+    penalise: Annotated[
+        str, _option(SPIKES, "What it counts: 'additions', or 'events' of any level.")
+    ] = "additions",
     steps: Annotated[int, _option(RECIPE, "Optimiser steps.")] = 2925,
     batch: Annotated[int, _option(RECIPE, "Windows a step.")] = 8,
     context: Annotated[int, _option(RECIPE, "Tokens a window.")] = 256,
@@ -108,7 +121,7 @@ def train(
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
     text = read_corpus(corpus, valid, tokens, context)
     configuration = SpikeGPTConfiguration(
-        layout=layout, embedding=embedding, norm=norm,  # type: ignore[arg-type]
+        layout=layout, embedding=embedding, norm=norm, branches=branches,  # type: ignore[arg-type]
         n_layer=layers or PRESETS[preset]["n_layer"], n_embd=width or PRESETS[preset]["n_embd"],
         vocab_size=text.vocabulary.size, decay_4096=decay, soft_reset=soft_reset,
         levels_input=levels, levels_product=levels, levels_hidden=levels_hidden or levels,
@@ -116,7 +129,7 @@ def train(
     )  # fmt: skip
     torch.manual_seed(seed)
     model = SpikeGPT(configuration)
-    initialise(model, firing_gain)
+    initialise(model, firing_gain, firing_bias)
     teacher: SpikeGPT | None = None
     if source is not None:
         start = read_start(source, vocab_size=text.vocabulary.size)
@@ -125,9 +138,15 @@ def train(
         if distillation is None:
             distillation = 0.0 if same_layout else 0.5
         teacher = start if distillation else None
+    if teacher_file is not None:
+        if source is not None:
+            raise InputError("--from and --teacher exclude each other.", advice="Give one.")
+        teacher = read_start(teacher_file, vocab_size=text.vocabulary.size)
+        distillation = 0.5 if distillation is None else distillation
     settings = TrainingSettings(
         steps=steps, batch=batch, context=context, warm_up=warm_up, clip=clip, dropout=dropout,
-        seed=seed, rate_penalty=rate_penalty, distillation=distillation or 0.0,
+        seed=seed, rate_penalty=rate_penalty, penalise=penalise,  # type: ignore[arg-type]
+        distillation=distillation or 0.0,
         evaluate_every=evaluate_every, save_every=save_every, mixed_precision=mixed_precision,
         integer_steps=integer_steps, activation_bits=activation_bits,
         accumulator_bits=accumulator_bits,

@@ -21,6 +21,10 @@ enter projections, and a projection's result is only ever integrated::
     H = Lif(hidden_norm(k))                              levels_hidden
     U = U + sigmoid(r) * value(H)
 
+With ``branches='parallel'`` there is one S a block, of ``norm1``; k and r of the second half are
+projections of it, and both results are added to the same U. A block then takes 6 time steps
+instead of 11.
+
 - ``shift``: hard token shift. Channel c takes the previous token's spike where ``time_mix[c] <=
   0.5``, else this token's: an axonal delay, no arithmetic, spikes stay spikes. Gradient of
   ``time_mix`` as for the soft mix (straight-through).
@@ -106,11 +110,12 @@ class SRWKV(nn.Module):
         if self.hard_shift:
             self.product_norm = ChannelNorm(n)
 
-    def mixed(self, x: Tensor, path: str, passage: Passage) -> Tensor:
-        """``sigmoid(r) * wkv(k, v)`` from normalised values (upstream) or spikes."""
+    def mixed(self, x: Tensor, previous: Tensor, path: str, passage: Passage) -> Tensor:
+        """``sigmoid(r) * wkv(k, v)`` from normalised values (upstream) or spikes; ``previous`` are
+        those of the token before.
+        """
         shift = hard_token_shift if self.hard_shift else token_shift
         see = passage.see
-        previous = passage.delay(f"{path}.previous", x)
         shifted = see(f"{path}.shift_key", shift(x, previous, self.time_mix_k))
         k = see(f"{path}.key", self.key(shifted))
         shifted = see(f"{path}.shift_value", shift(x, previous, self.time_mix_v))
@@ -138,16 +143,19 @@ class SRFFN(nn.Module):
         if self.hard_shift:
             self.hidden_norm = ChannelNorm(hidden)
 
-    def key_and_gate(self, x: Tensor, path: str, passage: Passage) -> tuple[Tensor, Tensor]:
-        """``key(shift_k x)`` and ``sigmoid(receptance(shift_r x))``."""
+    def key_and_gate(
+        self, x: Tensor, previous: Tensor, path: str, passage: Passage, prefix: str = ""
+    ) -> tuple[Tensor, Tensor]:
+        """``key(shift_k x)`` and ``sigmoid(receptance(shift_r x))``; ``prefix`` goes before the
+        names of the layers where SRWKV's have the same path.
+        """
         shift = hard_token_shift if self.hard_shift else token_shift
         see = passage.see
-        previous = passage.delay(f"{path}.previous", x)
-        shifted = see(f"{path}.shift_key", shift(x, previous, self.time_mix_k))
-        k = see(f"{path}.key", self.key(shifted))
-        shifted = see(f"{path}.shift_receptance", shift(x, previous, self.time_mix_r))
-        r = see(f"{path}.receptance", self.receptance(shifted))
-        return k, see(f"{path}.gate", torch.sigmoid(r))
+        shifted = see(f"{path}.shift_{prefix}key", shift(x, previous, self.time_mix_k))
+        k = see(f"{path}.{prefix}key", self.key(shifted))
+        shifted = see(f"{path}.shift_{prefix}receptance", shift(x, previous, self.time_mix_r))
+        r = see(f"{path}.{prefix}receptance", self.receptance(shifted))
+        return k, see(f"{path}.{prefix}gate", torch.sigmoid(r))
 
 
 class Block(nn.Module):
@@ -165,7 +173,8 @@ class Block(nn.Module):
         if configuration.layout == "upstream":
             make_norm = nn.LayerNorm
         self.ln1 = make_norm(configuration.n_embd)
-        self.ln2 = make_norm(configuration.n_embd)
+        if configuration.branches == "sequential":
+            self.ln2 = make_norm(configuration.n_embd)
         if index == 0:
             self.ln0 = nn.LayerNorm(configuration.n_embd)
         if index == 0 and configuration.ffn_pre:
@@ -212,7 +221,8 @@ class UpstreamBlock(Block):
     def _srwkv(self, x: Tensor, divisor: float, passage: Passage) -> Tensor:
         path = f"{self.path}.srwkv"
         normed = passage.see(f"{path}.norm", self.ln1(x))
-        mixed = self.att.mixed(normed, path, passage)
+        previous = passage.delay(f"{path}.previous", normed)
+        mixed = self.att.mixed(normed, previous, path, passage)
         current = passage.see(f"{path}.output", self.att.output(mixed) / divisor)
         spikes = passage.lif(f"{path}.lif", current, UPSTREAM_NEURON)
         return passage.see(f"{path}.residual", x + spikes)
@@ -221,7 +231,9 @@ class UpstreamBlock(Block):
         self, x: Tensor, norm: nn.Module, ffn: SRFFN, path: str, divisor: float, passage: Passage
     ) -> Tensor:
         see = passage.see
-        k, gate = ffn.key_and_gate(see(f"{path}.norm", norm(x)), path, passage)
+        normed = see(f"{path}.norm", norm(x))
+        previous = passage.delay(f"{path}.previous", normed)
+        k, gate = ffn.key_and_gate(normed, previous, path, passage)
         squared = see(f"{path}.square", torch.relu(k).square())
         value = see(f"{path}.value", ffn.value(squared) / divisor)
         current = see(f"{path}.product", gate * value)
@@ -237,25 +249,50 @@ class SpikeDrivenBlock(Block):
 
     def advance(self, x: Tensor, passage: Passage) -> Tensor:
         """See ``Block.advance``."""
-        see, configuration = passage.see, self.configuration
+        if self.configuration.branches == "parallel":
+            return self._parallel(x, passage)
         path = f"{self.path}.srwkv"
-        normed = see(f"{path}.norm", self.ln1(x))
-        spikes = passage.lif(f"{path}.lif", normed, self._neuron(configuration.levels_input))
-        current = self.att.product_norm(self.att.mixed(spikes, path, passage))
-        fired = passage.lif(
-            f"{path}.product_lif", current, self._neuron(configuration.levels_product)
-        )
-        x = see(f"{path}.residual", x + see(f"{path}.output", self.att.output(fired)))
-
+        spikes, previous = self._input_spikes(x, self.ln1, path, passage)
+        output = self._attention(spikes, previous, path, passage)
+        x = passage.see(f"{path}.residual", x + output)
         path = f"{self.path}.srffn"
-        normed = see(f"{path}.norm", self.ln2(x))
-        spikes = passage.lif(f"{path}.lif", normed, self._neuron(configuration.levels_input))
-        k, gate = self.ffn.key_and_gate(spikes, path, passage)
-        fired = passage.lif(
-            f"{path}.hidden_lif", self.ffn.hidden_norm(k), self._neuron(configuration.levels_hidden)
-        )
-        value = see(f"{path}.value", self.ffn.value(fired))
-        return see(f"{path}.residual", x + see(f"{path}.product", gate * value))
+        spikes, previous = self._input_spikes(x, self.ln2, path, passage)
+        product = self._feed_forward(spikes, previous, path, passage)
+        return passage.see(f"{path}.residual", x + product)
+
+    def _parallel(self, x: Tensor, passage: Passage) -> Tensor:
+        path = f"{self.path}.parallel"
+        spikes, previous = self._input_spikes(x, self.ln1, path, passage)
+        output = self._attention(spikes, previous, path, passage)
+        product = self._feed_forward(spikes, previous, path, passage, prefix="ffn_")
+        x = passage.see(f"{path}.ffn_residual", x + product)
+        return passage.see(f"{path}.residual", x + output)
+
+    def _input_spikes(
+        self, x: Tensor, norm: nn.Module, path: str, passage: Passage
+    ) -> tuple[Tensor, Tensor]:
+        """``Lif(norm(U))`` of this and of the previous token."""
+        normed = passage.see(f"{path}.norm", norm(x))
+        neuron = self._neuron(self.configuration.levels_input)
+        spikes = passage.lif(f"{path}.lif", normed, neuron)
+        return spikes, passage.delay(f"{path}.previous", spikes)
+
+    def _attention(self, spikes: Tensor, previous: Tensor, path: str, passage: Passage) -> Tensor:
+        """``output(Lif(product_norm(sigmoid(r) * wkv(k, v))))``."""
+        current = self.att.product_norm(self.att.mixed(spikes, previous, path, passage))
+        neuron = self._neuron(self.configuration.levels_product)
+        fired = passage.lif(f"{path}.product_lif", current, neuron)
+        return passage.see(f"{path}.output", self.att.output(fired))
+
+    def _feed_forward(
+        self, spikes: Tensor, previous: Tensor, path: str, passage: Passage, prefix: str = ""
+    ) -> Tensor:
+        """``sigmoid(r) * value(Lif(hidden_norm(k)))``."""
+        k, gate = self.ffn.key_and_gate(spikes, previous, path, passage, prefix)
+        neuron = self._neuron(self.configuration.levels_hidden)
+        fired = passage.lif(f"{path}.hidden_lif", self.ffn.hidden_norm(k), neuron)
+        value = passage.see(f"{path}.{prefix}value", self.ffn.value(fired))
+        return passage.see(f"{path}.{prefix}product", gate * value)
 
 
 def make_block(configuration: SpikeGPTConfiguration, index: int) -> Block:

@@ -25,6 +25,8 @@ class SpikeGPTConfiguration:
 
     Spike-driven choices:
 
+    ``branches``      'sequential': SRWKV, then SRFFN, each behind its own norm and LIF. 'parallel':
+                      both read one LIF's spikes and add to the stream together: fewer time steps.
     ``norm``          'layer': layer normalisation before a block's LIF and before the head;
                       'batch': per-channel statistics, which fold into the LIF's rescaling.
     ``decay_4096``    share of the membrane potential lost a token, in 1/4096; 4096: memoryless.
@@ -44,6 +46,7 @@ class SpikeGPTConfiguration:
     ffn_pre: bool = False
     embedding: Literal["binary", "real"] = "binary"
     rescale_every: int = 0
+    branches: Literal["sequential", "parallel"] = "sequential"
     norm: Literal["layer", "batch"] = "layer"
     decay_4096: int = 4096
     soft_reset: bool = True
@@ -64,6 +67,8 @@ class SpikeGPTConfiguration:
             yield f"layout is {self.layout!r}; allowed: 'upstream', 'spike-driven'"
         if self.embedding not in ("binary", "real"):
             yield f"embedding is {self.embedding!r}; allowed: 'binary', 'real'"
+        if self.branches not in ("sequential", "parallel"):
+            yield f"branches is {self.branches!r}; allowed: 'sequential', 'parallel'"
         if self.norm not in ("layer", "batch"):
             yield f"norm is {self.norm!r}; allowed: 'layer', 'batch'"
         for name in ("n_layer", "n_embd", "vocab_size", "hidden_size"):
@@ -79,6 +84,8 @@ class SpikeGPTConfiguration:
                 yield f"{name} is {getattr(self, name)}; allowed: {low}..{LARGEST_LEVELS}"
         if self.layout == "spike-driven" and (self.ffn_pre or self.rescale_every):
             yield "ffn_pre and rescale_every belong to the upstream layout"
+        if self.layout == "upstream" and self.branches == "parallel":
+            yield "parallel branches belong to the spike-driven layout"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in checkpoints."""

@@ -103,7 +103,10 @@ class Compiled(torch.autograd.Function):
 
 
 class Plain(torch.autograd.Function):
-    """LIF in torch operations, for devices the kernels do not serve."""
+    """LIF in torch operations, for devices the kernels do not serve.
+
+    Memoryless neurons take all time steps at once.
+    """
 
     @staticmethod
     def forward(
@@ -113,13 +116,16 @@ class Plain(torch.autograd.Function):
         """See ``lif``."""
         potentials, all_spikes = [], []
         v = membrane
-        for x in current.unbind(1):
-            h = neuron.keep * v + neuron.gain * x
+        for x in [current] if neuron.memoryless else current.unbind(1):
+            h = neuron.gain * x if neuron.memoryless else neuron.keep * v + neuron.gain * x
             s = h.floor().clamp(0, neuron.levels)
             v = h - s if neuron.soft_reset else torch.where(s > 0, torch.zeros_like(h), h)
             potentials.append(h)
             all_spikes.append(s)
-        potential, spikes = torch.stack(potentials, 1), torch.stack(all_spikes, 1)
+        if neuron.memoryless:
+            potential, spikes, v = potentials[0], all_spikes[0], v[:, -1].clone()
+        else:
+            potential, spikes = torch.stack(potentials, 1), torch.stack(all_spikes, 1)
         ctx.save_for_backward(potential, spikes)
         ctx.neuron = neuron
         ctx.mark_non_differentiable(potential, v)
@@ -133,6 +139,8 @@ class Plain(torch.autograd.Function):
         slope = torch.zeros_like(potential)
         for j in range(1, neuron.levels + 1):
             slope += 1.0 / (1.0 + (torch.pi * (potential - j)) ** 2)
+        if neuron.memoryless:
+            return neuron.gain * gradient * slope, None, None
         through = 1 - slope if neuron.soft_reset else (spikes == 0).to(slope) - potential * slope
         carried = torch.zeros_like(gradient[:, 0])
         to_current = torch.empty_like(gradient)

@@ -74,13 +74,16 @@ class SpikeGPT(nn.Module):
 
 
 @torch.no_grad()
-def initialise(model: SpikeGPT, firing_gain: float = 1.2) -> None:
+def initialise(model: SpikeGPT, firing_gain: float = 1.2, firing_bias: float = 0.0) -> None:
     """Upstream's initialisation, in place, from torch's global random state.
 
     Embedding: orthogonal with gain 1e-4 * sqrt(max(shape)). Linear layers: orthogonal with gain
     sqrt(rows / columns) where rows > columns, times 1/2 for the head; SRWKV key, receptance and
     output and SRFFN value and receptance start at 0. ``firing_gain`` is the starting weight of
-    every norm before a spike-driven LIF. There, a real embedding starts standard normal.
+    every norm before a spike-driven LIF, ``firing_bias`` its starting bias: a normalised value x
+    fires where ``firing_gain * x + firing_bias >= 1``, and levels lie ``1 / firing_gain`` apart. A
+    large gain with a negative bias thus gives few spikes of many levels. A real embedding starts
+    standard normal in the spike-driven layout.
     """
     configuration = model.configuration
     rows, columns = model.emb.weight.shape
@@ -101,9 +104,9 @@ def initialise(model: SpikeGPT, firing_gain: float = 1.2) -> None:
         else:
             nn.init.orthogonal_(module.weight, gain=gain)
     if configuration.layout == "spike-driven":
-        firing = ("ln1.weight", "ln2.weight", "product_norm.weight", "hidden_norm.weight")
-        for name, parameter in model.named_parameters():
-            if name.endswith(firing):
-                nn.init.constant_(parameter, firing_gain)
-        if configuration.levels_head:
-            nn.init.constant_(model.ln_out.weight, firing_gain)
+        norms: tuple[str, ...] = ("ln1", "ln2", "product_norm", "hidden_norm")
+        norms += ("ln_out",) if configuration.levels_head else ()
+        for name, module in model.named_modules():
+            if name.endswith(norms):
+                nn.init.constant_(module.weight, firing_gain)
+                nn.init.constant_(module.bias, firing_bias)

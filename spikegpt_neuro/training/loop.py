@@ -25,7 +25,7 @@ from spikegpt_neuro.training.evaluation import Evaluation, evaluate, mean_rate
 from spikegpt_neuro.training.integer_true import IntegerForward, calibrate
 from spikegpt_neuro.training.log import Log
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
-from spikegpt_neuro.training.spike_counts import SpikeCounts
+from spikegpt_neuro.training.spike_counts import Penalty, SpikeCounts
 
 AVERAGE_DECAY = 0.98
 """Of the moving average of the training loss that is reported."""
@@ -35,7 +35,8 @@ AVERAGE_DECAY = 0.98
 class TrainingSettings:
     """A run's recipe. Token counts: ``steps * batch * context`` characters are trained on.
 
-    ``rate_penalty``: nats added per token if every operand were 1 (``SpikeCounts.penalised``).
+    ``rate_penalty``: nats added per token if every operand were 1 (``SpikeCounts.penalised``), for
+    every addition or for every event (``penalise``).
     ``distillation``: share of the loss that is cross-entropy against the teacher's distribution.
     ``mixed_precision``: 'no' or 'bf16' (autocast; WKV and LIF stay float32).
     ``integer_steps``: the last steps, whose forward pass is the export's integer arithmetic
@@ -51,6 +52,7 @@ class TrainingSettings:
     dropout: float = 0.03
     seed: int = 42
     rate_penalty: float = 0.0
+    penalise: Penalty = "additions"
     distillation: float = 0.0
     evaluate_every: int = 200
     save_every: int = 200
@@ -68,6 +70,8 @@ class TrainingSettings:
         ]
         if not 0 <= self.distillation <= 1:
             problems.append(f"distillation is {self.distillation}; allowed: 0..1")
+        if self.penalise not in ("additions", "events"):
+            problems.append(f"penalise is {self.penalise!r}; allowed: 'additions', 'events'")
         if not 0 <= self.integer_steps <= self.steps:
             problems.append(f"integer_steps is {self.integer_steps}; allowed: 0..{self.steps}")
         if self.activation_bits is not None and not 2 <= self.activation_bits <= 15:
@@ -170,7 +174,7 @@ class Trainer:
     def _run(self, report: Callable[[Progress], None], log: Log | None) -> Progress:
         settings = self.settings
         self.runner.train(self.integers is None)
-        counts = SpikeCounts(self.model.configuration)
+        counts = SpikeCounts(self.model.configuration, settings.penalise)
         while True:
             began = time.perf_counter()
             if self.step == settings.steps - settings.integer_steps:

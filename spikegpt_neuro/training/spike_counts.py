@@ -8,17 +8,33 @@ numbers) cost, as unit spikes, as many additions as their value; real operands m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 
+Penalty = Literal["additions", "events"]
+
 
 def operand_fan_out(configuration: SpikeGPTConfiguration) -> dict[str, int]:
     """Outputs of the projection behind each operand layer's name (the part after the block)."""
     n, hidden = configuration.n_embd, configuration.hidden_size
     spike_driven = configuration.layout == "spike-driven"
+    head = "head.lif" if spike_driven and configuration.levels_head else "head.norm"
+    if configuration.branches == "parallel":
+        path = "parallel"
+        return {
+            f"{path}.shift_key": n,
+            f"{path}.shift_value": n,
+            f"{path}.shift_receptance": n,
+            f"{path}.product_lif": n,
+            f"{path}.shift_ffn_key": hidden,
+            f"{path}.shift_ffn_receptance": n,
+            f"{path}.hidden_lif": n,
+            head: configuration.vocab_size,
+        }
     operands = {
         "srwkv.shift_key": n,
         "srwkv.shift_value": n,
@@ -29,7 +45,6 @@ def operand_fan_out(configuration: SpikeGPTConfiguration) -> dict[str, int]:
         operands[f"{path}.shift_key"] = hidden
         operands[f"{path}.shift_receptance"] = n
         operands[f"{path}.hidden_lif" if spike_driven else f"{path}.square"] = n
-    head = "head.lif" if spike_driven and configuration.levels_head else "head.norm"
     return {**operands, head: configuration.vocab_size}
 
 
@@ -37,12 +52,14 @@ def operand_fan_out(configuration: SpikeGPTConfiguration) -> dict[str, int]:
 class SpikeCounts:
     """An observer that adds up operands; give it to ``SpikeGPT.forward`` as ``observe``.
 
-    ``penalised``: mean additions per token of the spike-driven projections as a share of their
-    dense number, differentiable; the sum over the calls since ``forget``. Without ``counting`` only
-    that is kept.
+    ``penalised``: mean additions (or events, by ``penalty``) per token of the spike-driven
+    projections as a share of their dense number, differentiable; the sum over the calls since
+    ``forget``. Without ``counting`` only that is kept. An event's gradient is that of its first
+    level: spikes of more levels are left alone.
     """
 
     configuration: SpikeGPTConfiguration
+    penalty: Penalty = "additions"
     positions: int = 0
     events: dict[str, float] = field(default_factory=dict)
     additions: dict[str, float] = field(default_factory=dict)
@@ -62,7 +79,8 @@ class SpikeCounts:
         if name == "embedding.norm":
             self.positions += value.shape[0] * value.shape[1]
         if value.requires_grad and part in self._fan_out and not name.startswith("head"):
-            share = value.mean(dim=(0, 1)).sum() * (self._fan_out[part] / self._dense)
+            wanted = value.clamp(max=1) if self.penalty == "events" else value
+            share = wanted.mean(dim=(0, 1)).sum() * (self._fan_out[part] / self._dense)
             self.penalised = self.penalised + share
         if not self.counting:
             return

@@ -75,6 +75,9 @@ SPIKE_DRIVEN = {
     },
     "graded, leaky, soft reset": {"decay_4096": 2048, "levels_hidden": 1},
     "batch norm, spiking head": {"norm": "batch", "levels_head": 3},
+    "parallel, many levels": {
+        "branches": "parallel", "levels_input": 15, "levels_product": 15, "levels_hidden": 15,
+    },
 }  # fmt: skip
 
 

@@ -18,6 +18,8 @@ CHOICES: list[dict[str, Any]] = [
     {"norm": "batch", "levels_head": 3},
     {"decay_4096": 2048, "levels_hidden": 1},
     {"decay_4096": 3000, "soft_reset": False, "levels_head": 1, "norm": "batch"},
+    {"branches": "parallel", "levels_input": 15, "levels_product": 7},
+    {"branches": "parallel", "norm": "batch", "levels_head": 3, "decay_4096": 2048},
 ]
 
 

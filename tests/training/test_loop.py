@@ -177,6 +177,15 @@ def test_rate_penalty_lowers_the_rates(tmp_path: Path) -> None:
     assert events[1] < 0.8 * events[0]
 
 
+def test_a_penalty_of_events_leaves_the_height_of_spikes_alone() -> None:
+    operand = torch.tensor([[[0.0, 1.0, 2.0, 9.0] * 4]], requires_grad=True)
+    for penalty, moved in (("events", 0.5), ("additions", 1.0)):
+        counts = SpikeCounts(make().configuration, penalty)  # type: ignore[arg-type]
+        counts("blocks.0.srwkv.shift_key", operand)
+        (gradient,) = torch.autograd.grad(torch.as_tensor(counts.penalised), operand)
+        assert (gradient != 0).float().mean().item() == moved
+
+
 def test_counts_are_those_of_the_operands() -> None:
     model = make().eval()
     seen: dict[str, torch.Tensor] = {}
@@ -206,6 +215,25 @@ def test_penalised_share_is_one_where_every_operand_is_one() -> None:
         for block in range(2):
             counts(f"blocks.{block}.{name}", torch.ones(2, 3, size, requires_grad=True))
     assert torch.as_tensor(counts.penalised).item() == pytest.approx(1.0)
+
+
+def test_parallel_branches_count_the_same_operands() -> None:
+    values = {**make().configuration.to_dict(), "branches": "parallel"}
+    model = SpikeGPT(SpikeGPTConfiguration.from_dict(values))
+    initialise(model, firing_gain=3.0, firing_bias=-2.0)
+    counts = SpikeCounts(model.configuration)
+    model(TEXT[:64].view(2, 32), observe=counts)
+    parts = {name.split(".", 2)[2] for name in counts.events if name.startswith("blocks.0")}
+    assert parts == {
+        "parallel.shift_key",
+        "parallel.shift_value",
+        "parallel.shift_receptance",
+        "parallel.product_lif",
+        "parallel.shift_ffn_key",
+        "parallel.shift_ffn_receptance",
+        "parallel.hidden_lif",
+    }
+    assert model.blocks[0].ln1.bias.eq(-2).all() and not hasattr(model.blocks[0], "ln2")
 
 
 def test_schedule() -> None:
