@@ -13,6 +13,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.arithmetic.packed import (
+    FEWEST_BITS,
+    MOST_BITS,
+    WORD_BITS,
+    PackedWeights,
+    row_words,
+    stored,
+)
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.network.layers import LAYER_KINDS, Dense
@@ -38,6 +46,8 @@ _LAYER_ATTRIBUTES = {"kind", "index", "inputs", "output", "scalars"}
 _STOCK_DATASETS = ("type", "shape", "inFeatures", "outFeatures")
 _DERIVED_IN_VERSION_1 = {"dense": ({"fan_out"}, {"bound"})}
 """Datasets and scalars that version 1 stored though they follow from the weights; never read."""
+PACKED_BITS = range(FEWEST_BITS, MOST_BITS)
+"""Widths of weights that are stored packed, in a dataset named after them."""
 _PORT_KEYS = {"size", "payload", "bits", "signed", "scale"}
 _HOSTILE_FILE_ERRORS = (
     OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
@@ -77,7 +87,8 @@ class NetworkWriter:
         )
         group.attrs["scalars"] = json.dumps({n: getattr(layer, n) for n in layer.scalar_ranges()})
         for name in layer.array_specs():
-            group.create_dataset(name, data=getattr(layer, name))
+            values, bits = stored(getattr(layer, name))
+            group.create_dataset(_packed_name(name, bits), data=values)
         if isinstance(layer, Dense):
             outputs, inputs = layer.weight.shape
             group.create_dataset("type", data=np.array([b"dense"], "S10"))
@@ -306,6 +317,11 @@ class _Reader:
         if self._version == 1:
             datasets, facts = _DERIVED_IN_VERSION_1.get(kind.kind, (datasets, facts))
         expected = {*specs, *datasets, *(_STOCK_DATASETS if kind is Dense else ())}
+        bits = MOST_BITS
+        if kind is Dense:
+            packed = [b for b in PACKED_BITS if _packed_name("weight", b).encode() in group]
+            bits = packed[0] if packed else MOST_BITS
+            expected = expected - {"weight"} | {_packed_name("weight", bits)}
         members = self._members(name, group, expected, "dataset")
         output = json.loads(attributes["output"])
         scalars = json.loads(attributes["scalars"])
@@ -316,7 +332,10 @@ class _Reader:
         scalars = {key: value for key, value in scalars.items() if key not in facts}
         arrays = {}
         for part, spec in specs.items():
-            array = self._array(f"{name}/{part}", members[part], spec.dtype, len(spec.shape))
+            if bits != MOST_BITS:
+                array = self._packed(name, members, bits)
+            else:
+                array = self._array(f"{name}/{part}", members[part], spec.dtype, len(spec.shape))
             if array is not None:
                 arrays[part] = array
         wrong = [key for key, value in scalars.items() if type(value) is not int]
@@ -332,6 +351,31 @@ class _Reader:
         inputs = tuple(str(source) for source in json.loads(attributes["inputs"]))
         self._layers[index] = kind(name, inputs, Port(**output), **arrays, **scalars)
 
+    def _packed(self, name: str, members: dict[str, Any], bits: int) -> Any:
+        """A dense layer's packed weights: rows of words, of as many inputs as ``inFeatures``."""
+        part = _packed_name("weight", bits)
+        words = self._array(f"{name}/{part}", members[part], "uint16", 2)
+        inputs = self._one_value(f"{name}/inFeatures", members["inFeatures"])
+        if words is None or inputs is None:
+            return None
+        if not 1 <= inputs <= WORD_BITS * words.shape[1] or (
+            row_words(int(inputs), bits) != words.shape[1]
+        ):
+            self._problems.append(
+                f"{name}/{part}: {words.shape[1]} words a row do not hold {inputs} inputs"
+            )
+            return None
+        return PackedWeights(words, int(inputs), bits)
+
+    def _one_value(self, where: str, dataset: Any) -> Any:
+        """The value of a dataset that holds just one, or None and a problem."""
+        if not isinstance(dataset, h5py.h5d.DatasetID) or math.prod(dataset.shape) != 1:
+            self._problems.append(f"{where}: must be a dataset of one value")
+            return None
+        read = np.empty(dataset.shape, dataset.dtype)
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, read)
+        return read.item()
+
     def _check_stock(self, name: str, members: dict[str, Any], shape: tuple[int, ...]) -> None:
         """The datasets lava-dl reads must say what ours say."""
         outputs, inputs = shape
@@ -339,14 +383,9 @@ class _Reader:
             ("type", b"dense"), ("shape", outputs), ("inFeatures", inputs),
             ("outFeatures", outputs),
         ):  # fmt: skip
-            dataset = members[key]
-            if not isinstance(dataset, h5py.h5d.DatasetID) or math.prod(dataset.shape) != 1:
-                self._problems.append(f"{name}/{key}: must be a dataset of one value")
-                continue
-            read = np.empty(dataset.shape, dataset.dtype)
-            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, read)
-            if read.item() != value:
-                self._problems.append(f"{name}/{key}: {read.item()!r}, must be {value!r}")
+            read = self._one_value(f"{name}/{key}", members[key])
+            if read is not None and read != value:
+                self._problems.append(f"{name}/{key}: {read!r}, must be {value!r}")
 
     def _array(
         self, where: str, dataset: Any, dtype: str, dimensions: int
@@ -374,6 +413,11 @@ class _Reader:
             return None
         mapped = self._map[offset : offset + size].view(dtype).reshape(shape)
         return mapped if mapped.flags.aligned else mapped.copy()  # small ones may lie anywhere
+
+
+def _packed_name(array: str, bits: int) -> str:
+    """Name of the dataset that holds ``array``: its own, or with the bits it is packed to."""
+    return array if bits == MOST_BITS else f"{array}_{bits}bit"
 
 
 def _is_contiguous(dataset: Any) -> bool:

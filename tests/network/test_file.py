@@ -28,6 +28,8 @@ SHAPES = {
     ),
     "spike-driven binary": RandomShape("spike-driven", n_embd=20, vocabulary_size=7),
     "spike-driven graded": RandomShape("spike-driven", 1, n_embd=9, vocabulary_size=5, levels=3),
+    "ternary": RandomShape(n_embd=20, vocabulary_size=7, weight_bits=2),
+    "6 bits": RandomShape("spike-driven", n_embd=36, vocabulary_size=7, weight_bits=6),
 }
 VOCABULARY = json.dumps({"0": "a", "1": "\u00e9", "2": "\U0001f409"}, ensure_ascii=False)
 
@@ -67,6 +69,31 @@ def test_a_network_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     _assert_equal(network, read)
     write_network(read, tmp_path / "again.net")
     assert (tmp_path / "again.net").read_bytes() == (tmp_path / "model.net").read_bytes()
+
+
+@pytest.mark.parametrize(("bits", "share"), [(4, 1 / 2), (2, 1 / 4)])
+def test_weights_of_few_bits_take_few_bytes(bits: int, share: float, tmp_path: Path) -> None:
+    sizes = {}
+    for width in (8, bits):
+        shape = RandomShape(n_layer=1, n_embd=256, vocabulary_size=7, weight_bits=width)
+        write_network(random_network(shape), tmp_path / "model.net")
+        read = read_network(tmp_path / "model.net")
+        dense = [layer for layer in read.layers if isinstance(layer, Dense)]
+        assert {layer.weight_bits for layer in dense} == {width}
+        stored = sum(layer.weight.nbytes for layer in dense)
+        sizes[width] = stored
+        assert (tmp_path / "model.net").stat().st_size < stored + 250_000
+    assert sizes[bits] == share * sizes[8]
+
+
+@pytest.mark.parametrize("inputs", [0, -1, 17, 10**12])
+def test_packed_rows_must_hold_their_inputs(inputs: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.net"
+    write_network(_network("ternary"), path)
+    with h5py.File(path, "r+") as file:
+        file[f"{FIRST_DENSE}/inFeatures"][()] = inputs * 5
+    with pytest.raises(InputError, match=r"weight_2bit|inFeatures"):
+        read_network(path)
 
 
 def test_writing_over_the_file_a_network_is_mapped_from(tmp_path: Path) -> None:
