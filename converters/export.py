@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
 from spikegpt_neuro.converters import quantise
 from spikegpt_neuro.converters.calibration import (
     CalibrationTokens,
@@ -20,14 +23,18 @@ from spikegpt_neuro.converters.calibration import (
 )
 from spikegpt_neuro.converters.checkpoint import Checkpoint, read_checkpoint
 from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.moments import Moments, sample_windows
 from spikegpt_neuro.converters.quantise import Quantisation
+from spikegpt_neuro.converters.reduction import Choice, ReducedLayer, reduce_network
+from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network.file import network_writer
+from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.file import network_writer, write_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.network import NetworkInfo
-from spikegpt_neuro.network.schema import Layer
+from spikegpt_neuro.network.schema import Layer, Port
 
 EMBEDDING_TRIAL_TOKENS = 1024
 """Tokens on which `--embedding auto` compares the binary with the real embedding."""
@@ -43,15 +50,35 @@ class ExportOptions:
     ``embedding`` auto: what the checkpoint's configuration says, else whichever predicts the
     calibration text better, else (no text) binary, said in the notes. ``rescale_every``: upstream's
     run-time rescaling, 0 = the training forward. ``activation_bits``: see converters/scales.py.
+    ``weight_bits`` below 8, ``pruned`` and ``pattern``: see converters/reduction.py; ``auto``: for
+    each projection the fewest whose losses together stay below ``max_loss`` bits a token.
+    ``losses``: report what reducing each projection alone changes.
     """
 
     activation_bits: int | None = None
     accumulator_bits: int = 24
     embedding: Literal["auto", "binary", "real"] = "auto"
     rescale_every: int = 0
+    weight_bits: int | Literal["auto"] = MOST_BITS
+    max_loss: float = 0.02
+    pruned: float = 0.0
+    pattern: tuple[int, int] | None = None
+    losses: bool = False
 
     def __post_init__(self) -> None:
         problems = []
+        if self.weight_bits != "auto" and not FEWEST_BITS <= self.weight_bits <= MOST_BITS:
+            problems.append(
+                f"weight bits {self.weight_bits}, allowed {FEWEST_BITS} (ternary) to {MOST_BITS}"
+            )
+        if not 0 <= self.pruned < 1:
+            problems.append(f"pruned {self.pruned}, allowed 0 to below 1")
+        if self.pattern is not None and not 1 <= self.pattern[0] <= self.pattern[1] <= 64:
+            problems.append(
+                f"pattern {self.pattern[0]}:{self.pattern[1]}, allowed n:m with 1 <= n <= m <= 64"
+            )
+        if not self.max_loss > 0:
+            problems.append(f"max loss {self.max_loss}, allowed more than 0 bits a token")
         if self.activation_bits is not None and not 2 <= self.activation_bits <= 15:
             problems.append(f"activation bits {self.activation_bits}, allowed 2..15")
         if not 8 <= self.accumulator_bits <= 32:
@@ -60,6 +87,11 @@ class ExportOptions:
             problems.append(f"rescale every {self.rescale_every}, allowed 0 (off) or more")
         if problems:
             raise InputError("these export options cannot be used:", problems)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether weights take fewer than 8 bits, or are set to 0."""
+        return self.weight_bits != MOST_BITS or self.pruned > 0 or self.pattern is not None
 
 
 @dataclass(frozen=True)
@@ -72,6 +104,7 @@ class ExportReport:
     weights: int
     notes: tuple[str, ...] = ()
     unproven: tuple[str, ...] = field(default=())
+    reduced: tuple[ReducedLayer, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,6 +114,7 @@ class ExportReport:
             "layers": self.layers, "weights": self.weights, "notes": list(self.notes),
             "accumulators_not_proven": list(self.unproven), "source": dict(self.info.source),
             "quantisation": dict(self.info.quantisation),
+            "reduced": [layer.to_dict() for layer in self.reduced],
         }  # fmt: skip
 
 
@@ -100,25 +134,82 @@ def export_checkpoint(
     """
     options = options or ExportOptions()
     export = _Export(read_checkpoint(checkpoint_path), calibration, options)
-    count = weights = 0
-    unproven, ports = [], {}
-    with network_writer(Path(output_path)) as writer, torch.inference_mode():
+    path, summary = Path(output_path), _Summary()
+    if options.reduces:
+        with torch.inference_mode():
+            network, reduced = _reduced(export, calibration, options, vocabulary, progress)
+        write_network(network, path)
+        for layer in network.layers:
+            summary.add(layer)
+        return summary.report(path, network.info, export.notes, reduced)
+    with network_writer(path) as writer, torch.inference_mode():
         for layer, what, step in export.layers():
             writer.add(layer)
+            summary.add(layer)
             progress(what, step, export.steps)
-            count += 1
-            ports[layer.name] = layer.output
-            if isinstance(layer, Dense):
-                weights += layer.weight.size
-                bound = layer.largest_row_sum * ports[layer.inputs[0]].high
-                if bound >= 1 << (layer.accumulator_bits - 1):
-                    unproven.append(layer.name)
         info = export.info()
         writer.finish(info, vocabulary)
     progress("done", export.steps, export.steps)
-    return ExportReport(
-        Path(output_path), info, count, weights, tuple(export.notes), tuple(unproven)
-    )
+    return summary.report(path, info, export.notes)
+
+
+class _Summary:
+    """What a report says of layers, taken note of one at a time."""
+
+    def __init__(self) -> None:
+        self._count = self._weights = 0
+        self._unproven: list[str] = []
+        self._ports: dict[str, Port] = {}
+
+    def add(self, layer: Layer) -> None:
+        """The next layer."""
+        self._count += 1
+        self._ports[layer.name] = layer.output
+        if isinstance(layer, Dense):
+            self._weights += layer.weight.size
+            bound = layer.largest_row_sum * self._ports[layer.inputs[0]].high
+            if bound >= 1 << (layer.accumulator_bits - 1):
+                self._unproven.append(layer.name)
+
+    def report(
+        self, path: Path, info: NetworkInfo, notes: Sequence[str],
+        reduced: tuple[ReducedLayer, ...] = (),
+    ) -> ExportReport:  # fmt: skip
+        """The report of what was written to ``path``."""
+        unproven = tuple(self._unproven)
+        return ExportReport(path, info, self._count, self._weights, tuple(notes), unproven, reduced)
+
+
+def _reduced(
+    export: _Export, calibration: Sequence[int] | None, options: ExportOptions, vocabulary: str,
+    progress: Progress,
+) -> tuple[Network, tuple[ReducedLayer, ...]]:  # fmt: skip
+    """The network in 8 bits, then rounded and pruned by what its projections see on the text."""
+    layers = []
+    for layer, what, step in export.layers():
+        layers.append(layer)
+        progress(what, step, export.steps)
+    network = Network(export.info(), tuple(layers), vocabulary)
+    windows = sample_windows(network, export.tokens if calibration is None else calibration)
+    moments = Moments(network, windows)
+    names = [layer.name for layer in layers if isinstance(layer, Dense)]
+    if options.weight_bits == "auto":
+        choices = fewest_bits(network, windows, moments, options.max_loss, progress)
+    else:
+        choice = Choice(options.weight_bits, options.pruned, options.pattern)
+        choices = dict.fromkeys(names, choice)
+    reduction = reduce_network(network, choices, moments, progress)
+    reduced = reduction.layers
+    if options.losses:
+        losses = divergences_alone(network, reduction.chosen, windows, progress)
+        reduced = tuple(replace(layer, divergence=losses[layer.name]) for layer in reduced)
+    quantisation = {
+        **network.info.quantisation, "weight_bits": options.weight_bits,
+        "pruned": options.pruned, "pattern": options.pattern and list(options.pattern),
+        "rounding": "error-compensating", "rounding_tokens": int(windows.size),
+    }  # fmt: skip
+    info = replace(network.info, quantisation=quantisation)
+    return replace(reduction.network, info=info), reduced
 
 
 def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
@@ -190,6 +281,11 @@ class _Export:
         )
         self._configuration = self._with_options()
         self.steps = self._configuration.n_layer + 2
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Calibration tokens, one window after the other."""
+        return self._calibration.tokens.reshape(-1)
 
     def _tensor(self, name: str) -> FloatArray:
         return self._checkpoint.array(name)

@@ -68,7 +68,7 @@ def build_srwkv(
     previous = build.delay("previous", normed, Port(size, **GRADED_STREAM))  # type: ignore[arg-type]
     projections = {}
     for part, mix in (("key", "k"), ("value", "v"), ("receptance", "r")):
-        projection = build.projection(tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
+        projection = build.projection(part, tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
         shifted = build.token_shift(
             f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
         )
@@ -80,7 +80,9 @@ def build_srwkv(
         tensors(f"{mixer}.time_first"),
     )  # fmt: skip
     gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
-    output = build.projection(tensors(f"{mixer}.output.weight") / np.float32(divisor), "product")
+    output = build.projection(
+        "output", tensors(f"{mixer}.output.weight") / np.float32(divisor), "product"
+    )
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
     accumulated = build.dense("output", operand, output)
@@ -104,14 +106,14 @@ def build_srffn(
     previous = build.delay("previous", normed, Port(size, **GRADED_STREAM))  # type: ignore[arg-type]
     projections = {}
     for part, mix in (("key", "k"), ("receptance", "r")):
-        projection = build.projection(tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
+        projection = build.projection(part, tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
         shifted = build.token_shift(
             f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
         )
         build.dense(part, shifted, projection)
         projections[part] = projection
     value = build.projection(
-        tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False
+        "value", tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False
     )
     root_scale = math.sqrt(value.operand_scale / 2**SQUARE_SHIFT)
     multiplier, shift = mantissa_and_shift(projections["key"].scale / root_scale)
@@ -148,7 +150,7 @@ def build_head(
     """Final norm, head projection of graded operands, and readout."""
     build = Builder("head", settings, ranges)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
-    projection = build.projection(weight, "norm")
+    projection = build.projection("projection", weight, "norm")
     multiplier, shift = mantissa_and_shift(
         np.full(weight.shape[1], 2.0**-STREAM_BITS / projection.operand_scale)
     )
