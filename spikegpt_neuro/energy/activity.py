@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.mapping.encoding import (
+    SynapseBlock,
+    block_of,
+    index_bits,
+    is_sparse,
+    synapse_bytes,
+)
 from spikegpt_neuro.mapping.roles import Role, role
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import NetxConvolution
 
@@ -21,7 +30,8 @@ class LayerActivity:
     synaptic operations are additions (AC); ``graded`` otherwise (MAC); empty where there are no
     synapses. ``dense_operations`` counts all products, ``synaptic_operations`` only those of a
     non-zero operand with a non-zero weight (NeuroBench's effective operations). Of a chain, a token
-    is a time step of its raster.
+    is a time step of its raster. ``weight_bits``: of each weight read, with the index of its output
+    where only the weights that are not 0 are stored (``mapping.encoding``).
     """
 
     name: str
@@ -44,6 +54,7 @@ class LayerActivity:
     active_updates: int
     idle_updates: int
     weights_read: int
+    weight_bits: int
     weight_memory_bytes: int
     state_words_read: int
     state_words_written: int
@@ -64,6 +75,11 @@ class LayerActivity:
         return self.synaptic_operations if self.operand == "graded" else 0
 
     @property
+    def weight_bytes_read(self) -> Fraction:
+        """Bytes of all weights read."""
+        return Fraction(self.weights_read * self.weight_bits, 8)
+
+    @property
     def event_bits(self) -> int:
         """Payload bits of all events sent: a binary spike is one bit, a graded one its width."""
         sends = self.role in ("neuron", "input")
@@ -82,17 +98,25 @@ class LayerActivity:
         return self.output_events / possible if possible else 0.0
 
 
-def _weights_read(layer: Layer, counters: Counters) -> int:
+def _weights_read(layer: Layer, counters: Counters, listed: bool) -> int:
     """Weights fetched: the column of each non-zero operand, zeros in it included.
 
-    A convolution's kernels hold hardly any zeros: those that meet an operand are counted. Spikes of
-    the last time step, which recurrent synapses would hear in the next one, are included.
+    Where only the others are stored (``listed``), as many as there are operations. A convolution's
+    kernels hold hardly any zeros: those that meet an operand are counted. Spikes of the last time
+    step, which recurrent synapses would hear in the next one, are included.
     """
-    if isinstance(layer, NetxConvolution):
+    if listed or isinstance(layer, NetxConvolution):
         return counters.count(layer.name, "synaptic_operations")
     if role(layer) == "synapse":
         return counters.count(layer.name, "input_events") * layer.output.size
     return counters.count(layer.name, "output_events") * layer.fan_in
+
+
+def _memory_bytes(layer: Layer, block: SynapseBlock) -> int:
+    """Bytes of a layer's weights: a convolution's kernels once, not once a neuron."""
+    if isinstance(layer, Dense):
+        return synapse_bytes((block,), layer.output.size)
+    return int(layer.weight.size)  # type: ignore[attr-defined]
 
 
 def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
@@ -111,6 +135,9 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         operand = "binary" if binary else "graded"
     elif layer.fan_in:
         operand = "binary"  # recurrent synapses hear the layer's own spikes
+    block = block_of(layer) if operand else None
+    listed = block is not None and is_sparse(block, size)
+    stored_bits = block.bits + listed * index_bits(size) if block else 0
     updates = tokens * size if part == "neuron" else 0
     active = min(count("active_updates"), updates)
     state = tokens * layer.state_words
@@ -136,8 +163,9 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         output_events=count("output_events"),
         active_updates=active,
         idle_updates=updates - active,
-        weights_read=_weights_read(layer, counters),
-        weight_memory_bytes=layer.weight.size if operand else 0,  # type: ignore[attr-defined]
+        weights_read=_weights_read(layer, counters, listed),
+        weight_bits=stored_bits,
+        weight_memory_bytes=_memory_bytes(layer, block) if block else 0,
         state_words_read=state,
         state_words_written=state,
         parameter_words_read=tokens * layer.parameter_words if part == "neuron" else 0,

@@ -13,6 +13,7 @@ import numpy as np
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.encoding import synapse_bytes
 from spikegpt_neuro.mapping.partition import (
     WORD_BYTES,
     Core,
@@ -78,14 +79,15 @@ def trailing_zeros(weight: Array) -> int:
 
 
 def weight_width(design: Design) -> Iterator[Finding]:
-    """Weights are stored in 8 bits, those of chains in what they need; the target must hold it."""
+    """Weights are as wide as the largest of a layer needs; the target must hold it."""
     limit = design.profile.limit("weight_bits")
     if limit is None:
         return
     for layer in design.network.layers:
         bits = 0
         if isinstance(layer, Dense):
-            widest = max(abs(int(layer.weight.min())), abs(int(layer.weight.max())))
+            weight = np.asarray(layer.weight)
+            widest = max(abs(int(weight.min())), abs(int(weight.max())))
             bits = widest.bit_length() + 1
         elif "weight" in layer.array_specs():
             bits = netx_weight_bits(layer.weight)  # type: ignore[attr-defined]
@@ -187,10 +189,14 @@ def neuron_fits_core(design: Design) -> Iterator[Finding]:
         return
     capacity = weights_per_core(design.profile, design.packing)
     for demand in demands(design.network):
-        if demand.fan_in > capacity:
+        needed = synapse_bytes(demand.synapses, 1)
+        if needed > capacity:
             yield (
                 demand.layer.name,
-                (f"one neuron has {demand.fan_in} weights, a core holds {capacity}"),
+                (
+                    f"one neuron has {demand.fan_in} weights, a core holds "
+                    f"{capacity * demand.fan_in // needed}"
+                ),
             )
 
 
@@ -246,10 +252,10 @@ def core_memory(design: Design) -> Iterator[Finding]:
     for number, core in enumerate(design.cores):
         if limit is not None and core.bytes > limit:
             yield f"core {number}", f"holds {core.bytes} bytes, its memory has {limit}"
-        if synapses is not None and core.weights > synapses:
+        if synapses is not None and core.synapse_bytes > synapses:
             yield (
                 f"core {number}",
-                f"holds {core.weights} bytes of weights, its synapse memory has {synapses}",
+                f"holds {core.synapse_bytes} bytes of weights, its synapse memory has {synapses}",
             )
 
 

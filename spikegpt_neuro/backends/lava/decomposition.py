@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, diags
 
 from spikegpt_neuro.arithmetic.elementwise import STREAM_LIMIT
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.backends.lava.lif_thresholds import StockLif, stock_lifs
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
@@ -112,12 +113,14 @@ def fine_problems(network: Network) -> list[str]:
         if isinstance(layers[-1], BinaryEmbedding | RealEmbedding | TokenShift | Dense | Lif):
             problems.append(f"{name} ends in a {layers[-1].kind}, which is not one population")
     for layer in network.layers:
-        if isinstance(layer, Dense) and magnitude(ranges[layer.name]) >= INT32 // 2:
-            # stock Dense computes twice the accumulator in 32 bits
-            problems.append(
-                f"{layer.name}: accumulators up to {magnitude(ranges[layer.name])}, must stay "
-                f"below {INT32 // 2}"
-            )
+        if isinstance(layer, Dense):
+            # stock Dense computes a multiple of the accumulator in 32 bits
+            limit = INT32 >> (MOST_BITS - layer.weight_bits + 1)
+            if magnitude(ranges[layer.name]) >= limit:
+                problems.append(
+                    f"{layer.name}: accumulators up to {magnitude(ranges[layer.name])}, must stay "
+                    f"below {limit}"
+                )
         if isinstance(layer, Residual) and int(layer.shift.max()) > LARGEST_STREAM_SHIFT:
             problems.append(
                 f"{layer.name}: shifts up to {layer.shift.max()}, at most {LARGEST_STREAM_SHIFT}"
@@ -190,17 +193,17 @@ class _Decomposer:
 
     def _synapses(
         self, name: str, program: str, weight: Any, source: tuple[str, ...], *,
-        exponent: int = 0, binary: bool = False,
+        exponent: int = 0, binary: bool = False, bits: int = MOST_BITS,
     ) -> tuple[str, ...]:  # fmt: skip
-        """Stock synapses of integer weights times ``2**exponent``.
+        """Stock synapses of integer weights of that many bits times ``2**exponent``.
 
         Mixed-sign weights are truncated to even numbers: twice the weight, half the sum.
-        Non-negative ones keep all 8 bits.
+        Non-negative ones keep all 8 bits. See ``stock.synapses`` for fewer.
         """
         held = csr_matrix(weight) if program == "sparse" else weight
         return self._add(
             name, program, weight.shape[0], source, weight=held, mixed=bool(held.min() < 0),
-            binary=binary, exponent=exponent,
+            binary=binary, exponent=exponent, bits=bits,
         )  # fmt: skip
 
     def _binary_embedding(self, layer: BinaryEmbedding) -> None:
@@ -242,7 +245,7 @@ class _Decomposer:
             source = self._values[operand.name]
             binary = operand.output.payload == "binary" and len(source) == 1
             self._values[layer.name] = self._synapses(
-                layer.name, "dense", weight, source, binary=binary
+                layer.name, "dense", weight, source, binary=binary, bits=layer.weight_bits
             )
             return
         assert isinstance(operand, TokenShift)
@@ -253,7 +256,11 @@ class _Decomposer:
         ):
             if mask.any() or (part == "previous" and not found):
                 found += self._synapses(
-                    f"{layer.name}.{part}", "sparse", weight * mask, self._values[source_name]
+                    f"{layer.name}.{part}",
+                    "sparse",
+                    weight * mask,
+                    self._values[source_name],
+                    bits=layer.weight_bits,
                 )
         self._values[layer.name] = found
 

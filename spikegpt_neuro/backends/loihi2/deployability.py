@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.backends.lava.decomposition import fine_problems
 from spikegpt_neuro.backends.lava.neuron_programs import (
     LAYER_NORM,
@@ -211,7 +212,7 @@ def _synapses(network: Network) -> Iterator[SynapseReport]:
     for layer in network.layers:
         if "weight" not in layer.array_specs():
             continue
-        weight: np.ndarray = layer.weight  # type: ignore[attr-defined]
+        weight = np.asarray(layer.weight)  # type: ignore[attr-defined]
         mode = _sign_mode(weight)
         odd = int(np.count_nonzero(weight & 1))
         bits = max(abs(int(weight.min())), int(weight.max())).bit_length() + (mode == "mixed")
@@ -220,6 +221,10 @@ def _synapses(network: Network) -> Iterator[SynapseReport]:
         passed = "as they are"
         if mode == "mixed" and odd:
             passed = "doubled, exponent -1"
+        if isinstance(layer, Dense) and layer.weight_bits < MOST_BITS:
+            bits = layer.weight_bits
+            left = MOST_BITS - bits + (mode == "mixed")
+            passed = f"{bits} weight bits, times {1 << left}, exponent {-left}"
         yield SynapseReport(
             layer.name, layer.kind, int(weight.size), bits, mode, odd, passed, width, bound,
             width - 1 - bound.bit_length(),
