@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,8 +19,8 @@ from numba.extending import intrinsic
 
 TILE_ROWS = 2
 TILE_TOKENS = 4
-TILE_LANES = 16
-"""``multiply_tile`` works on 2 weight rows x 4 operand vectors, 16 products at a time."""
+TILE_LANES = 32 if llvm.get_host_cpu_features().get("avx512bw") else 16
+"""``multiply_tile`` works on 2 weight rows x 4 operand vectors, so many products at a time."""
 
 FIELD_LANES = 32
 NARROW_FIELD_LANES = 8
@@ -125,7 +126,8 @@ def multiply_tile(
 ) -> Any:  # fmt: skip
     """Inner products of 2 int8 weight rows with 4 int16 operand vectors: 8 int32 sums.
 
-    Addresses and strides in bytes; ``length`` a multiple of 16 (the caller adds the rest).
+    Addresses and strides in bytes; ``length`` a multiple of ``TILE_LANES`` (the caller adds the
+    rest).
     ``result`` int32 [2, 4]. Loading a row or an operand once for several products is what makes
     scoring known tokens cheaper than generating them. Adding even and odd products is the pattern
     LLVM knows as a multiply-add of pairs.
@@ -146,7 +148,10 @@ def multiply_tile(
 
         def load(base: Any, stride: Any, row: int, offset: Any, element: ir.IntType) -> Any:
             start = builder.add(base, builder.mul(stride, ir.Constant(_LONG, row)))
-            pointer = _pointer(builder, builder.add(start, offset), _vector(element, TILE_LANES))
+            address = builder.add(start, offset)
+            if element is _BYTE:
+                _prefetch(builder, builder.add(address, ir.Constant(_LONG, AHEAD)), 2)
+            pointer = _pointer(builder, address, _vector(element, TILE_LANES))
             return builder.sext(builder.load(pointer, align=element.width // 8), wide)
 
         zero, step = ir.Constant(_LONG, 0), ir.Constant(_LONG, TILE_LANES)
@@ -172,49 +177,59 @@ def multiply_tile(
     return types.void(*[types.int64] * 6), generate
 
 
-def multiply_fields(bits: int, rows: int) -> Any:
-    """Intrinsic: inner products of ``rows`` packed weight rows with one int16 operand vector.
+def multiply_fields(bits: int, rows: int, tokens: int) -> Any:
+    """Intrinsic: inner products of ``rows`` packed weight rows with ``tokens`` operand vectors.
 
     A row is of 16-bit words, each of ``16 // bits`` unsigned fields; field f of word i belongs to
     operand ``f * words + i``. Arguments: address of the first row's words, bytes from row to row,
-    words (a multiple of 8), address of the operands, address of the int32 sums [rows]. Sums are
-    modulo 2**32. Fields are unpacked in registers, and an operand is loaded once for all rows.
+    words (a multiple of 8), address of the int16 operands, bytes from vector to vector, address of
+    the int32 sums [rows, tokens]. Sums are modulo 2**32. Fields are unpacked in registers, once for
+    all tokens, and an operand is loaded once for all rows.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        weight, stride, words, x, result = arguments
-        operands = (weight, stride, words, x)
+        *operands, result = arguments
+        words = operands[2]
         wide_end = builder.and_(words, ir.Constant(_LONG, -FIELD_LANES))
         span = (ir.Constant(_LONG, 0), wide_end)
-        nothing = [ir.Constant(_vector(_INT, FIELD_LANES // 2), None)] * rows
-        sums = _field_sums(builder, operands, span, bits, nothing)
+        nothing = [ir.Constant(_vector(_INT, FIELD_LANES // 2), None)] * (rows * tokens)
+        sums = _field_sums(builder, operands, span, bits, rows, nothing)
         few = [_halve(builder, vector, NARROW_FIELD_LANES // 2) for vector in sums]
-        sums = _field_sums(builder, operands, (wide_end, words), bits, few)
-        for r, vector in enumerate(sums):
-            target = builder.add(result, ir.Constant(_LONG, 4 * r))
+        sums = _field_sums(builder, operands, (wide_end, words), bits, rows, few)
+        for i, vector in enumerate(sums):
+            target = builder.add(result, ir.Constant(_LONG, 4 * i))
             builder.store(_sum_lanes(builder, vector), _pointer(builder, target, _INT))
         return context.get_dummy_value()
 
     def typed(
-        typing_context: Any, weight: Any, stride: Any, words: Any, x: Any, result: Any
-    ) -> Any:
-        return types.void(*[types.int64] * 5), generate
+        typing_context: Any, weight: Any, stride: Any, words: Any, x: Any, x_stride: Any,
+        result: Any,
+    ) -> Any:  # fmt: skip
+        return types.void(*[types.int64] * 6), generate
 
     return intrinsic(typed)
 
 
-def _field_sums(builder: Any, operands: Any, span: Any, bits: int, begin: list[Any]) -> list[Any]:
+def _field_sums(
+    builder: Any, operands: Any, span: Any, bits: int, rows: int, begin: list[Any]
+) -> list[Any]:
     """The loop of ``multiply_fields`` over a span of words, its sums added to ``begin``.
 
-    ``begin``: an int32 vector a row, of half as many lanes as words are taken at a time.
+    ``begin``: an int32 vector a row and token, of half as many lanes as words are taken at a time.
     """
-    weight, stride, words, x = operands
+    weight, stride, words, x, x_stride = operands
     pairs = begin[0].type
-    lanes, fields = 2 * pairs.count, 16 // bits
+    lanes, fields, tokens = 2 * pairs.count, 16 // bits, len(begin) // rows
     half, wide = _vector(_HALF, lanes), _vector(_INT, lanes)
     undefined = ir.Constant(wide, ir.Undefined)
     even, odd = (ir.Constant(pairs, [2 * i + first for i in range(lanes // 2)]) for first in (0, 1))
     sums = [cgutils.alloca_once_value(builder, vector) for vector in begin]
+
+    def load(base: Any, step: Any, index: int, offset: Any) -> tuple[Any, Any]:
+        start = builder.add(base, builder.mul(step, ir.Constant(_LONG, index)))
+        address = builder.add(start, offset)
+        return builder.load(_pointer(builder, address, half), align=2), address
+
     begin_at, end_at = span
     with cgutils.for_range_slice(builder, begin_at, end_at, ir.Constant(_LONG, lanes), _LONG) as (
         i,
@@ -222,22 +237,25 @@ def _field_sums(builder: Any, operands: Any, span: Any, bits: int, begin: list[A
     ):
         offset = builder.shl(i, ir.Constant(_LONG, 1))
         loaded = []
-        for r in range(len(begin)):
-            start = builder.add(weight, builder.mul(stride, ir.Constant(_LONG, r)))
-            address = builder.add(start, offset)
-            loaded.append(builder.load(_pointer(builder, address, half), align=2))
+        for r in range(rows):
+            word, address = load(weight, stride, r, offset)
+            loaded.append(word)
             _prefetch(builder, builder.add(address, ir.Constant(_LONG, AHEAD)), 3)
         for f in range(fields):
             first = builder.add(x, builder.mul(words, ir.Constant(_LONG, 2 * f)))
-            pointer = _pointer(builder, builder.add(first, offset), half)
-            operand = builder.sext(builder.load(pointer, align=2), wide)
-            for place, word in zip(sums, loaded, strict=True):
+            vectors = [
+                builder.sext(load(first, x_stride, t, offset)[0], wide) for t in range(tokens)
+            ]
+            for r, word in enumerate(loaded):
                 field = builder.lshr(word, ir.Constant(half, [bits * f] * lanes))
                 field = builder.and_(field, ir.Constant(half, [(1 << bits) - 1] * lanes))
-                products = builder.mul(builder.zext(field, wide), operand, flags=["nsw"])
-                added = builder.add(
-                    builder.shuffle_vector(products, undefined, even),
-                    builder.shuffle_vector(products, undefined, odd),
-                )
-                builder.store(builder.add(builder.load(place), added), place)
+                field = builder.zext(field, wide)
+                for t, operand in enumerate(vectors):
+                    products = builder.mul(field, operand, flags=["nsw"])
+                    added = builder.add(
+                        builder.shuffle_vector(products, undefined, even),
+                        builder.shuffle_vector(products, undefined, odd),
+                    )
+                    place = sums[r * tokens + t]
+                    builder.store(builder.add(builder.load(place), added), place)
     return [builder.load(place) for place in sums]

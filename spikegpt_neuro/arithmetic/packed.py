@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.compiler import kernel
-from spikegpt_neuro.arithmetic.dense import PANEL_BYTES, dense
+from spikegpt_neuro.arithmetic.dense import PANEL_BYTES
 from spikegpt_neuro.arithmetic.intrinsics import (
     NARROW_FIELD_LANES,
     TILE_ROWS,
@@ -44,12 +44,16 @@ PADDING = NARROW_FIELD_LANES * (WORD_BITS // FEWEST_BITS)
 _ROWS = 4
 _MORE_ROWS = 8
 """Rows at a time, which share each operand loaded: more where a weight is few bits."""
-_two = multiply_fields(2, _MORE_ROWS)
-_three = multiply_fields(3, _MORE_ROWS)
-_four = multiply_fields(4, _ROWS)
-_five = multiply_fields(5, _ROWS)
-_two_high = multiply_fields(2, _ROWS)
-_three_high = multiply_fields(3, _ROWS)
+_two = multiply_fields(2, _MORE_ROWS, 1)
+_three = multiply_fields(3, _MORE_ROWS, 1)
+_four = multiply_fields(4, _ROWS, 1)
+_five = multiply_fields(5, _ROWS, 1)
+_two_high = multiply_fields(2, _ROWS, 1)
+_three_high = multiply_fields(3, _ROWS, 1)
+_tile_of_two = multiply_fields(2, TILE_ROWS, TILE_TOKENS)
+_tile_of_three = multiply_fields(3, TILE_ROWS, TILE_TOKENS)
+_tile_of_four = multiply_fields(4, TILE_ROWS, TILE_TOKENS)
+_tile_of_five = multiply_fields(5, TILE_ROWS, TILE_TOKENS)
 
 
 def largest_weight(bits: int) -> int:
@@ -136,68 +140,113 @@ def dense_packed(packed: np.ndarray, bits: int, x: np.ndarray, result: np.ndarra
     """``result[t, j] = sum_k weight[j, k] * x[t, k]`` of packed weights.
 
     ``packed`` uint16 [outputs, words]; ``x`` int16 [tokens, inputs + PADDING], contiguous, zero in
-    the padding; ``result`` int32 [tokens, outputs]. Blocks of tokens go through panels of weights
-    unpacked once for all of them.
+    the padding; ``result`` int32 [tokens, outputs]. For a single token the weights are walked once
+    in address order; blocks of tokens go tile by tile through a panel that stays in cache.
     """
-    inputs = x.shape[1] - PADDING
-    if x.shape[0] < TILE_TOKENS:
-        for t in range(x.shape[0]):
-            _product(packed, bits, x[t], inputs, result[t])
-        return
-    outputs = packed.shape[0]
-    rows = max(TILE_ROWS, PANEL_BYTES // inputs // TILE_ROWS * TILE_ROWS)
-    panel = np.empty((min(rows, outputs), inputs), np.int8)
-    operands = np.ascontiguousarray(x[:, :inputs])
-    products = np.empty((x.shape[0], panel.shape[0]), np.int32)
-    for begin in range(0, outputs, rows):
-        end = min(begin + rows, outputs)
-        weight, sums = panel[: end - begin], products[:, : end - begin]
-        _unpack_rows(packed[begin:end], bits, weight)
-        dense(weight, operands, sums)
-        for t in range(x.shape[0]):
-            result[t, begin:end] = sums[t]
+    tiled = x.shape[0] - x.shape[0] % TILE_TOKENS
+    outputs, words = packed.shape
+    if tiled > 0:
+        rows = max(TILE_ROWS, PANEL_BYTES // (2 * words) // TILE_ROWS * TILE_ROWS)
+        for begin in range(0, outputs, rows):
+            end = min(begin + rows, outputs)
+            for t in range(0, tiled, TILE_TOKENS):
+                _tiles(
+                    packed[begin:end], bits, x[t : t + TILE_TOKENS],
+                    result[t : t + TILE_TOKENS, begin:end],
+                )  # fmt: skip
+    for t in range(tiled, x.shape[0]):
+        _product(packed, bits, x[t], result[t])
 
 
 @kernel
-def _product(packed: np.ndarray, bits: int, x: np.ndarray, inputs: int, result: np.ndarray) -> None:
-    """One operand vector times all rows."""
+def _offset(x: np.ndarray, bits: int) -> int:
+    """What the codes add to every sum: ``2**(bits - 1)`` times the sum of the operands."""
     total = np.int64(0)
-    for k in range(inputs):
+    for k in range(x.size):
         total += x[k]
-    total <<= bits - 1
-    outputs = packed.shape[0]
+    return total << (bits - 1)
+
+
+@kernel
+def _rest(packed: np.ndarray, bits: int, x: np.ndarray, begin: int, result: np.ndarray) -> None:
+    """Rows from ``begin`` on, too few for a tile."""
+    inputs = x.size - PADDING
+    if begin < packed.shape[0]:
+        row = np.empty((1, inputs), np.int8)
+        for j in range(begin, packed.shape[0]):
+            _unpack_rows(packed[j : j + 1], bits, row)
+            value = np.int64(0)
+            for k in range(inputs):
+                value += np.int64(row[0, k]) * np.int64(x[k])
+            result[j] = value
+
+
+@kernel
+def _product(packed: np.ndarray, bits: int, x: np.ndarray, result: np.ndarray) -> None:
+    """One operand vector times all rows."""
+    total = _offset(x, bits)
+    inputs = x.size - PADDING
     base, stride, operand = packed.ctypes.data, 2 * packed.shape[1], x.ctypes.data
     low = low_plane(bits)
     rows = _MORE_ROWS if low < LOW_PLANE else _ROWS
-    tiled = outputs - outputs % rows
+    tiled = packed.shape[0] - packed.shape[0] % rows
     words, high_words = plane_words(inputs, low), plane_words(inputs, bits - low)
     sums = np.zeros((2, _MORE_ROWS), np.int32)
     place, high_place = sums.ctypes.data, sums[1].ctypes.data
     for j in range(0, tiled, rows):
         address = base + j * stride
         if low == 2:
-            _two(address, stride, words, operand, place)
+            _two(address, stride, words, operand, 0, place)
         elif low == 3:
-            _three(address, stride, words, operand, place)
+            _three(address, stride, words, operand, 0, place)
         elif low == 4:
-            _four(address, stride, words, operand, place)
+            _four(address, stride, words, operand, 0, place)
         else:
-            _five(address, stride, words, operand, place)
+            _five(address, stride, words, operand, 0, place)
         if bits - low == 2:
-            _two_high(address + 2 * words, stride, high_words, operand, high_place)
+            _two_high(address + 2 * words, stride, high_words, operand, 0, high_place)
         elif bits - low == 3:
-            _three_high(address + 2 * words, stride, high_words, operand, high_place)
+            _three_high(address + 2 * words, stride, high_words, operand, 0, high_place)
         for r in range(rows):
             high = np.int64(sums[1, r]) << low
             result[j + r] = np.int32(np.int64(sums[0, r]) + high - total)
-    if tiled < outputs:
-        row = np.empty((1, inputs), np.int8)
-        for j in range(tiled, outputs):
-            _unpack_rows(packed[j : j + 1], bits, row)
-            value = np.int64(0)
-            for k in range(inputs):
-                value += np.int64(row[0, k]) * np.int64(x[k])
-            result[j] = value
+    _rest(packed, bits, x, tiled, result)
+
+
+@kernel
+def _tiles(packed: np.ndarray, bits: int, x: np.ndarray, result: np.ndarray) -> None:
+    """``TILE_TOKENS`` operand vectors times all rows."""
+    inputs = x.shape[1] - PADDING
+    base, stride, operand = packed.ctypes.data, 2 * packed.shape[1], x.ctypes.data
+    step = 2 * x.shape[1]
+    low = low_plane(bits)
+    tiled = packed.shape[0] - packed.shape[0] % TILE_ROWS
+    words, high_words = plane_words(inputs, low), plane_words(inputs, bits - low)
+    totals = np.empty(TILE_TOKENS, np.int64)
+    for t in range(TILE_TOKENS):
+        totals[t] = _offset(x[t], bits)
+    sums = np.zeros((2, TILE_ROWS, TILE_TOKENS), np.int32)
+    place, high_place = sums.ctypes.data, sums[1].ctypes.data
+    for j in range(0, tiled, TILE_ROWS):
+        address = base + j * stride
+        if low == 2:
+            _tile_of_two(address, stride, words, operand, step, place)
+        elif low == 3:
+            _tile_of_three(address, stride, words, operand, step, place)
+        elif low == 4:
+            _tile_of_four(address, stride, words, operand, step, place)
+        else:
+            _tile_of_five(address, stride, words, operand, step, place)
+        if bits - low == 2:
+            _tile_of_two(address + 2 * words, stride, high_words, operand, step, high_place)
+        elif bits - low == 3:
+            _tile_of_three(address + 2 * words, stride, high_words, operand, step, high_place)
+        for r in range(TILE_ROWS):
+            for t in range(TILE_TOKENS):
+                high = np.int64(sums[1, r, t]) << low
+                result[t, j + r] = np.int32(np.int64(sums[0, r, t]) + high - totals[t])
+    for t in range(TILE_TOKENS):
+        _rest(packed, bits, x[t], tiled, result[t])
 
 
 class PackedWeights(np.lib.mixins.NDArrayOperatorsMixin):

@@ -378,6 +378,7 @@ def execute(
     parameters: np.ndarray,
     state: np.ndarray,
     tokens: np.ndarray,
+    streams: np.ndarray,
     values: np.ndarray,
     scratch: np.ndarray,
     active: np.ndarray,
@@ -388,12 +389,14 @@ def execute(
 ) -> None:
     """Run all instructions over a block of tokens, instruction by instruction, as one worker.
 
-    ``instructions`` int64 [layers, Column.WIDTH]; ``parameters``, ``state`` int32 arenas;
-    ``tokens`` int64 [T]; ``values`` int32 [T, arena] (external inputs already in place). Each
+    ``instructions`` int64 [layers, Column.WIDTH]; ``parameters`` int32 arena;
+    ``state`` int32 [streams, arena]; ``tokens`` int64 [T] and the stream each belongs to,
+    ``streams`` int64 [T]; ``values`` int32 [T, arena] (external inputs already in place). Each
     worker's own: ``scratch`` int16 [T * (widest operand + packed.PADDING)], ``active`` int32
     [widest operand + 1], ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64
     [1], 0 before the first worker starts. State advances by T tokens: a block of T gives the same
-    integers as T of one. Of ``instructions`` only ``WANTED`` is written.
+    integers as T of one, whatever the others' streams. Of ``instructions`` only ``WANTED`` is
+    written.
     """
     for i in range(instructions.shape[0]):
         row = instructions[i]
@@ -404,7 +407,7 @@ def execute(
                 synapses.count_non_zero(values[t, result : result + n], counters[i, _EVENTS:])
         elif opcode >= _RASTER_INPUT:
             for t in range(tokens.size if worker == 0 else 0):
-                _execute_slayer(row, parameters, state, values[t], counters[i])
+                _execute_slayer(row, parameters, state[streams[t]], values[t], counters[i])
                 synapses.count_non_zero(values[t, result : result + n], counters[i, _EVENTS:])
         else:
             begin, end = n * worker // workers, n * (worker + 1) // workers
@@ -414,7 +417,8 @@ def execute(
                 )
             for t in range(tokens.size):
                 if opcode != _DENSE:
-                    _execute_channels(row, parameters, state, values[t], counters[i], begin, end)
+                    own = state[streams[t]]
+                    _execute_channels(row, parameters, own, values[t], counters[i], begin, end)
                 synapses.count_non_zero(
                     values[t, result + begin : result + end], counters[i, _EVENTS:]
                 )
