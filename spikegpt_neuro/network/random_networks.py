@@ -57,6 +57,7 @@ class RandomShape:
     LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3
     (spike-driven layout). ``ffn_pre``: the first block has a second SRFFN in place of its SRWKV.
     ``weight_bits``: 2 (ternary) to 8 of every projection.
+    ``voltage_decay``: of all LIF neurons, in 1/4096; 4096: memoryless.
     """
 
     layout: str = "upstream"
@@ -70,6 +71,7 @@ class RandomShape:
     binary_embedding: bool = True
     ffn_pre: bool = False
     weight_bits: int = MOST_BITS
+    voltage_decay: int = 2048
     seed: int = 0
 
 
@@ -212,8 +214,8 @@ class _Builder:
         return self._add(
             Lif(
                 name, (source,), self._spikes(n, levels), **self._jitter(unit / deviation, n),
-                offset=np.zeros(n, np.int32), voltage_decay=2048, threshold=threshold, bias=1,
-                levels=levels, soft_reset=int(levels > 1),
+                offset=np.zeros(n, np.int32), voltage_decay=self._shape.voltage_decay,
+                threshold=threshold, bias=1, levels=levels, soft_reset=int(levels > 1),
             )
         )  # fmt: skip
 

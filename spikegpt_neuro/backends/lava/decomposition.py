@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix, diags
 
 from spikegpt_neuro.arithmetic.elementwise import STREAM_LIMIT
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
-from spikegpt_neuro.backends.lava.lif_thresholds import StockLif, stock_lifs
+from spikegpt_neuro.backends.lava.lif_thresholds import MEMORYLESS, stock_lif
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.layers import (
@@ -300,29 +300,21 @@ class _Decomposer:
         )  # fmt: skip
 
     def _lif(self, layer: Lif) -> None:
-        stock = stock_lifs(layer, magnitude(self._ranges[layer.inputs[0]]))
-        if stock is None:
-            inputs = self._values[layer.inputs[0]]
-            self._values[layer.name] = self._add(
-                layer.name, "leaky_lif", layer.output.size, inputs, layer=layer
-            )
-            return
         source = self._values[layer.inputs[0]]
+        size = layer.output.size
+        stock = stock_lif(layer, magnitude(self._ranges[layer.inputs[0]]))
+        if stock is None:
+            program = "graded_lif" if layer.voltage_decay == MEMORYLESS else "leaky_lif"
+            self._values[layer.name] = self._add(layer.name, program, size, source, layer=layer)
+            return
         if stock.current_limit:
             source = self._rescale(
-                f"{layer.name}.current", layer.output.size, [source], (layer.multiplier,),
-                layer.shift, -stock.current_limit, stock.current_limit,
+                f"{layer.name}.current", size, [source], (layer.multiplier,), layer.shift,
+                -stock.current_limit, stock.current_limit,
             )  # fmt: skip
-        self._values[layer.name] = self._levels(layer, stock, source)
-
-    def _levels(self, layer: Lif, stock: StockLif, source: tuple[str, ...]) -> tuple[str, ...]:
-        found: tuple[str, ...] = ()
-        for j, (threshold, bias) in enumerate(stock.levels, start=1):
-            found += self._add(
-                f"{layer.name}.level_{j}" if len(stock.levels) > 1 else layer.name, "lif",
-                layer.output.size, source, threshold=threshold, bias=bias,
-            )  # fmt: skip
-        return found
+        self._values[layer.name] = self._add(
+            layer.name, "lif", size, source, threshold=stock.threshold, bias=stock.bias
+        )
 
     def _residual(self, layer: Residual) -> None:
         name, size = layer.name, layer.output.size

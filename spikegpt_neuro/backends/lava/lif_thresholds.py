@@ -1,8 +1,9 @@
-"""Memoryless LIF layers as stock Lava LIF neurons with thresholds and biases that are proven equal.
+"""Memoryless binary LIF layers as stock Lava LIF neurons whose thresholds are proven equal.
 
-A memoryless neuron (``voltage_decay`` 4096) sends the number of levels its current exceeds. Stock
+A memoryless neuron (``voltage_decay`` 4096) fires where its current exceeds the threshold. Stock
 ``LIFReset`` with ``du`` 4095 and a reset in every step has ``u = a * 2**6`` and ``v = u + bias *
-2**6``, and fires where ``v > vth * 2**6``: one stock neuron a level, whose spikes are added.
+2**6``, and fires where ``v > vth * 2**6``. Graded spikes are an own neuron's (``graded_lif``): as
+stock neurons they would take one population a level, and a synaptic operation a level.
 """
 
 from __future__ import annotations
@@ -25,61 +26,59 @@ LARGEST_BIAS = (1 << 12) - 1
 
 @dataclass(frozen=True)
 class StockLif:
-    """``levels``: threshold and biases of each stock neuron. ``current_limit``: 0 where the neurons
-    take the layer's input itself; otherwise they take its current, clipped there."""
+    """``threshold`` and ``bias`` of the stock neurons. ``current_limit``: 0 where they take the
+    layer's input itself; otherwise they take its current, clipped there."""
 
-    levels: tuple[tuple[int, Int32Array], ...]
+    threshold: int
+    bias: Int32Array
     current_limit: int
 
 
-def stock_lifs(layer: Lif, largest_input: int) -> StockLif | None:
+def stock_lif(layer: Lif, largest_input: int) -> StockLif | None:
     """The stock neurons that send exactly what ``layer`` does; None where none are proven to.
 
     ``largest_input``: proven bound of |input|.
     """
-    if layer.voltage_decay != MEMORYLESS or layer.levels * layer.threshold > CURRENT_LIMIT:
+    if layer.levels > 1 or layer.voltage_decay != MEMORYLESS or layer.threshold > CURRENT_LIMIT:
         return None
     return _on_input(layer, largest_input) or _on_current(layer)
 
 
-def _least_current(layer: Lif, level: int) -> int:
-    """Least current (after the clip) at which ``layer`` sends ``level``.
+def _least_current(layer: Lif) -> int:
+    """Least current (after the clip) at which ``layer`` fires.
 
-    ``a * 64 + bias > level * threshold * 64`` for the integer a.
+    ``a * 64 + bias > threshold * 64`` for the integer a.
     """
-    threshold = level * layer.threshold << ALIGNMENT_BITS
+    threshold = layer.threshold << ALIGNMENT_BITS
     return ((threshold - layer.bias) >> ALIGNMENT_BITS) + 1
 
 
 def _on_input(layer: Lif, largest_input: int) -> StockLif | None:
-    """Thresholds on the input itself: rescaling is monotone, so each has one least input."""
+    """Thresholds on the input itself: rescaling is monotone, so there is one least input."""
     if largest_input > CURRENT_LIMIT or int(layer.multiplier.min()) <= 0:
         return None
-    levels = []
-    for level in range(1, layer.levels + 1):
-        least = _least_current(layer, level)
-        if not -CURRENT_LIMIT < least <= CURRENT_LIMIT:
-            return None
-        last_silent = []
-        for m, s, o in zip(
-            layer.multiplier.tolist(), layer.shift.tolist(), layer.offset.tolist(), strict=True
-        ):
-            # round_shift(x * m, s) + o >= least
-            needed = ((least - o) << s) - ((1 << s) >> 1)
-            last_silent.append(min(max(-(-needed // m) - 1, -largest_input - 1), largest_input))
-        threshold = min(max((min(last_silent) + max(last_silent)) // 2, 0), LARGEST_THRESHOLD)
-        bias = threshold - np.array(last_silent, np.int64)
-        if np.abs(bias).max() > LARGEST_BIAS:
-            return None
-        levels.append((threshold, bias.astype(np.int32)))
-    return StockLif(tuple(levels), 0)
+    least = _least_current(layer)
+    if not -CURRENT_LIMIT < least <= CURRENT_LIMIT:
+        return None
+    last_silent = []
+    for m, s, o in zip(
+        layer.multiplier.tolist(), layer.shift.tolist(), layer.offset.tolist(), strict=True
+    ):
+        # round_shift(x * m, s) + o >= least
+        needed = ((least - o) << s) - ((1 << s) >> 1)
+        last_silent.append(min(max(-(-needed // m) - 1, -largest_input - 1), largest_input))
+    threshold = min(max((min(last_silent) + max(last_silent)) // 2, 0), LARGEST_THRESHOLD)
+    bias = threshold - np.array(last_silent, np.int64)
+    if np.abs(bias).max() > LARGEST_BIAS:
+        return None
+    return StockLif(threshold, bias.astype(np.int32), 0)
 
 
 def _on_current(layer: Lif) -> StockLif | None:
     """Thresholds on the rescaled current; the offset is the bias.
 
-    The current is clipped before the offset is added instead of after: no threshold may lie where
-    that makes a difference.
+    The current is clipped before the offset is added instead of after: the threshold may not lie
+    where that makes a difference.
     """
     offset = layer.offset.astype(np.int64)
     largest_offset = int(np.abs(offset).max())
@@ -88,12 +87,9 @@ def _on_current(layer: Lif) -> StockLif | None:
     bias = (offset - centre).astype(np.int32)
     if np.abs(bias).max() > LARGEST_BIAS:
         return None
-    levels = []
-    for level in range(1, layer.levels + 1):
-        last_silent = _least_current(layer, level) - 1
-        if not largest_offset - CURRENT_LIMIT <= last_silent < CURRENT_LIMIT - largest_offset:
-            return None
-        if not 0 <= last_silent - centre <= LARGEST_THRESHOLD:
-            return None
-        levels.append((last_silent - centre, bias))
-    return StockLif(tuple(levels), CURRENT_LIMIT)
+    last_silent = _least_current(layer) - 1
+    if not largest_offset - CURRENT_LIMIT <= last_silent < CURRENT_LIMIT - largest_offset:
+        return None
+    if not 0 <= last_silent - centre <= LARGEST_THRESHOLD:
+        return None
+    return StockLif(last_silent - centre, bias, CURRENT_LIMIT)

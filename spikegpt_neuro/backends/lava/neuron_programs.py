@@ -105,10 +105,27 @@ s = low + round_shift((SIGMOID[cell + 1] - low) * (z - (cell << 6)), 6)""",
         24,
         gated=True,
     ),
+    "graded_lif": NeuronProgram(
+        "memoryless LIF neurons that send graded spikes",
+        "a stock LIF sends one level: as many populations and synaptic operations as levels",
+        (_ACCUMULATOR,),
+        (Word("s", 4, False, "spike, 0..levels"),),
+        (),
+        (
+            *_FACTOR, Word("offset", 24, True, "added to the current"),
+            Word("threshold", 17, False, "of a level"), Word("bias", 13, True, "2^-6 of a current"),
+            Word("levels", 4, False, "largest spike"),
+        ),
+        """\
+current = clip(round_shift(a * multiplier, shift) + offset, -131071, 131071)
+h = clip((current << 6) + bias, -8388607, 8388607)
+s = levels_above(h, threshold << 6, levels)""",
+        48,
+    ),
     "leaky_lif": NeuronProgram(
         "leaky LIF neurons, binary or graded, once a token",
-        "stock LIF leaks in every time step, also in those without a token; memoryless ones are "
-        "stock",
+        "stock LIF leaks in every time step, also in those without a token; memoryless binary ones "
+        "are stock",
         (_ACCUMULATOR,),
         (Word("s", 4, False, "spike, 0..levels"),),
         (Word("v", 24, True, "membrane potential"),),

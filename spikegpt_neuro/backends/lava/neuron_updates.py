@@ -78,6 +78,17 @@ class LeakyLifUpdate:
         return spikes
 
 
+class GradedLifUpdate:
+    """See ``arithmetic.lif.lif``, of memoryless neurons: nothing is carried on."""
+
+    def __init__(self, layer: Lif) -> None:
+        self._update = LeakyLifUpdate(layer)
+
+    def __call__(self, driving: Int32Array) -> Int32Array:
+        """Spikes [n] of one time step."""
+        return self._update(driving, np.zeros_like(driving))
+
+
 class WkvUpdate:
     """See ``arithmetic.wkv.wkv``; the three states are read and written."""
 

@@ -14,7 +14,7 @@ from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.backends.lava.compatibility import prepare_lava
 from spikegpt_neuro.backends.lava.decomposition import Element, decompose, fine_problems
 from spikegpt_neuro.backends.lava.fine import FineSession
-from spikegpt_neuro.backends.lava.lif_thresholds import stock_lifs
+from spikegpt_neuro.backends.lava.lif_thresholds import stock_lif
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Lif
@@ -43,7 +43,7 @@ def memoryless(rng: np.random.Generator, **changes: Any) -> Lif:
         "multiplier": rng.integers(1 << 14, 1 << 15, N).astype(np.int32),
         "shift": rng.integers(12, 16, N).astype(np.int32),
         "offset": rng.integers(-1500, 1500, N).astype(np.int32),
-        "voltage_decay": 4096, "threshold": 1024, "bias": 1, "levels": 3, "soft_reset": 1,
+        "voltage_decay": 4096, "threshold": 1024, "bias": 1, "levels": 1, "soft_reset": 1,
     }  # fmt: skip
     port = Port(N, "graded", 4, False, 1.0)
     return Lif("x", ("y",), port, **(choices | changes))
@@ -59,21 +59,18 @@ def expected_spikes(layer: Lif, x: np.ndarray) -> np.ndarray:
 
 
 def stock_spikes(layer: Lif, bound: int, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Sums of the unmodified stock neurons' spikes, step by step."""
+    """The unmodified stock neurons' spikes, step by step."""
     prepare_lava()
     from lava.proc.lif.models import PyLifResetModelBitAcc
 
-    found = stock_lifs(layer, bound)
+    found = stock_lif(layer, bound)
     assert found is not None
-    neurons = []
-    for threshold, bias in found.levels:
-        assert 0 <= threshold < 1 << 17
-        assert np.abs(bias).max() < 1 << 12
-        model: Any = PyLifResetModelBitAcc({"reset_interval": 1, "reset_offset": 0})
-        model.u, model.v = np.zeros(N, np.int32), np.zeros(N, np.int32)
-        model.du, model.dv, model.vth = 4095, 4095, threshold
-        model.bias_mant, model.bias_exp = bias.astype(np.int16), np.full(N, 6, np.int16)
-        neurons.append(model)
+    assert 0 <= found.threshold < 1 << 17
+    assert np.abs(found.bias).max() < 1 << 12
+    model: Any = PyLifResetModelBitAcc({"reset_interval": 1, "reset_offset": 0})
+    model.u, model.v = np.zeros(N, np.int32), np.zeros(N, np.int32)
+    model.du, model.dv, model.vth = 4095, 4095, found.threshold
+    model.bias_mant, model.bias_exp = found.bias.astype(np.int16), np.full(N, 6, np.int16)
     results = []
     for t, x in enumerate(inputs):
         current = x.copy()
@@ -82,12 +79,9 @@ def stock_spikes(layer: Lif, bound: int, inputs: list[np.ndarray]) -> list[np.nd
                 x, layer.multiplier, layer.shift, -found.current_limit, found.current_limit,
                 current, np.zeros(2, np.int64),
             )  # fmt: skip
-        total = np.zeros(N, np.int32)
-        for model in neurons:
-            model.a_in, model.s_out, model.time_step = Wire(current), Wire(), t + 1
-            model.run_spk()
-            total += model.s_out.values
-        results.append(total)
+        model.a_in, model.s_out, model.time_step = Wire(current), Wire(), t + 1
+        model.run_spk()
+        results.append(model.s_out.values)
     return results
 
 
@@ -95,10 +89,9 @@ def sweep(layer: Lif, bound: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Inputs over the whole range, and around every channel's every threshold."""
     inputs = [rng.integers(-bound, bound + 1, N) for _ in range(20)]
     inputs += [np.full(N, edge) for edge in (-bound, bound, 0)]
-    for level in range(1, layer.levels + 1):
-        needed = (level * layer.threshold - layer.offset.astype(float)) * 2.0**layer.shift
-        near = np.rint(needed / layer.multiplier).astype(np.int64)
-        inputs += [near + step for step in range(-3, 4)]
+    needed = (layer.threshold - layer.offset.astype(float)) * 2.0**layer.shift
+    near = np.rint(needed / layer.multiplier).astype(np.int64)
+    inputs += [near + step for step in range(-3, 4)]
     return [np.clip(x, -bound, bound).astype(np.int32) for x in inputs]
 
 
@@ -106,8 +99,8 @@ def sweep(layer: Lif, bound: int, rng: np.random.Generator) -> list[np.ndarray]:
     ("changes", "bound", "rescaled"),
     [
         ({}, CURRENT_LIMIT, False),
-        ({"levels": 1, "threshold": 2048, "bias": -7}, 30_000, False),
-        ({"bias": 4095, "levels": 15, "threshold": 100}, 5000, False),
+        ({"threshold": 2048, "bias": -7}, 30_000, False),
+        ({"bias": 4095, "threshold": 100}, 5000, False),
         ({}, (1 << 23) - 1, True),  # wider than a stock neuron's input
         ({"multiplier": np.full(N, -20_000, np.int32)}, 100_000, True),
         ({"shift": np.arange(N, dtype=np.int32) % 8 + 10}, 100_000, True),  # biases too far apart
@@ -119,7 +112,7 @@ def test_stock_neurons_send_what_the_layer_does(
 ) -> None:
     rng = np.random.default_rng(bound)
     layer = memoryless(rng, **changes)
-    found = stock_lifs(layer, bound)
+    found = stock_lif(layer, bound)
     assert found is not None
     assert (found.current_limit > 0) == rescaled
     inputs = sweep(layer, bound, rng)
@@ -135,12 +128,12 @@ def test_stock_neurons_send_what_the_layer_does(
     "changes",
     [
         {"voltage_decay": 4095},
-        {"threshold": CURRENT_LIMIT // 2},  # the third level lies beyond every current
+        {"levels": 3},  # graded spikes
         {"multiplier": np.full(N, -1, np.int32), "offset": np.arange(N, dtype=np.int32) * 1000},
     ],
 )
 def test_what_stock_neurons_are_not_proven_for_stays_an_own_neuron(changes: dict[str, Any]) -> None:
-    assert stock_lifs(memoryless(np.random.default_rng(0), **changes), 1 << 20) is None
+    assert stock_lif(memoryless(np.random.default_rng(0), **changes), 1 << 20) is None
 
 
 @pytest.mark.parametrize("layout", ["upstream", "spike-driven"])

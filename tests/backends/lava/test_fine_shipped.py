@@ -92,15 +92,15 @@ def test_an_upstream_block_is_made_of_these_processes(networks: dict[str, Networ
     )
 
 
-@pytest.mark.parametrize(("name", "levels"), [("binary", 1), ("graded", 3)])
-def test_spike_driven_neurons_are_stock_and_hard_shifts_are_wiring(
-    name: str, levels: int, networks: dict[str, Network]
+@pytest.mark.parametrize(("name", "program"), [("binary", "lif"), ("graded", "graded_lif")])
+def test_spikes_are_one_population_and_hard_shifts_are_wiring(
+    name: str, program: str, networks: dict[str, Network]
 ) -> None:
     network = networks[name]
     planned = schedule(network)
     found = sum(_programs(planned).values(), Counter())
-    assert found["lif"] == levels * len(network.spiking_layers)
-    assert found["leaky_lif"] == 0
+    assert found[program] == len(network.spiking_layers)
+    assert found["lif"] + found["graded_lif"] + found["leaky_lif"] == found[program]
     shifts = {layer.name for layer in network.layers if layer.kind == "token_shift"}
     assert shifts
     assert not shifts & {element.name for element in planned.elements}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -152,7 +153,7 @@ def build(program: str, rng: np.random.Generator, case: int) -> tuple[Any, dict[
         return models.PySigmoidGate({"layer": layer}), given
     if program == "hold":
         return models.PyHold(gate), {}
-    if program == "leaky_lif":
+    if program in ("leaky_lif", "graded_lif"):
         given = factors(rng, 8, 30) | {"offset": random_words(Word("", 14, True, ""), N, rng)}
         decay, levels, soft = [(2048, 1, 0), (3000, 15, 1), (0, 3, 0)][case]
         scalars = {"threshold": [2048, 100, 131071][case], "bias": [1, -4096, 4095][case]}
@@ -160,6 +161,10 @@ def build(program: str, rng: np.random.Generator, case: int) -> tuple[Any, dict[
             "x", ("y",), Port(N, "graded", 4, False, 1.0), **given, **scalars,
             voltage_decay=decay, levels=levels, soft_reset=soft,
         )  # fmt: skip
+        if program == "graded_lif":
+            layer = dataclasses.replace(layer, voltage_decay=4096)
+            named = given | {k: np.array([v]) for k, v in {**scalars, "levels": levels}.items()}
+            return models.PyGradedLif({"layer": layer}), named
         more = {**scalars, "keep": 4096 - decay, "levels": levels, "soft_reset": soft}
         named = given | {name: np.array([value]) for name, value in more.items()}
         return models.PyLeakyLif({**gate, "layer": layer}), named
@@ -223,7 +228,9 @@ def check(
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
-@pytest.mark.parametrize("program", ["rescale", "sigmoid", "hold", "leaky_lif", "wkv"])
+@pytest.mark.parametrize(
+    "program", ["rescale", "sigmoid", "hold", "graded_lif", "leaky_lif", "wkv"]
+)
 def test_process_equals_its_specification(program: str, case: int) -> None:
     rng = np.random.default_rng([case, len(program)])
     model, given = build(program, rng, case)

@@ -43,7 +43,10 @@ pytestmark = pytest.mark.slow
 
 TOKEN_SHAPES = {
     "upstream": RandomShape(n_layer=1, n_embd=8, vocabulary_size=12),
-    "spike-driven": RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=12, levels=3),
+    "leaky": RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=12, levels=3),
+    "memoryless": RandomShape(
+        "spike-driven", n_layer=1, n_embd=8, vocabulary_size=12, levels=3, voltage_decay=4096
+    ),
 }
 
 
@@ -202,7 +205,7 @@ def test_tokens_with_registered_neuron_programs(machine: Any, shape: RandomShape
         assert board.counters == emulator.counters
 
 
-def test_the_two_networks_need_every_program() -> None:
+def test_these_networks_need_every_program() -> None:
     used = {name for shape in TOKEN_SHAPES.values() for name in programs_of(random_network(shape))}
     assert set(OWN_NEURONS) <= used
 

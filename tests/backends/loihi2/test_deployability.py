@@ -159,8 +159,8 @@ def test_a_network_without_a_fine_graph_is_told_why() -> None:
     assert all("shifts up to 31, at most 30" in violation for violation in verdict.violations)
 
 
-def test_memoryless_neurons_and_hard_token_shifts_need_no_program() -> None:
-    shape = RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=5, levels=3)
+def test_memoryless_binary_neurons_and_hard_token_shifts_need_no_program() -> None:
+    shape = RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=5, levels=1)
     network = random_network(shape)
     needs = {kind.kind: kind for kind in deployability(network, LOIHI2).kinds}
     assert (needs["token_shift"].need, needs["token_shift"].processes) == ("routing", ())

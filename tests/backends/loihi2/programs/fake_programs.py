@@ -28,6 +28,12 @@ class NcHold(AbstractNcProcessModel):
     executes_as = models.PyHold
 
 
+@implements(proc=process.GradedLif, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcGradedLif(AbstractNcProcessModel):
+    executes_as = models.PyGradedLif
+
+
 @implements(proc=process.LeakyLif, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
 class NcLeakyLif(AbstractNcProcessModel):

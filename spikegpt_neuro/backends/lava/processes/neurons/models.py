@@ -14,6 +14,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.neuron_updates import (
+    GradedLifUpdate,
     Int32Array,
     LeakyLifUpdate,
     NormaliseUpdate,
@@ -25,6 +26,7 @@ from spikegpt_neuro.backends.lava.neuron_updates import (
 )
 from spikegpt_neuro.backends.lava.processes.neurons.process import (
     FLAGS,
+    GradedLif,
     Hold,
     LeakyLif,
     Normalise,
@@ -71,6 +73,24 @@ class PySigmoidGate(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._update = SigmoidUpdate(proc_params["layer"])
+
+    def run_spk(self) -> None:
+        """One time step."""
+        self.s_out.send(self._update(_received(self.a_in)))
+
+
+@implements(proc=GradedLif, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyGradedLif(PyLoihiProcessModel):
+    """See ``GradedLif``."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=4)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._update = GradedLifUpdate(proc_params["layer"])
 
     def run_spk(self) -> None:
         """One time step."""

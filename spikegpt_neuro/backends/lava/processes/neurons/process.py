@@ -45,6 +45,15 @@ class SigmoidGate(AbstractProcess):
         self.s_out = OutPort(shape=(layer.output.size,))
 
 
+class GradedLif(AbstractProcess):
+    """Memoryless LIF neurons: ``s_out`` is the number of thresholds reached; no state."""
+
+    def __init__(self, layer: Lif) -> None:
+        super().__init__(layer=layer)
+        self.a_in = InPort(shape=(layer.output.size,))
+        self.s_out = OutPort(shape=(layer.output.size,))
+
+
 class _Gated(AbstractProcess):
     """A population whose state moves on only with its gate."""
 
@@ -115,6 +124,7 @@ PROCESSES: Mapping[str, type[AbstractProcess]] = {
     "rescale": Rescale,
     "sigmoid": SigmoidGate,
     "hold": Hold,
+    "graded_lif": GradedLif,
     "leaky_lif": LeakyLif,
     "wkv": WkvNeurons,
     "normalise": Normalise,

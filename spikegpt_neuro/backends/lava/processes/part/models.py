@@ -15,6 +15,7 @@ from spikegpt_neuro.backends.lava import stock
 from spikegpt_neuro.backends.lava.decomposition import GATED, Element
 from spikegpt_neuro.backends.lava.processes.neurons.process import (
     FLAGS,
+    GradedLif,
     Hold,
     LeakyLif,
     Rescale,
@@ -107,6 +108,8 @@ class _PartOfProcesses(AbstractSubProcessModel):
             return Rescale(**given)
         if program == "sigmoid":
             return SigmoidGate(given["layer"])
+        if program == "graded_lif":
+            return GradedLif(given["layer"])
         if program == "layer_norm":
             return LayerNormCircuit(given["layer"])
         assert program in GATED
