@@ -200,6 +200,11 @@ def _reduced(
         choices = dict.fromkeys(names, choice)
     reduction = reduce_network(network, choices, moments, progress)
     reduced = reduction.layers
+    wider = sum(layer.bits > choices[layer.name].bits for layer in reduced)
+    if wider:
+        export.notes.append(
+            f"{wider} projections keep more weight bits: the unit of fewer would be too large"
+        )
     if options.losses:
         losses = divergences_alone(network, reduction.chosen, windows, progress)
         reduced = tuple(replace(layer, divergence=losses[layer.name]) for layer in reduced)
@@ -237,6 +242,8 @@ def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quan
              defaults.activation_bits),
             ("accumulator_bits", options.accumulator_bits, settings.accumulator_bits,
              defaults.accumulator_bits),
+            ("weight_bits", options.weight_bits,
+             MOST_BITS if stored.weights is None else stored.weights.bits, defaults.weight_bits),
         )
         if asked not in (trained, default)
     ]  # fmt: skip
@@ -402,6 +409,8 @@ class _Export:
         }
         if self._stored is not None:
             calibration = {"calibration": "the checkpoint's own scales, as trained"}
+            if self._stored.weights is not None:
+                calibration["weight_bits"] = self._stored.weights.bits
         return NetworkInfo(
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,

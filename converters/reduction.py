@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,11 @@ class Candidate:
         """Mean of ``row_errors``."""
         return float(self.row_errors.mean())
 
+    @cached_property
+    def non_zero(self) -> int:
+        """Weights that are not 0."""
+        return int(np.count_nonzero(np.asarray(self.weight)))
+
     @property
     def bytes(self) -> int:
         """Bytes its weights take in memory and in the file."""
@@ -152,6 +158,21 @@ def candidate(
             )
         )  # fmt: skip
     return found
+
+
+def fits(network: Network, name: str, one: Candidate) -> bool:
+    """Whether what reads the projection can hold its factor in the new unit.
+
+    A row of few bits and large weights has a large unit; factors are limited (``scales``).
+    """
+    try:
+        for reader in network.layers:
+            for index, source in enumerate(reader.inputs):
+                if source == name:
+                    rescaled(reader, index, one.scale)
+    except InputError:
+        return False
+    return True
 
 
 def adopt(network: Network, chosen: Mapping[str, Candidate]) -> Network:
@@ -188,8 +209,9 @@ def reduce_network(
 ) -> Reduction:  # fmt: skip
     """``network`` with the projections of ``choices`` reduced, others as they are.
 
-    ``moments`` gives the second moments of a layer's operands. Raises ``InputError`` where a name
-    is no dense layer or something that cannot be rescaled reads its accumulators.
+    ``moments`` gives the second moments of a layer's operands. A projection whose unit would be too
+    large for what reads it keeps more bits than asked for. Raises ``InputError`` where a name is no
+    dense layer.
     """
     unknown = sorted(name for name in choices if not isinstance(network.by_name.get(name), Dense))
     if unknown:
@@ -199,7 +221,11 @@ def reduce_network(
         if name not in choices:
             continue
         moment = moments(name)
-        chosen[name] = candidate(network, name, [choices[name]], moment)[0]
+        for bits in range(choices[name].bits, MOST_BITS + 1):
+            choice = replace(choices[name], bits=bits)
+            chosen[name] = candidate(network, name, [choice], moment)[0]
+            if fits(network, name, chosen[name]):
+                break
         reports.append(report(network, name, chosen[name], moment))
         progress("rounding", len(chosen), len(choices))
     return Reduction(adopt(network, chosen), chosen, tuple(reports))
@@ -213,7 +239,7 @@ def report(
     plain = nearest(weight, one.choice.bits, np.diagonal(moment).astype(np.float64))
     worst = int(one.row_errors.argmax())
     return ReducedLayer(
-        name, one.choice.bits, weight.size, int(np.count_nonzero(np.asarray(one.weight))),
+        name, one.choice.bits, weight.size, one.non_zero,
         one.bytes, one.error, float(plain.error.mean()),
         int((one.row_errors > OUTLIER * np.median(one.row_errors)).sum()), worst,
         float(one.row_errors[worst]),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.budget import least
 from spikegpt_neuro.converters.moments import Moments
-from spikegpt_neuro.converters.reduction import Candidate, Choice, Progress, adopt, candidate
+from spikegpt_neuro.converters.reduction import Candidate, Choice, Progress, adopt, candidate, fits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Dense
@@ -30,6 +31,17 @@ ATTEMPTS = 8
 of what changes the predictions makes as many better as worse."""
 MARGIN, CLOSE = 0.9, 0.7
 """Shares of the allowed loss to stay below, for other texts than this one, and to be content at."""
+
+
+class CandidateStore(Protocol):
+    """Keeps candidates from one search to the next."""
+
+    def get(self, name: str) -> list[Candidate] | None:
+        """Those of a projection, or None."""
+
+    def put(self, name: str, found: Sequence[Candidate]) -> None:
+        """Keep them."""
+
 
 Table = Mapping[str, Sequence[Candidate]]
 """What each projection may become, by layer name."""
@@ -81,23 +93,44 @@ def mean_bits(network: Network, windows: npt.NDArray[np.int64]) -> float:
 
 def candidates(
     network: Network, moments: Moments, choices: Sequence[Choice], *, threads: int = 1,
+    store: CandidateStore | None = None,
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, list[Candidate]]:  # fmt: skip
-    """Every projection rounded in every way of ``choices``, in the network's order."""
+    """Every projection rounded in every way of ``choices``, in the network's order.
+
+    Ways that do not fit (``reduction.fits``) are left out. What ``store`` holds is not computed
+    again; what is computed is put there.
+    """
     names = [layer.name for layer in network.layers if isinstance(layer, Dense)]
-    table = {}
+    table: dict[str, list[Candidate]] = {}
+
+    def done(name: str, found: list[Candidate]) -> None:
+        table[name] = found
+        progress("rounding", len(table), len(names))
+
+    def made(name: str, moment: npt.NDArray[np.float32]) -> list[Candidate]:
+        found = [
+            one for one in candidate(network, name, choices, moment) if fits(network, name, one)
+        ]
+        if store is not None:
+            store.put(name, found)
+        return found
+
     with ThreadPoolExecutor(threads) as pool:
-        waiting = {}
-        for name in names:  # moments in this thread: they come from one session
-            waiting[name] = pool.submit(candidate, network, name, choices, moments(name))
+        waiting: dict[str, Future[list[Candidate]]] = {}
+        for name in names:
+            known = None if store is None else store.get(name)
+            if known is not None:
+                done(name, known)
+                continue
+            # moments in this thread: they come from one session
+            waiting[name] = pool.submit(made, name, moments(name))
             while len(waiting) > threads:
-                done = next(iter(waiting))
-                table[done] = waiting.pop(done).result()
-                progress("rounding", len(table), len(names))
+                first = next(iter(waiting))
+                done(first, waiting.pop(first).result())
         for name, future in waiting.items():
-            table[name] = future.result()
-            progress("rounding", len(table), len(names))
-    return table
+            done(name, future.result())
+    return {name: table[name] for name in names}
 
 
 def sensitivities(

@@ -20,7 +20,7 @@ from spikegpt_neuro.cli.main import app, main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RunJson = Callable[..., Any]
 COMMANDS = [
-    "export", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
+    "export", "fit", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
     "doctor", "demo", "nir", "netx",
 ]  # fmt: skip
 

@@ -196,3 +196,20 @@ def test_four_bits_of_a_trained_model_lose_little(
         found.append((scored.bits_per_character, path.stat().st_size))
     assert found[1][0] - found[0][0] < aim
     assert found[1][1] < 0.62 * found[0][1]  # the embedding and the parameters stay
+
+
+def test_a_unit_too_large_for_its_reader_keeps_more_bits() -> None:
+    network = NETWORKS["upstream"]
+    name = "head.projection"
+    readout = network["head.readout"]
+    assert readout.kind == "readout"
+    # factors of 2**10: those of ternary rows, about 100 times as large, are beyond 2**15
+    large = dataclasses.replace(  # type: ignore[call-arg]
+        readout, multiplier=np.full(31, 1 << 14, np.int32), shift=np.full(31, 4, np.int32)
+    )
+    layers = tuple(large if layer is readout else layer for layer in network.layers)
+    changed = Network(network.info, layers)
+    done = reduce_network(changed, {name: Choice(2)}, Moments(changed, _windows(network)))
+    dense = done.network[name]
+    assert isinstance(dense, Dense)
+    assert dense.weight_bits == done.layers[0].bits > 2
