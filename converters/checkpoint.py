@@ -26,10 +26,13 @@ from spikegpt_neuro.converters.checkpoint_files import (
     TensorFile,
     open_tensor_file,
 )
+from spikegpt_neuro.converters.checkpoint_names import with_released_names
 from spikegpt_neuro.errors import InputError
 
 Shapes = dict[str, tuple[int, ...]]
-UPSTREAM = "upstream"
+UPSTREAM, RWKV = "upstream", "rwkv"
+RELEASED_LAYOUTS = (UPSTREAM, RWKV)
+"""Layouts whose tensors have the same names and shapes: SpikeGPT's neurons have no parameters."""
 _COUNTER = ".num_batches_tracked"
 """An integer that torch's batch normalisation keeps; nothing depends on it."""
 
@@ -37,6 +40,9 @@ _COUNTER = ".num_batches_tracked"
 @dataclass(frozen=True)
 class Architecture:
     """What a checkpoint's names and shapes say about its model.
+
+    ``layout``: of a file without a configuration, ``upstream``, unless its names are those of plain
+    RWKV-4 only; which of the two a file with the released names is, only its predictions tell.
 
     ``ffn_pre``: block 0 begins with an FFN (``ffnPre``) in place of its SRWKV.
     """
@@ -160,10 +166,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     file = open_tensor_file(path)
-    layout = str(file.configuration.get("layout", UPSTREAM))
+    file, plain = with_released_names(file)
+    layout = str(file.configuration.get("layout", RWKV if plain else UPSTREAM))
     architecture, problems = _architecture(path, file, layout)
     shapes = architecture.shapes()
-    if layout != UPSTREAM and not problems:
+    if layout not in RELEASED_LAYOUTS and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:

@@ -21,7 +21,13 @@ from spikegpt_neuro.converters.calibration import (
     RangeRecorder,
     calibration_tokens,
 )
-from spikegpt_neuro.converters.checkpoint import Checkpoint, read_checkpoint
+from spikegpt_neuro.converters.checkpoint import (
+    RELEASED_LAYOUTS,
+    RWKV,
+    UPSTREAM,
+    Checkpoint,
+    read_checkpoint,
+)
 from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
 from spikegpt_neuro.converters.moments import Moments, sample_windows
 from spikegpt_neuro.converters.quantise import Quantisation
@@ -36,8 +42,8 @@ from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.network import NetworkInfo
 from spikegpt_neuro.network.schema import Layer, Port
 
-EMBEDDING_TRIAL_TOKENS = 1024
-"""Tokens on which `--embedding auto` compares the binary with the real embedding."""
+TRIAL_TOKENS = 1024
+"""Tokens on which the readings of a file are compared that its names cannot tell apart."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the step and the number of steps."""
@@ -47,11 +53,14 @@ Progress = Callable[[str, int, int], None]
 class ExportOptions:
     """A user's wishes; the defaults suit every checkpoint that can tell.
 
+    ``layout`` auto: what the checkpoint's configuration or names say; a released SpikeGPT and a
+    plain RWKV-4 have the same names, and whichever predicts the calibration text better is taken,
+    else (no text) SpikeGPT, said in the notes.
     ``embedding`` auto: what the checkpoint's configuration says, else whichever predicts the
     calibration text better, else (no text) binary, said in the notes. ``rescale_every``: upstream's
     run-time rescaling, 0 = the training forward. ``activation_bits``: see converters/scales.py.
     ``weight_bits`` below 8, ``pruned`` and ``pattern``: see converters/reduction.py; ``auto``: for
-    each projection the fewest whose losses together stay below ``max_loss`` bits a token.
+    each projection the fewest that together lose at most ``max_loss`` bits per character.
     ``losses``: report what reducing each projection alone changes.
     """
 
@@ -59,6 +68,7 @@ class ExportOptions:
     accumulator_bits: int = 24
     embedding: Literal["auto", "binary", "real"] = "auto"
     rescale_every: int = 0
+    layout: Literal["auto", "upstream", "rwkv", "spike-driven"] = "auto"
     weight_bits: int | Literal["auto"] = MOST_BITS
     max_loss: float = 0.02
     pruned: float = 0.0
@@ -78,7 +88,7 @@ class ExportOptions:
                 f"pattern {self.pattern[0]}:{self.pattern[1]}, allowed n:m with 1 <= n <= m <= 64"
             )
         if not self.max_loss > 0:
-            problems.append(f"max loss {self.max_loss}, allowed more than 0 bits a token")
+            problems.append(f"max loss {self.max_loss}, allowed more than 0 bits per character")
         if self.activation_bits is not None and not 2 <= self.activation_bits <= 15:
             problems.append(f"activation bits {self.activation_bits}, allowed 2..15")
         if not 8 <= self.accumulator_bits <= 32:
@@ -125,19 +135,24 @@ def export_checkpoint(
     vocabulary: str = "",
     calibration: Sequence[int] | None = None,
     options: ExportOptions | None = None,
+    characters_per_token: float = 1.0,
     progress: Progress = lambda what, step, steps: None,
 ) -> ExportReport:
     """Read, calibrate, quantise and write; ``output_path`` is replaced only at the very end.
 
     ``vocabulary``: text of the vocabulary file to embed. ``calibration``: tokens of a text like
-    those the model was trained on. Raises ``InputError`` listing what is wrong with the input.
+    those the model was trained on, ``characters_per_token`` of it, to speak of bits per character.
+    Raises ``InputError`` listing what is wrong with the input.
     """
     options = options or ExportOptions()
-    export = _Export(read_checkpoint(checkpoint_path), calibration, options)
+    export = _Export(read_checkpoint(checkpoint_path), calibration, options, characters_per_token)
     path, summary = Path(output_path), _Summary()
     if options.reduces:
+        allowed = options.max_loss * characters_per_token
         with torch.inference_mode():
-            network, reduced = _reduced(export, calibration, options, vocabulary, progress)
+            network, reduced = _reduced(
+                export, calibration, options, allowed, vocabulary, progress
+            )  # fmt: skip
         write_network(network, path)
         for layer in network.layers:
             summary.add(layer)
@@ -181,8 +196,8 @@ class _Summary:
 
 
 def _reduced(
-    export: _Export, calibration: Sequence[int] | None, options: ExportOptions, vocabulary: str,
-    progress: Progress,
+    export: _Export, calibration: Sequence[int] | None, options: ExportOptions, max_loss: float,
+    vocabulary: str, progress: Progress,
 ) -> tuple[Network, tuple[ReducedLayer, ...]]:  # fmt: skip
     """The network in 8 bits, then rounded and pruned by what its projections see on the text."""
     layers = []
@@ -194,7 +209,7 @@ def _reduced(
     moments = Moments(network, windows)
     names = [layer.name for layer in layers if isinstance(layer, Dense)]
     if options.weight_bits == "auto":
-        choices = fewest_bits(network, windows, moments, options.max_loss, progress)
+        choices = fewest_bits(network, windows, moments, max_loss, progress)
     else:
         choice = Choice(options.weight_bits, options.pruned, options.pattern)
         choices = dict.fromkeys(names, choice)
@@ -223,7 +238,8 @@ def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
         return SpikeGPTConfiguration.from_dict(checkpoint.configuration)
     architecture = checkpoint.architecture
     return SpikeGPTConfiguration(
-        layout="upstream", n_layer=architecture.n_layer, n_embd=architecture.n_embd,
+        layout=architecture.layout,  # type: ignore[arg-type]
+        n_layer=architecture.n_layer, n_embd=architecture.n_embd,
         vocab_size=architecture.vocabulary_size, hidden_size=architecture.n_hidden,
         ffn_pre=architecture.ffn_pre,
     )  # fmt: skip
@@ -259,8 +275,9 @@ class _Export:
     """One export on its way: the float stream after the blocks done so far, and notes."""
 
     def __init__(
-        self, checkpoint: Checkpoint, calibration: Sequence[int] | None, options: ExportOptions
-    ) -> None:
+        self, checkpoint: Checkpoint, calibration: Sequence[int] | None, options: ExportOptions,
+        characters_per_token: float,
+    ) -> None:  # fmt: skip
         self._checkpoint = checkpoint
         self._options = options
         # hashing releases the interpreter: it runs beside the conversion
@@ -268,6 +285,7 @@ class _Export:
         self.notes = list(checkpoint.notes)
         self._configuration = float_configuration(checkpoint)
         self._has_text = calibration is not None
+        self._characters_per_token = characters_per_token
         self._stored = None if self._has_text else _stored_quantisation(checkpoint, options)
         self._calibration: CalibrationTokens = calibration_tokens(
             calibration, self._configuration.vocab_size, checkpoint.architecture.parameters
@@ -299,37 +317,76 @@ class _Export:
 
     def _with_options(self) -> SpikeGPTConfiguration:
         values = self._configuration.to_dict()
-        if self._options.rescale_every and values["layout"] != "upstream":
-            raise InputError("--rescale-every is for the upstream layout only.")
-        values["rescale_every"] = self._options.rescale_every or values["rescale_every"]
-        if self._options.embedding != "auto":
-            values["embedding"] = self._options.embedding
-        elif not self._checkpoint.configuration:
-            values["embedding"] = self._find_embedding(values)
-        return SpikeGPTConfiguration.from_dict(values)
-
-    def _find_embedding(self, values: dict[str, Any]) -> str:
-        """Whichever embedding predicts the calibration text better; names alone cannot tell."""
-        if not self._has_text:
-            self.notes.append(
-                "embedding assumed binary: without a calibration text nothing tells; "
-                "use --embedding to say"
+        options, path = self._options, self._checkpoint.path
+        known = bool(self._checkpoint.configuration) or values["layout"] == RWKV
+        if options.layout not in ("auto", values["layout"]) and (
+            known or options.layout not in RELEASED_LAYOUTS
+        ):
+            raise InputError(
+                f"{path} is in the {values['layout']} layout, not in {options.layout}."
             )
-            return "binary"
-        bits = {
-            kind: self._trial(SpikeGPTConfiguration.from_dict({**values, "embedding": kind}))
-            for kind in ("binary", "real")
-        }
-        best = min(bits, key=lambda kind: bits[kind])
+        if options.rescale_every and values["layout"] not in RELEASED_LAYOUTS:
+            raise InputError("--rescale-every is not for the spike-driven layout.")
+        values["rescale_every"] = options.rescale_every or values["rescale_every"]
+        if known:
+            if values["layout"] == RWKV and not self._checkpoint.configuration:
+                values["embedding"] = "real"
+            if options.embedding != "auto":
+                values["embedding"] = options.embedding
+            return SpikeGPTConfiguration.from_dict(values)
+        return self._most_likely(values)
+
+    def _most_likely(self, values: dict[str, Any]) -> SpikeGPTConfiguration:
+        """The reading of a file with the released names: asked for, or told by its predictions."""
+        options = self._options
+        layouts = RELEASED_LAYOUTS if options.layout == "auto" else (options.layout,)
+        embeddings = ("binary", "real") if options.embedding == "auto" else (options.embedding,)
+        readings = [
+            SpikeGPTConfiguration.from_dict({**values, "layout": layout, "embedding": embedding})
+            for layout in layouts
+            for embedding in embeddings
+            # plain RWKV-4 has no binary embedding
+            if layout != RWKV or embedding == "real" or options.embedding == "binary"
+        ]
+        if len(readings) == 1:
+            return readings[0]
+        if not self._has_text:
+            self.notes += self._assumptions(readings[0])
+            return readings[0]
+        bits = [self._trial(reading) / self._characters_per_token for reading in readings]
+        found = sorted(zip(bits, range(len(readings)), strict=True))
+        chance = math.log2(values["vocab_size"]) / self._characters_per_token
+        if options.layout == "auto" and found[0][0] >= chance:
+            # a model that predicts nothing cannot tell what it is
+            self.notes += self._assumptions(readings[0])
+            found = [(value, i) for value, i in found if readings[i].layout == UPSTREAM]
+        best = readings[found[0][1]]
+        listed = ", ".join(
+            f"{readings[i].layout} with {readings[i].embedding} embedding {value:.3f}"
+            for value, i in found
+        )
         self.notes.append(
-            f"embedding: {best}, by its bits per token on the calibration text "
-            f"(binary {bits['binary']:.3f}, real {bits['real']:.3f})"
+            f"read as {best.layout} with {best.embedding} embedding, by its bits per character on "
+            f"the calibration text ({listed}); --layout and --embedding decide otherwise"
         )
         return best
 
+    def _assumptions(self, reading: SpikeGPTConfiguration) -> Iterator[str]:
+        """What is assumed where no text tells, or none that the model predicts."""
+        if self._options.layout == "auto":
+            yield (
+                "assumed to be a SpikeGPT: a plain RWKV-4 has the same names; --layout rwkv says "
+                "that it is one, and --calibration with a text it can predict tells them apart"
+            )
+        if self._options.embedding == "auto" and not self._has_text:
+            yield (
+                f"embedding assumed {reading.embedding}: without a calibration text nothing tells; "
+                "use --embedding to say"
+            )
+
     def _trial(self, configuration: SpikeGPTConfiguration) -> float:
         tokens = torch.from_numpy(self._calibration.tokens)
-        count = max(1, EMBEDDING_TRIAL_TOKENS // tokens.shape[1])
+        count = max(1, TRIAL_TOKENS // tokens.shape[1])
         tokens = tokens[:count]
         with torch.inference_mode():
             x = self._embedded(tokens, configuration)

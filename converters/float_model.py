@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spikegpt_neuro.converters.checkpoint import read_checkpoint
+from spikegpt_neuro.converters.checkpoint import RELEASED_LAYOUTS, read_checkpoint
 from spikegpt_neuro.converters.export import float_configuration
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
@@ -27,8 +27,9 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     """
     checkpoint = read_checkpoint(path)
     checkpoint.check_values()
-    found = checkpoint.architecture
-    info = network.info
+    found, info = checkpoint.architecture, network.info
+    if not checkpoint.configuration and {found.layout, info.layout} <= set(RELEASED_LAYOUTS):
+        found = replace(found, layout=info.layout)  # names do not tell these apart
     problems = [
         f"{name} is {ours}, the network's is {theirs}"
         for name, ours, theirs in (
@@ -40,7 +41,7 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     ]  # fmt: skip
     if problems:
         raise InputError(f"{path} is not the checkpoint of this network:", problems)
-    configuration = float_configuration(checkpoint)
+    configuration = replace(float_configuration(checkpoint), layout=info.layout)  # type: ignore[arg-type]
     exported = info.source.get("configuration")
     if isinstance(exported, dict):
         used = SpikeGPTConfiguration.from_dict(exported)

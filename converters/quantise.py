@@ -107,21 +107,24 @@ def block_layers(
             yield part
             stream = part.layers[-1].name
         return
+    neurons = configuration.layout == "upstream"
     every = configuration.rescale_every
     divisor = 2.0 ** (index // every) if every else 1.0
     if index == 0 and configuration.ffn_pre:
         first = upstream.build_srffn(
             f"{block}.srffn_pre", stream, f"{block}.ln1", f"{block}.ffnPre", tensors, ranges,
-            settings, 1.0, False,
+            settings, 1.0, False, neurons,
         )  # fmt: skip
     else:
         path, norm, mixer = attention
-        first = upstream.build_srwkv(path, stream, norm, mixer, tensors, ranges, settings, divisor)
+        first = upstream.build_srwkv(
+            path, stream, norm, mixer, tensors, ranges, settings, divisor, neurons
+        )
     yield first
     path, norm, mixer = feed_forward
     yield upstream.build_srffn(
         path, first.layers[-1].name, norm, mixer, tensors, ranges, settings, divisor,
-        bool(every) and (index + 1) % every == 0,
+        bool(every) and (index + 1) % every == 0, neurons,
     )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Quantise the released SpikeGPT layout: residual LIFs, every projection on graded operands."""
+"""Quantise the released SpikeGPT layout (residual LIFs, every projection on graded operands), and
+plain RWKV-4, which is the same without neurons: ``neurons`` False adds what they would receive."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ def build_embedding(
 
 def build_srwkv(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
-    ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float,
+    ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float, neurons: bool,
 ) -> Builder:  # fmt: skip
     """One SRWKV with its LIF. ``norm``, ``mixer``: keys (``blocks.0.ln1``, ``blocks.0.att``).
 
@@ -86,6 +87,9 @@ def build_srwkv(
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
     accumulated = build.dense("output", operand, output)
+    if not neurons:
+        build.residual("residual", stream, accumulated, output.scale, size)
+        return build
     bits = build.current_bits("output")
     spikes = build.upstream_lif("lif", accumulated, output.scale * 2.0**bits, size, bits)
     build.residual("residual", stream, spikes, 1.0, size)
@@ -95,6 +99,7 @@ def build_srwkv(
 def build_srffn(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
     ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float, halve: bool,
+    neurons: bool,
 ) -> Builder:  # fmt: skip
     """One SRFFN with its LIF; ``halve`` halves the stream after it (run-time rescaling)."""
     build = Builder(path, settings, ranges)
@@ -125,13 +130,15 @@ def build_srffn(
     )  # fmt: skip
     accumulated = build.dense("value", square, value)
     gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
-    bits = build.current_bits("product")
-    current = build.product(
-        "product", gate, accumulated, value.scale,
-        Port(size, "graded", CURRENT_LIMIT.bit_length() + 1, True, 2.0**-bits),
-    )  # fmt: skip
-    spikes = build.upstream_lif("lif", current, 1.0, size, bits)
-    added = build.residual("residual", stream, spikes, 1.0, size)
+    if neurons:
+        bits = build.current_bits("product")
+        port = Port(size, "graded", CURRENT_LIMIT.bit_length() + 1, True, 2.0**-bits)
+        current = build.product("product", gate, accumulated, value.scale, port)
+        branch, unit = build.upstream_lif("lif", current, 1.0, size, bits), 1.0
+    else:
+        port = Port(size, **GRADED_STREAM)  # type: ignore[arg-type]
+        branch, unit = build.product("product", gate, accumulated, value.scale, port), port.scale
+    added = build.residual("residual", stream, branch, unit, size)
     if halve:
         multiplier, shift = mantissa_and_shift(np.full(size, 0.5))
         build.add(

@@ -76,8 +76,11 @@ def export(
         bool, typer.Option(help="Show what rounding and pruning changed in each projection.")
     ] = False,
     layout: Annotated[
-        Literal["auto", "upstream", "spike-driven"],
-        typer.Option(help="What the checkpoint must be; auto accepts either."),
+        Literal["auto", "upstream", "rwkv", "spike-driven"],
+        typer.Option(
+            help="What the checkpoint is. Auto: what it says, else (SpikeGPT and plain RWKV-4 have "
+            "the same names) what predicts the calibration text better, else upstream."
+        ),
     ] = "auto",
     embedding: Annotated[
         Literal["auto", "binary", "real"],
@@ -114,10 +117,6 @@ def export(
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary, reference_to
 
     read = read_checkpoint(checkpoint)
-    if layout not in ("auto", read.architecture.layout):
-        raise InputError(
-            f"{checkpoint} is in the {read.architecture.layout} layout, not in {layout}."
-        )
     vocabulary = None
     if vocab is not None:
         vocabulary = read_vocabulary(vocab)
@@ -125,18 +124,17 @@ def export(
         vocabulary = parse_vocabulary(read.vocabulary, f"the vocabulary in {checkpoint}")
     if vocabulary is not None:
         vocabulary.check_size(read.architecture.vocabulary_size)
-    tokens, characters = None, 1.0
+    tokens, characters_per_token = None, 1.0
     if calibration is not None:
         if vocabulary is None:
             raise InputError("--calibration needs --vocab, to turn the text into tokens.")
         text = read_text(calibration)
         tokens = vocabulary.encode(text).tolist()
-        characters = len(text) / max(1, len(tokens))
+        characters_per_token = len(text) / max(1, len(tokens))
     options = ExportOptions(
-        activation_bits, accumulator_bits, embedding, rescale_every,
-        weight_bits=_weight_bits(weight_bits, calibrated=tokens is not None),
-        max_loss=max_loss * characters, pruned=prune, pattern=_pattern(prune_pattern),
-        losses=report,
+        activation_bits, accumulator_bits, embedding, rescale_every, layout,
+        weight_bits=_weight_bits(weight_bits, calibrated=tokens is not None), max_loss=max_loss,
+        pruned=prune, pattern=_pattern(prune_pattern), losses=report,
     )  # fmt: skip
     stored = vocabulary.text if vocabulary is not None else ""
     if vocab_by_reference:
@@ -146,6 +144,7 @@ def export(
     with output.progress("exporting") as progress:
         done = export_checkpoint(
             checkpoint, network, vocabulary=stored, calibration=tokens, options=options,
+            characters_per_token=characters_per_token,
             progress=lambda what, step, steps: progress(step, steps),
         )  # fmt: skip
     size = network.stat().st_size

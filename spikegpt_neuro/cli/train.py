@@ -1,4 +1,4 @@
-"""``train``: train a SpikeGPT on text, in either layout."""
+"""``train``: train a SpikeGPT, or a plain RWKV, on text."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def train(
     preset: Annotated[str, _option(MODEL, "tiny, 46m, 125m, 216m or 260m.")] = "tiny",
     layers: Annotated[int | None, _option(MODEL, "Blocks, instead of the preset's.")] = None,
     width: Annotated[int | None, _option(MODEL, "Channels, instead of the preset's.")] = None,
-    layout: Annotated[str, _option(MODEL, "'spike-driven' or 'upstream'.")] = "spike-driven",
+    layout: Annotated[
+        str, _option(MODEL, "'spike-driven', 'upstream', or 'rwkv': plain RWKV-4.")
+    ] = "spike-driven",
     embedding: Annotated[str, _option(MODEL, "'binary' or 'real'.")] = "binary",
     branches: Annotated[
         str, _option(SPIKES, "'sequential', or 'parallel': SRWKV and SRFFN side by side.")

@@ -1,4 +1,4 @@
-"""SRWKV and SRFFN in both layouts, and the blocks made of them.
+"""SRWKV and SRFFN in all layouts, and the blocks made of them.
 
 All tensors are [B, T, C]. Module attributes carry upstream's names, so that upstream state dicts
 load unchanged; observed names are those of the integer network (``blocks.<i>.srwkv.key`` ...).
@@ -8,6 +8,8 @@ load unchanged; observed names are those of the integer network (``blocks.<i>.sr
     x = x + Lif(output(sigmoid(r) * wkv(k, v)))          k, v, r = projections of shifted ln1(x)
     x = x + Lif(sigmoid(r) * value(relu(k)**2))          k, r    = projections of shifted ln2(x)
     shifted a = mix * a + (1 - mix) * previous(a)
+
+**Plain RWKV-4** (``RwkvBlock``, arXiv 2305.13048): the same with the two Lif left out.
 
 **Spike-driven layout** (``SpikeDrivenBlock``). The stream U is a membrane potential; only spikes
 enter projections, and a projection's result is only ever integrated::
@@ -170,7 +172,7 @@ class Block(nn.Module):
         self.index = index
         self.path = f"blocks.{index}"
         make_norm = ChannelNorm if configuration.norm == "batch" else nn.LayerNorm
-        if configuration.layout == "upstream":
+        if configuration.layout != "spike-driven":
             make_norm = nn.LayerNorm
         self.ln1 = make_norm(configuration.n_embd)
         if configuration.branches == "sequential":
@@ -224,8 +226,7 @@ class UpstreamBlock(Block):
         previous = passage.delay(f"{path}.previous", normed)
         mixed = self.att.mixed(normed, previous, path, passage)
         current = passage.see(f"{path}.output", self.att.output(mixed) / divisor)
-        spikes = passage.lif(f"{path}.lif", current, UPSTREAM_NEURON)
-        return passage.see(f"{path}.residual", x + spikes)
+        return passage.see(f"{path}.residual", x + self._branch(path, current, passage))
 
     def _srffn(
         self, x: Tensor, norm: nn.Module, ffn: SRFFN, path: str, divisor: float, passage: Passage
@@ -237,7 +238,18 @@ class UpstreamBlock(Block):
         squared = see(f"{path}.square", torch.relu(k).square())
         value = see(f"{path}.value", ffn.value(squared) / divisor)
         current = see(f"{path}.product", gate * value)
-        return see(f"{path}.residual", x + passage.lif(f"{path}.lif", current, UPSTREAM_NEURON))
+        return see(f"{path}.residual", x + self._branch(path, current, passage))
+
+    def _branch(self, path: str, current: Tensor, passage: Passage) -> Tensor:
+        """What a branch adds to the stream: spikes."""
+        return passage.lif(f"{path}.lif", current, UPSTREAM_NEURON)
+
+
+class RwkvBlock(UpstreamBlock):
+    """Plain RWKV-4: what the projections give is added as it is."""
+
+    def _branch(self, path: str, current: Tensor, passage: Passage) -> Tensor:
+        return current
 
 
 class SpikeDrivenBlock(Block):
@@ -295,10 +307,17 @@ class SpikeDrivenBlock(Block):
         return passage.see(f"{path}.{prefix}product", gate * value)
 
 
+BLOCKS: Mapping[str, type[Block]] = {
+    "upstream": UpstreamBlock,
+    "rwkv": RwkvBlock,
+    "spike-driven": SpikeDrivenBlock,
+}
+"""The blocks of each layout."""
+
+
 def make_block(configuration: SpikeGPTConfiguration, index: int) -> Block:
     """The layout's block number ``index``."""
-    kind = UpstreamBlock if configuration.layout == "upstream" else SpikeDrivenBlock
-    return kind(configuration, index)
+    return BLOCKS[configuration.layout](configuration, index)
 
 
 class _Step(torch.autograd.Function):

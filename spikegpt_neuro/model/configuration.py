@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from spikegpt_neuro.errors import InputError
 
-Layout = Literal["upstream", "spike-driven"]
+Layout = Literal["upstream", "rwkv", "spike-driven"]
+LAYOUTS: Final[tuple[Layout, ...]] = ("upstream", "rwkv", "spike-driven")
 LARGEST_LEVELS = 15
 
 
@@ -17,11 +18,12 @@ class SpikeGPTConfiguration:
     """Architecture of a model. Sizes in channels; ``hidden_size`` 0 means 4 * ``n_embd``.
 
     ``layout``        'upstream': the released layout, LIF neurons on the residual branches.
+                      'rwkv': the same without neurons, which is RWKV-4 (arXiv 2305.13048).
                       'spike-driven': every projection takes spikes (``model/blocks.py``).
-    ``ffn_pre``       upstream only: block 0 begins with an SRFFN instead of an SRWKV.
+    ``ffn_pre``       not spike-driven: block 0 begins with an SRFFN instead of an SRWKV.
     ``embedding``     'binary': 1 where the embedding weight is >= 0, else 0; 'real': the weight.
-    ``rescale_every`` upstream only: halve the stream after every N-th block and divide the weights
-                      into it to match (upstream's run-time code does so with 6); 0 is off.
+    ``rescale_every`` not spike-driven: halve the stream after every N-th block and divide the
+                      weights into it to match (upstream's run-time code does so with 6); 0 is off.
 
     Spike-driven choices:
 
@@ -63,8 +65,8 @@ class SpikeGPTConfiguration:
             raise InputError("This model configuration cannot be built.", problems)
 
     def _problems(self) -> Iterator[str]:
-        if self.layout not in ("upstream", "spike-driven"):
-            yield f"layout is {self.layout!r}; allowed: 'upstream', 'spike-driven'"
+        if self.layout not in LAYOUTS:
+            yield f"layout is {self.layout!r}; allowed: {', '.join(map(repr, LAYOUTS))}"
         if self.embedding not in ("binary", "real"):
             yield f"embedding is {self.embedding!r}; allowed: 'binary', 'real'"
         if self.branches not in ("sequential", "parallel"):
@@ -83,8 +85,8 @@ class SpikeGPTConfiguration:
             if not low <= getattr(self, name) <= LARGEST_LEVELS:
                 yield f"{name} is {getattr(self, name)}; allowed: {low}..{LARGEST_LEVELS}"
         if self.layout == "spike-driven" and (self.ffn_pre or self.rescale_every):
-            yield "ffn_pre and rescale_every belong to the upstream layout"
-        if self.layout == "upstream" and self.branches == "parallel":
+            yield "ffn_pre and rescale_every belong to the layouts upstream and rwkv"
+        if self.layout != "spike-driven" and self.branches == "parallel":
             yield "parallel branches belong to the spike-driven layout"
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from spikegpt_neuro.model.passage import Observer, Passage, State
 
 
 class SpikeGPT(nn.Module):
-    """SpikeGPT in either layout; state dict keys as upstream's.
+    """SpikeGPT in any layout; state dict keys as upstream's.
 
     ``model(tokens)`` gives the logits of a whole sequence; with the state handed back in, the same
     function advances token by token, or in pieces of any length, with the same results.

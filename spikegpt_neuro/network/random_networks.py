@@ -53,8 +53,9 @@ _CURRENT_BITS = 10
 class RandomShape:
     """What to build.
 
-    ``square_density``: share of non-zero FFN-value operands (upstream layout). ``firing``: share of
-    LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3
+    ``layout``: upstream, rwkv (the same without LIF neurons) or spike-driven.
+    ``square_density``: share of non-zero FFN-value operands (not spike-driven). ``firing``: share
+    of LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3
     (spike-driven layout). ``ffn_pre``: the first block has a second SRFFN in place of its SRWKV.
     ``weight_bits``: 2 (ternary) to 8 of every projection.
     ``voltage_decay``: of all LIF neurons, in 1/4096; 4096: memoryless.
@@ -100,7 +101,7 @@ class _Builder:
         stream = self._embedding()
         for i in range(shape.n_layer):
             first = f"blocks.{i}.srwkv"
-            if shape.layout == "upstream":
+            if shape.layout != "spike-driven":
                 if i == 0 and shape.ffn_pre:
                     stream = self._upstream_srffn("blocks.0.srffn_pre", stream)
                 else:
@@ -250,7 +251,8 @@ class _Builder:
         return self._add(Residual(name, (stream, branch), self._stream, **factors))
 
     def _upstream_srwkv(self, path: str, stream: str) -> str:
-        n = self._shape.n_embd
+        shape = self._shape
+        n = shape.n_embd
         normed = self._norm(f"{path}.norm", stream)
         previous = self._add(Delay(f"{path}.previous", (normed,), self._stream))
         deviation = self._deviation(n, OPERAND_DEVIATION * 0.8)
@@ -262,7 +264,10 @@ class _Builder:
         port = Port(n, "graded", 8, True, 0.03)
         product = self._product(f"{path}.product", gate, wkv, 2.0 * OPERAND_DEVIATION / 4000, port)
         output = self._dense(f"{path}.output", product, n)
-        spikes = self._lif(f"{path}.lif", output, self._deviation(n, OPERAND_DEVIATION * 0.5))
+        deviation = self._deviation(n, OPERAND_DEVIATION * 0.5)
+        if shape.layout == "rwkv":
+            return self._residual(f"{path}.residual", stream, output, 0.5 / deviation)
+        spikes = self._lif(f"{path}.lif", output, deviation)
         return self._residual(f"{path}.residual", stream, spikes, 1.0)
 
     def _upstream_srffn(self, path: str, stream: str) -> str:
@@ -289,6 +294,8 @@ class _Builder:
         unit = 1 << _CURRENT_BITS
         port = Port(n, "graded", 18, True, 1.0 / unit)
         product = self._product(f"{path}.product", gate, value, unit / spread, port)
+        if shape.layout == "rwkv":
+            return self._residual(f"{path}.residual", stream, product, 1.0 / unit)
         spikes = self._lif(f"{path}.lif", product, 0.16 * unit)
         return self._residual(f"{path}.residual", stream, spikes, 1.0)
 

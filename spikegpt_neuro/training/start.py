@@ -37,7 +37,8 @@ def _released(path: Path) -> SpikeGPT:
     architecture = found.architecture
     model = SpikeGPT(
         SpikeGPTConfiguration(
-            layout="upstream", n_layer=architecture.n_layer, n_embd=architecture.n_embd,
+            layout=architecture.layout,  # type: ignore[arg-type]
+            n_layer=architecture.n_layer, n_embd=architecture.n_embd,
             vocab_size=architecture.vocabulary_size, hidden_size=architecture.n_hidden,
             ffn_pre=architecture.ffn_pre,
         )

@@ -67,6 +67,17 @@ CONFIGURATIONS = {
     "real embedding": {"n_layer": 2, "n_embd": 64, "vocab_size": 50, "embedding": "real"},
     "rescaled": {"n_layer": 4, "n_embd": 48, "vocab_size": 31, "rescale_every": 2},
 }
+RWKV = {
+    "two layers": {"n_layer": 2, "n_embd": 48, "vocab_size": 31, "embedding": "real"},
+    "ffnPre, rescaled": {
+        "n_layer": 4,
+        "n_embd": 32,
+        "vocab_size": 31,
+        "ffn_pre": True,
+        "rescale_every": 2,
+        "embedding": "real",
+    },
+}
 SPIKE_DRIVEN = {
     "graded, memoryless": {},
     "binary, leaky, hard reset": {
@@ -86,6 +97,10 @@ def cases() -> list[object]:
         pytest.param(SpikeGPTConfiguration(layout="upstream", **values), id=name)  # type: ignore[arg-type]
         for name, values in CONFIGURATIONS.items()
     ]
+    rwkv = [
+        pytest.param(SpikeGPTConfiguration("rwkv", **values), id=f"rwkv, {name}")  # type: ignore[arg-type]
+        for name, values in RWKV.items()
+    ]
     spike_driven = [
         pytest.param(
             SpikeGPTConfiguration("spike-driven", 2, 64, 40, **values),  # type: ignore[arg-type]
@@ -93,7 +108,7 @@ def cases() -> list[object]:
         )
         for name, values in SPIKE_DRIVEN.items()
     ]
-    return [*upstream, *spike_driven]
+    return [*upstream, *rwkv, *spike_driven]
 
 
 @pytest.mark.parametrize("configuration", cases())
@@ -103,8 +118,9 @@ def test_exported_network_follows_the_float_model(
     model = lively_model(configuration)
     tokens = np.random.default_rng(1).integers(0, configuration.vocab_size, TOKENS)
     options = ExportOptions(
-        embedding=configuration.embedding, rescale_every=configuration.rescale_every
-    )
+        embedding=configuration.embedding, rescale_every=configuration.rescale_every,
+        layout=configuration.layout,
+    )  # fmt: skip
     report = export_checkpoint(
         save(model, tmp_path / "model.pth"), tmp_path / "model.net",
         calibration=tokens.tolist(), options=options,
@@ -174,7 +190,8 @@ def test_embedding_is_found_from_the_calibration_text(tmp_path: Path) -> None:
                 tokens.append(int(torch.multinomial(distribution, 1, generator=generator)))
         path = save(model, tmp_path / "model.pth")
         report = export_checkpoint(path, tmp_path / "model.net", calibration=tokens)
-        assert any(note.startswith(f"embedding: {kind},") for note in report.notes)
+        expected = f"read as upstream with {kind} embedding,"
+        assert any(note.startswith(expected) for note in report.notes)
 
 
 def test_two_exports_are_byte_identical(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from spikegpt_neuro.vocabulary import read_vocabulary
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NETWORKS = {
     "upstream": random_network(RandomShape(n_embd=24, vocabulary_size=31)),
+    "rwkv": random_network(RandomShape("rwkv", n_embd=24, vocabulary_size=31)),
     "spike-driven": random_network(
         RandomShape("spike-driven", n_embd=24, vocabulary_size=31, levels=3)
     ),

@@ -36,6 +36,7 @@ LAYOUTS: list[dict[str, Any]] = [
     {"layout": "spike-driven", "levels_input": 1, "levels_product": 1, "levels_hidden": 1,
      "soft_reset": False, "decay_4096": 3000},
     {"layout": "spike-driven", "branches": "parallel", "levels_input": 15, "levels_product": 7},
+    {"layout": "rwkv", "embedding": "real"},
     {"layout": "upstream"},
     {"layout": "upstream", "ffn_pre": True, "rescale_every": 1, "embedding": "real"},
 ]  # fmt: skip
