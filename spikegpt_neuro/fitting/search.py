@@ -41,6 +41,8 @@ PRUNINGS = (Choice(4, 0.3), Choice(4, 0.5), Choice(3, 0.5), Choice(4, 0.75))
 """Added for a budget of joules: synapses that are not there cost no operation."""
 FRONT = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3)
 """Budgets of the front, as shares of the synapses' bytes now."""
+MEASURED_TOKENS = 4_096
+"""Tokens of the text on which each network of the front is scored and its events are counted."""
 ROUNDS = 8
 """Times a choice is made anew because whole rows and cores took more than their bytes."""
 _ROWS_ON_A_CORE = 64
@@ -109,6 +111,8 @@ class Fitting:
             raise InputError("a chain has nothing to fit: give a network that reads tokens.")
         self._network, self._windows, self._profile = network, windows, profile
         self._packing, self._mode, self._progress = packing, mode, progress
+        count = min(len(windows), max(1, MEASURED_TOKENS // windows.shape[1]))
+        self._scored = windows[np.linspace(0, len(windows) - 1, count).astype(int)]
         self._cores = partition(network, profile, packing)  # refuses a profile without cores
         self.choices = WIDTHS + (PRUNINGS if prune else ())
         store = None if folder is None else Store(folder, self._key(), network, self.choices)
@@ -144,7 +148,7 @@ class Fitting:
         }
 
     def _measured(self, network: Network, before: float | None) -> Point:
-        bits, counters = _score(network, self._windows)
+        bits, counters = _score(network, self._scored)
         mapping = map_network(network, self._profile, self._packing, counters)
         report = build_report(network, counters, self._profile, mode=self._mode, mapping=mapping)
         dense = [layer for layer in network.layers if isinstance(layer, Dense)]
