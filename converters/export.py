@@ -36,10 +36,10 @@ from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import network_writer, write_network
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.network import NetworkInfo
+from spikegpt_neuro.network.network import ModelInfo
 from spikegpt_neuro.network.schema import Layer, Port
 
 TRIAL_TOKENS = 1024
@@ -109,7 +109,7 @@ class ExportReport:
     """What an export did."""
 
     path: Path
-    info: NetworkInfo
+    info: ModelInfo
     layers: int
     weights: int
     notes: tuple[str, ...] = ()
@@ -187,7 +187,7 @@ class _Summary:
                 self._unproven.append(layer.name)
 
     def report(
-        self, path: Path, info: NetworkInfo, notes: Sequence[str],
+        self, path: Path, info: ModelInfo, notes: Sequence[str],
         reduced: tuple[ReducedLayer, ...] = (),
     ) -> ExportReport:  # fmt: skip
         """The report of what was written to ``path``."""
@@ -198,13 +198,13 @@ class _Summary:
 def _reduced(
     export: _Export, calibration: Sequence[int] | None, options: ExportOptions, max_loss: float,
     vocabulary: str, progress: Progress,
-) -> tuple[Network, tuple[ReducedLayer, ...]]:  # fmt: skip
+) -> tuple[LanguageModel, tuple[ReducedLayer, ...]]:  # fmt: skip
     """The network in 8 bits, then rounded and pruned by what its projections see on the text."""
     layers = []
     for layer, what, step in export.layers():
         layers.append(layer)
         progress(what, step, export.steps)
-    network = Network(export.info(), tuple(layers), vocabulary)
+    network = LanguageModel(export.info(), tuple(layers), vocabulary)
     windows = sample_windows(network, export.tokens if calibration is None else calibration)
     moments = Moments(network, windows)
     names = [layer.name for layer in layers if isinstance(layer, Dense)]
@@ -456,7 +456,7 @@ class _Export:
         for layer in head.layers:
             yield layer, "head", self.steps
 
-    def info(self) -> NetworkInfo:
+    def info(self) -> ModelInfo:
         """What the file says about itself."""
         configuration, settings = self._configuration, self._quantisation.settings
         calibration = {
@@ -468,7 +468,7 @@ class _Export:
             calibration = {"calibration": "the checkpoint's own scales, as trained"}
             if self._stored.weights is not None:
                 calibration["weight_bits"] = self._stored.weights.bits
-        return NetworkInfo(
+        return ModelInfo(
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,
             source={

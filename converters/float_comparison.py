@@ -31,8 +31,7 @@ from spikegpt_neuro.converters.trained_weights import tensor_of
 from spikegpt_neuro.model.passage import State
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import ACCUMULATOR_LIMIT, Dense
-from spikegpt_neuro.network.network import OPERAND_LIMIT
+from spikegpt_neuro.network.layers import ACCUMULATOR_LIMIT, OPERAND_LIMIT, Dense
 from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.scoring import PIECE, prediction_bits, prediction_windows
 from spikegpt_neuro.verification import Difference, earliest, first_difference
@@ -143,7 +142,7 @@ def without_saturation(network: Network) -> Network:
         for end in ends:
             changed[end.name] = replace(end, accumulator_bits=32)
     layers = tuple(changed.get(layer.name, layer) for layer in network.layers)
-    return Network(network.info, layers, network.vocabulary)
+    return replace(network, layers=layers)
 
 
 class _FloatRun:

@@ -17,6 +17,7 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.network import as_language_model
 from spikegpt_neuro.scoring import PIECE, Scoring, prediction_windows
 
 
@@ -27,7 +28,7 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     """
     checkpoint = read_checkpoint(path)
     checkpoint.check_values()
-    found, info = checkpoint.architecture, network.info
+    found, info = checkpoint.architecture, as_language_model(network).info
     if not checkpoint.configuration and {found.layout, info.layout} <= set(RELEASED_LAYOUTS):
         found = replace(found, layout=info.layout)  # names do not tell these apart
     problems = [

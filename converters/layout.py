@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.arithmetic.elementwise import NORMALISED_BITS
-from spikegpt_neuro.arithmetic.lif import CURRENT_LIMIT
+from spikegpt_neuro.arithmetic.formats import (
+    CURRENT_LIMIT,
+    NORMALISED_BITS,
+    RESULT_BITS,
+    VALUE_LIMIT,
+)
 from spikegpt_neuro.arithmetic.tables import EXPONENT_BITS, GATE_BITS, SIGMOID_INPUT_BITS
-from spikegpt_neuro.arithmetic.wkv import RESULT_BITS, VALUE_LIMIT
 from spikegpt_neuro.converters.scales import (
     PayloadChoice,
     choose_payload,

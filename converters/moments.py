@@ -10,7 +10,7 @@ import numpy.typing as npt
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.calibration import WINDOW
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 
 MOST_TOKENS = 20_480
@@ -21,13 +21,13 @@ TRACED_BYTES = 400 << 20
 """Operands held at a time: the text is run again for the layers that do not fit."""
 
 
-def weights_of(network: Network) -> int:
+def weights_of(network: LanguageModel) -> int:
     """Weights of all projections."""
     return sum(layer.weight.size for layer in network.layers if isinstance(layer, Dense))
 
 
 def sample_windows(
-    network: Network, tokens: Sequence[int] | npt.NDArray[np.int64], most: int | None = None
+    network: LanguageModel, tokens: Sequence[int] | npt.NDArray[np.int64], most: int | None = None
 ) -> npt.NDArray[np.int64]:
     """Windows [count, length] spread over a text, as many as the network's size allows.
 
@@ -50,7 +50,7 @@ class Moments:
     collected in one run over the text.
     """
 
-    def __init__(self, network: Network, windows: npt.NDArray[np.int64]) -> None:
+    def __init__(self, network: LanguageModel, windows: npt.NDArray[np.int64]) -> None:
         self._network = network
         self._windows = windows
         self._operands: dict[str, npt.NDArray[np.int16]] = {}

@@ -19,8 +19,8 @@ import numpy as np
 from spikegpt_neuro.converters.netx_blocks import BLOCKS, embedding_layers
 from spikegpt_neuro.converters.netx_schema import GroupReader
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import BinaryEmbedding, Delay
+from spikegpt_neuro.network import Chain, ChainInfo, Port
+from spikegpt_neuro.network.layers import Delay
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     LONGEST_DELAY,
@@ -55,7 +55,7 @@ def _graded(size: int, bits: int = 24) -> Port:
 def read_netx(
     path: Path, *, layers: int | None = None, input_message_bits: int = 0,
     spike_bits: int = SPIKE_BITS, synapse_delay: bool = True,
-) -> Network:  # fmt: skip
+) -> Chain:  # fmt: skip
     """The chain in ``path``. Raises ``InputError`` listing every layer that cannot be held.
 
     ``layers``: only that many of the file's layers, to leave out an ending stock NetX cannot run.
@@ -95,7 +95,7 @@ class _Chain:
             **dict.fromkeys(BLOCKS, self._block),
         }  # fmt: skip
 
-    def network(self) -> Network:
+    def network(self) -> Chain:
         unknown = sorted(set(self._file) - {"layer", "simulation"})
         self.problems += [f"/{name}: unknown group" for name in unknown]
         group = self._file.get("layer")
@@ -125,11 +125,8 @@ class _Chain:
                 self.problems or ["no layers"],
                 "Layers at the end can be left out: say how many to read (--layers N).",
             )
-        takes_tokens = isinstance(self.layers[0], BinaryEmbedding)
-        size = 1 if takes_tokens else self.layers[0].output.size
         digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
-        info = NetworkInfo(
-            "chain", 0, size, self.layers[-1].output.size,
+        info = ChainInfo(
             source={"format": "netx", "file": self._path.name, "sha256": digest},
             quantisation={
                 "spike_bits": self._spike_bits, "synapse_delay": self._synapse_delay,
@@ -137,7 +134,7 @@ class _Chain:
                 **self._transform,
             },
         )  # fmt: skip
-        return Network(info, tuple(self.layers))
+        return Chain(info, tuple(self.layers))
 
     _transform: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
 

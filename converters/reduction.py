@@ -25,7 +25,7 @@ from spikegpt_neuro.converters.rounding import (
 )
 from spikegpt_neuro.converters.scales import mantissa_and_shift
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 
@@ -132,7 +132,7 @@ class Candidate:
 
 
 def candidate(
-    network: Network, name: str, choices: Sequence[Choice], moment: npt.NDArray[np.float32]
+    network: LanguageModel, name: str, choices: Sequence[Choice], moment: npt.NDArray[np.float32]
 ) -> list[Candidate]:
     """The projection ``name`` rounded in every way of ``choices``."""
     layer = network[name]
@@ -160,7 +160,7 @@ def candidate(
     return found
 
 
-def fits(network: Network, name: str, one: Candidate) -> bool:
+def fits(network: LanguageModel, name: str, one: Candidate) -> bool:
     """Whether what reads the projection can hold its factor in the new unit.
 
     A row of few bits and large weights has a large unit; factors are limited (``scales``).
@@ -175,7 +175,7 @@ def fits(network: Network, name: str, one: Candidate) -> bool:
     return True
 
 
-def adopt(network: Network, chosen: Mapping[str, Candidate]) -> Network:
+def adopt(network: LanguageModel, chosen: Mapping[str, Candidate]) -> LanguageModel:
     """``network`` with these candidates in place of its projections, by layer name.
 
     Raises ``InputError`` where something that cannot be rescaled reads their accumulators.
@@ -190,20 +190,20 @@ def adopt(network: Network, chosen: Mapping[str, Candidate]) -> Network:
                 if source == name:
                     layers[reader.name] = rescaled(layers[reader.name], index, one.scale)
     kept = tuple(layers[layer.name] for layer in network.layers)
-    return Network(network.info, kept, network.vocabulary)
+    return replace(network, layers=kept)
 
 
 @dataclass(frozen=True)
 class Reduction:
     """The smaller network, what became of each projection, and a report of each."""
 
-    network: Network
+    network: LanguageModel
     chosen: Mapping[str, Candidate]
     layers: tuple[ReducedLayer, ...]
 
 
 def reduce_network(
-    network: Network, choices: Mapping[str, Choice],
+    network: LanguageModel, choices: Mapping[str, Choice],
     moments: Callable[[str], npt.NDArray[np.float32]],
     progress: Progress = lambda what, step, steps: None,
 ) -> Reduction:  # fmt: skip
@@ -232,7 +232,7 @@ def reduce_network(
 
 
 def report(
-    network: Network, name: str, one: Candidate, moment: npt.NDArray[np.float32]
+    network: LanguageModel, name: str, one: Candidate, moment: npt.NDArray[np.float32]
 ) -> ReducedLayer:
     """What was done to the projection ``name``, beside plain rounding to as many bits."""
     weight = np.asarray(network[name].weight).astype(np.float32)  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from spikegpt_neuro.converters.budget import least
 from spikegpt_neuro.converters.moments import Moments
 from spikegpt_neuro.converters.reduction import Candidate, Choice, Progress, adopt, candidate, fits
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.scoring import prediction_bits
 
@@ -59,7 +59,9 @@ class Sensitivity:
         return math.exp(self.offset) * error**self.slope if error > 0 else 0.0
 
 
-def log_probabilities(network: Network, windows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def log_probabilities(
+    network: LanguageModel, windows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
     """Natural logarithms of what the network foresees after each token: [tokens, vocabulary]."""
     found = []
     with EmulatorSession(network) as session:
@@ -80,7 +82,7 @@ def divergence(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) 
     return float((np.exp(before) * (before - after)).sum(axis=1).mean() / math.log(2.0))
 
 
-def mean_bits(network: Network, windows: npt.NDArray[np.int64]) -> float:
+def mean_bits(network: LanguageModel, windows: npt.NDArray[np.int64]) -> float:
     """Bits a token of a text cut in windows, state afresh in each."""
     bits = []
     with EmulatorSession(network) as session:
@@ -92,7 +94,7 @@ def mean_bits(network: Network, windows: npt.NDArray[np.int64]) -> float:
 
 
 def candidates(
-    network: Network, moments: Moments, choices: Sequence[Choice], *, threads: int = 1,
+    network: LanguageModel, moments: Moments, choices: Sequence[Choice], *, threads: int = 1,
     store: CandidateStore | None = None,
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, list[Candidate]]:  # fmt: skip
@@ -134,7 +136,7 @@ def candidates(
 
 
 def sensitivities(
-    network: Network, table: Table, windows: npt.NDArray[np.int64], *, threads: int = 1,
+    network: LanguageModel, table: Table, windows: npt.NDArray[np.int64], *, threads: int = 1,
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, Sensitivity]:  # fmt: skip
     """Measure what reducing each projection alone does to the predictions."""
@@ -163,7 +165,7 @@ def sensitivities(
 
 
 def divergences_alone(
-    network: Network, chosen: Mapping[str, Candidate], windows: npt.NDArray[np.int64],
+    network: LanguageModel, chosen: Mapping[str, Candidate], windows: npt.NDArray[np.int64],
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, float]:  # fmt: skip
     """Divergence of the predictions, bits a token, when each projection alone is reduced."""
@@ -184,7 +186,7 @@ def _probes(options: Sequence[Candidate]) -> list[Candidate]:
 
 
 def fewest_bits(
-    network: Network, windows: npt.NDArray[np.int64], moments: Moments, max_loss: float,
+    network: LanguageModel, windows: npt.NDArray[np.int64], moments: Moments, max_loss: float,
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, Choice]:  # fmt: skip
     """Bits of every projection: the fewest bytes that lose at most ``max_loss`` bits a token.

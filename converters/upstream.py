@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spikegpt_neuro.arithmetic.lif import CURRENT_LIMIT
+from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT
 from spikegpt_neuro.converters.layout import (
     GRADED_STREAM,
     STREAM_BITS,

@@ -6,6 +6,7 @@ One small tree, so that a caller can catch one kind of failure:
     ├── InputError              the user's input is wrong; exit code 2
     ├── CheckFailed             a check ran and did not hold (verify, design rules); exit code 1
     ├── RunFailed               a run broke off (a process model raised or died); exit code 1
+    ├── IncompleteKind          a kind of layer was not told to something that meets it; exit code 1
     └── Unavailable             something is missing on this machine; exit code 3
 
 Every message says what was found, where, what is allowed and what to do next.
@@ -50,6 +51,23 @@ class RunFailed(SpikeGPTNeuroError):
     """A backend's run broke off: a process model raised, a process died, a shape was wrong."""
 
     exit_code = 1
+
+
+class IncompleteKind(SpikeGPTNeuroError):
+    """A kind of layer lacks what a consumer needs to know of it (docs/adding-a-kind.md).
+
+    Nothing is computed, priced or written in its place.
+    """
+
+    exit_code = 1
+
+    def __init__(self, kind: str, consumer: str, what: str = "", *, where: str = "") -> None:
+        self.kind = kind
+        self.consumer = consumer
+        super().__init__(
+            f"{where + ': ' if where else ''}the kind of layer {kind!r} is not known to "
+            f"{consumer}{': ' + what if what else ''}. docs/adding-a-kind.md lists what a kind is."
+        )
 
 
 class Unavailable(SpikeGPTNeuroError):

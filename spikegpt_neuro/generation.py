@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.backends.base import TokenSession
 from spikegpt_neuro.backends.batch import BatchSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
@@ -24,7 +24,7 @@ Int32Array = npt.NDArray[np.int32]
 _LARGEST_STATE_FILE = 1 << 30
 
 
-def read_prompt(session: Session, tokens: Sequence[int], piece: int = 64) -> Int32Array:
+def read_prompt(session: TokenSession, tokens: Sequence[int], piece: int = 64) -> Int32Array:
     """Advance by known tokens, ``piece`` at a time; the logits after the last, int32 [vocabulary].
 
     A backend gives the logits after every token: a piece of one block keeps them small.
@@ -40,7 +40,7 @@ def read_prompt(session: Session, tokens: Sequence[int], piece: int = 64) -> Int
 
 
 def generate(
-    session: Session, logits: Int32Array, sampler: Sampler, count: int
+    session: TokenSession, logits: Int32Array, sampler: Sampler, count: int
 ) -> Iterator[tuple[int, Int32Array]]:
     """Choose ``count`` tokens, each fed back; yields a token and the logits after it."""
     for _ in range(count):

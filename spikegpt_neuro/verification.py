@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,8 @@ from spikegpt_neuro.backends.base import (
     Backend,
     Session,
     Steps,
+    TokenSession,
     event_counts,
-    traceable_layers,
 )
 from spikegpt_neuro.network import Network
 
@@ -94,7 +94,7 @@ def _run(
         return found | {name: session.trace(name) for name in others}
     rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in (logits, *others)}
     for step in steps:
-        rows[logits].append(session.step(int(step)))
+        rows[logits].append(cast(TokenSession, session).step(int(step)))
         for name in others:
             rows[name].append(session.trace(name)[-1])
     return {name: np.stack(row) for name, row in rows.items()}
@@ -129,11 +129,11 @@ def verify(
     layer and LIF spikes only, which is faster on large networks; on a difference the steps up to it
     are run again with every layer of its stage traced, so that the layer named is the first wrong
     one and not only the first LIF behind it. ``fall_through``: the right backend runs token by
-    token, as it does when it generates, instead of scoring the text.
+    token, as it does when it generates, instead of scoring the text (language models only).
     """
     other = right_network or network
     logits = network.layers[-1].name
-    seen = set(traceable_layers(left, network)) & set(traceable_layers(right, other))
+    seen = set(left.traceable(network)) & set(right.traceable(other))
     wanted = set(network.by_name) if every_layer else {*network.spiking_layers}
     names = (*(n for n in network.by_name if n in wanted & seen and n != logits), logits)
     compared = 0
@@ -144,7 +144,7 @@ def verify(
         right.open(other, trace=names[:-1]) as right_session,
     ):
         sessions = (left_session, right_session)
-        once = any(getattr(session, "takes_one_run", False) for session in sessions)
+        once = any(session.takes_one_run for session in sessions)
         size = max(1, len(steps)) if once else CHUNK
         for begin in range(0, len(steps), size):
             chunk = steps[begin : begin + size]
@@ -185,7 +185,7 @@ def _localise(
     known: Difference, fall_through: bool,
 ) -> Difference:  # fmt: skip
     """The first wrong layer of the stage in which ``known`` was seen."""
-    seen = set(traceable_layers(left, network)) & set(traceable_layers(right, other))
+    seen = set(left.traceable(network)) & set(right.traceable(other))
     stage = network.stages[network[known.layer].stage]
     names = [layer.name for layer in stage if layer.name in seen]
     with left.open(network, trace=names) as a, right.open(other, trace=names) as b:

@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,14 +64,31 @@ def cache_folder(sources: Path) -> str:
 CACHE_FOLDER = cache_folder(Path(__file__).parent)
 
 
-def _compile(function: _Function, **options: Any) -> _Function:
+@contextmanager
+def _caching_in(folder: str) -> Iterator[None]:
     config: Any = numba.config
     before = config.CACHE_DIR
-    config.CACHE_DIR = CACHE_FOLDER  # read while the decorator runs
+    config.CACHE_DIR = folder  # read while a decorator runs
     try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
+        yield
     finally:
         config.CACHE_DIR = before
+
+
+def _compile(function: _Function, **options: Any) -> _Function:
+    with _caching_in(CACHE_FOLDER):
+        return numba.njit(cache=True, nogil=True, **options)(function)
+
+
+def compile_step(function: Callable[..., None], signature: Any, constants: str) -> Any:
+    """Compile ``function`` to a C function at once, or take it from the cache.
+
+    ``constants``: text of whatever outside the function's own file is compiled into it, so that a
+    change of it is not answered with what was compiled before.
+    """
+    digest = hashlib.blake2b(constants.encode(), digest_size=8).hexdigest()
+    with _caching_in(f"{CACHE_FOLDER}/{digest}"):
+        return numba.cfunc(signature, cache=True)(function)
 
 
 def kernel(function: _Function) -> _Function:

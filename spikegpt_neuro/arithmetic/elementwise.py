@@ -21,11 +21,12 @@ from spikegpt_neuro.arithmetic.fixed_point import (
     scale_by_power,
     sigmoid,
 )
+from spikegpt_neuro.arithmetic.formats import (
+    NORMALISED_BITS,
+    ROOT_LIMIT,
+    STREAM_LIMIT,
+)
 
-STREAM_LIMIT = (1 << 23) - 1
-"""Residual stream and normalised values are 24 bits signed."""
-NORMALISED_BITS = 20
-"""Fraction bits of ``(x - mean) / sqrt(sum of squares)`` inside the layer norm."""
 LIMB_BITS = 12
 """Bits of the limbs in which a layer norm's sums travel through synapses (``norm_moments``)."""
 LIMB_MASK = (1 << LIMB_BITS) - 1
@@ -68,7 +69,7 @@ def norm_statistics(
     half_power = (bit_length(spread) - 31) >> 1
     down, up = max(2 * half_power, 0), max(-2 * half_power, 0)
     root = reciprocal_square_root((spread >> down) << up)
-    return mean, root, half_power + 31 - NORMALISED_BITS
+    return mean, root, half_power + (31 - NORMALISED_BITS)
 
 
 @inline_kernel
@@ -278,7 +279,7 @@ def squared_relu(
     active = 0
     saturated = 0
     for c in range(x.size):
-        h = clip(round_shift(np.int64(x[c]) * multiplier[c], shift[c]), 0, (1 << 20) - 1)
+        h = clip(round_shift(np.int64(x[c]) * multiplier[c], shift[c]), 0, ROOT_LIMIT)
         wide = round_shift(h * h, square_shift)
         y = min(wide, high)
         saturated += y != wide

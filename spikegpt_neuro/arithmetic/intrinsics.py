@@ -259,3 +259,40 @@ def _field_sums(
                     place = sums[r * tokens + t]
                     builder.store(builder.add(builder.load(place), added), place)
     return [builder.load(place) for place in sums]
+
+
+def _values(context: Any, arguments: Any) -> list[Any]:
+    return [context.get_value_type(argument) for argument in arguments]
+
+
+@intrinsic
+def call_step(
+    typing_context: Any, address: Any, row: Any, token: Any, parameters: Any, state: Any,
+    values: Any, counters: Any, begin: Any, end: Any,
+) -> Any:  # fmt: skip
+    """Call the compiled function at ``address`` with the other arguments.
+
+    It must be a ``numba.cfunc`` of exactly ``STEP_SIGNATURE``: arrays are passed by value, as numba
+    represents them.
+    """
+    given = STEP_SIGNATURE.args
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), _values(context, given))
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        passed = [
+            context.cast(builder, value, found, wanted)
+            for value, found, wanted in zip(arguments[1:], signature.args[1:], given, strict=True)
+        ]
+        builder.call(function, passed)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *given), generate
+
+
+STEP_SIGNATURE = types.void(
+    types.int64[::1], types.int64, types.int32[::1], types.int32[::1], types.int32[::1],
+    types.int64[::1], types.int64, types.int64,
+)  # fmt: skip
+"""Of the functions ``call_step`` calls: an instruction's row, token, parameters, state, values,
+counters, first channel and last channel + 1."""

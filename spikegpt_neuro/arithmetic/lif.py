@@ -9,13 +9,11 @@ import numpy as np
 
 from spikegpt_neuro.arithmetic.compiler import kernel
 from spikegpt_neuro.arithmetic.fixed_point import clip, round_shift
-
-CURRENT_LIMIT = (1 << 17) - 1
-"""Largest input current: 2**17 - 1, so that the aligned current stays inside 24 bits."""
-MEMBRANE_LIMIT = (1 << 23) - 1
-"""The membrane potential saturates at 24 bits signed, as in Lava's LIF."""
-ALIGNMENT_BITS = 6
-"""Input currents and thresholds are aligned to the membrane potential by 2**6, as in Lava's LIF."""
+from spikegpt_neuro.arithmetic.formats import (
+    ALIGNMENT_BITS,
+    CURRENT_LIMIT,
+    MEMBRANE_LIMIT,
+)
 
 
 @kernel

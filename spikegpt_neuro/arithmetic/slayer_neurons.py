@@ -13,14 +13,12 @@ import numpy as np
 
 from spikegpt_neuro.arithmetic.compiler import inline_kernel, kernel
 from spikegpt_neuro.arithmetic.fixed_point import clip
-
-STATE_LIMIT = 1 << 23
-"""Currents wrap beyond 2**23, voltages saturate at 2**23 - 1 (24 bits signed)."""
-ALIGNMENT_BITS = 6
-"""Inputs, biases and thresholds are aligned to the voltage by 2**6."""
-DECAY_BITS = 12
-SPIKE_STATE_BITS = 6
-"""Fraction bits of a sigma-delta neuron's state below its messages (stock ``state_exp``)."""
+from spikegpt_neuro.arithmetic.formats import (
+    ALIGNMENT_BITS,
+    DECAY_BITS,
+    SPIKE_STATE_BITS,
+    STATE_LIMIT,
+)
 
 
 @kernel

@@ -15,20 +15,15 @@ from spikegpt_neuro.arithmetic.fixed_point import (
     reciprocal,
     round_shift,
 )
+from spikegpt_neuro.arithmetic.formats import (
+    DENOMINATOR_CAP,
+    EMPTY_EXPONENT,
+    EXPONENT_LIMIT,
+    RESULT_BITS,
+    VALUE_LIMIT,
+    WEIGHT_ONE_BITS,
+)
 from spikegpt_neuro.arithmetic.tables import EXPONENT_BITS
-
-EXPONENT_LIMIT = (1 << 23) - 1
-"""Exponents are 24 bits signed with 16 fraction bits: +-128 powers of two."""
-EMPTY_EXPONENT = -EXPONENT_LIMIT
-"""Exponent of an empty state (upstream: -1e38)."""
-VALUE_LIMIT = (1 << 11) - 1
-"""Values are 12 bits signed."""
-WEIGHT_ONE_BITS = 16
-"""A token of weight one adds 2**16 to the denominator."""
-DENOMINATOR_CAP = 1 << 20
-"""From here numerator and denominator are halved and the shared exponent rises by one."""
-RESULT_BITS = 4
-"""Fraction bits the result carries below one unit of value."""
 
 
 @kernel

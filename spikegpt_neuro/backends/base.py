@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, LanguageModel, Network
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.energy.measurement import Measurement
 
 Int32Array = npt.NDArray[np.int32]
-Steps = Any
-"""What a network reads, one entry a time step: tokens, or for a chain a raster [T, inputs]. A
-session narrows it to what its network takes."""
+Steps = Sequence[int] | npt.NDArray[np.integer[Any]]
+"""What a network reads, one entry a time step: tokens, or for a chain a raster [T, inputs]."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,30 @@ class Availability:
     details: dict[str, str] = field(default_factory=dict)
 
 
+_Entered = TypeVar("_Entered")
+
+
 class Session(Protocol):
-    """A network in execution with its own state. A context manager; ``close`` frees everything."""
+    """A network in execution with its own state. A context manager; ``close`` frees everything.
 
-    def step(self, token: Any) -> Int32Array:
-        """Advance by one token (fall-through); logits int32 [vocabulary]."""
+    Base of ``TokenSession`` and ``RasterSession``. Other people's backends get every default from
+    ``SessionDefaults``.
+    """
 
-    def score(self, tokens: Steps) -> Int32Array:
-        """Advance by known tokens (pipelined where the backend can); int32 [T, vocabulary].
+    counts_events: bool
+    """False where it has no counters of its own: stock processes and other people's code."""
+    takes_one_run: bool
+    """Whether everything must be given to one call of ``score``."""
 
-        A chain takes a raster instead, [T, inputs], and gives its last layer, int32 [T, outputs];
-        ``step`` then takes one row. Counters' ``tokens`` are its time steps.
-        """
+    @property
+    def measurement(self) -> Measurement | None:
+        """What a board's profilers measured, known once the session is closed; else None."""
+
+    def score(self, steps: Any) -> Int32Array:
+        """Advance by known steps (pipelined where the backend can); int32 [T, outputs]."""
 
     def reset(self) -> None:
-        """Start again as if no token had been seen. Counters go on."""
+        """Start again as if nothing had been read. Counters go on."""
 
     @property
     def counters(self) -> Counters:
@@ -57,7 +68,7 @@ class Session(Protocol):
     def close(self) -> None:
         """End the session; a second call does nothing."""
 
-    def __enter__(self) -> Session: ...
+    def __enter__(self: _Entered) -> _Entered: ...
 
     def __exit__(
         self,
@@ -67,16 +78,42 @@ class Session(Protocol):
     ) -> None: ...
 
 
-_Closing = TypeVar("_Closing", bound="ClosedAtExit")
+class TokenSession(Session, Protocol):
+    """A language model in execution."""
+
+    def step(self, token: int) -> Int32Array:
+        """Advance by one token (fall-through); logits int32 [vocabulary]."""
+
+    def score(self, tokens: Sequence[int]) -> Int32Array:
+        """Advance by known tokens; logits int32 [T, vocabulary]."""
 
 
-class ClosedAtExit:
-    """A session as a context manager: closed at the end of the ``with`` block, however it ends."""
+class RasterSession(Session, Protocol):
+    """A chain in execution. Its counters' ``tokens`` are its time steps."""
+
+    def step(self, row: npt.NDArray[np.generic]) -> Int32Array:
+        """Advance by one time step, one row of a raster; the last layer's int32 [outputs]."""
+
+    def score(self, raster: npt.NDArray[np.generic]) -> Int32Array:
+        """Advance by a raster [T, inputs]; the last layer's int32 [T, outputs]."""
+
+
+class SessionDefaults:
+    """What most sessions are: they count events, take many runs, measure nothing, and are context
+    managers, closed at the end of the ``with`` block however it ends."""
+
+    counts_events = True
+    takes_one_run = False
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """See ``Session.measurement``."""
+        return None
 
     def close(self) -> None:
         """End the session; a second call does nothing."""
 
-    def __enter__(self: _Closing) -> _Closing:
+    def __enter__(self: _Entered) -> _Entered:
         return self
 
     def __exit__(
@@ -88,7 +125,7 @@ class ClosedAtExit:
         self.close()
 
 
-class TracedSession(ClosedAtExit):
+class TracedSession(SessionDefaults):
     """A session that keeps, in parts, what traced layers said in its last step or score."""
 
     def __init__(self) -> None:
@@ -102,35 +139,89 @@ class TracedSession(ClosedAtExit):
 
 
 class Backend(Protocol):
-    """A way to execute networks, found by the entry-point group ``spikegpt_neuro.backends``."""
+    """A way to execute networks, found by the entry-point group ``spikegpt_neuro.backends``.
+
+    Other people's backends get what they do not do themselves from ``BackendDefaults``.
+    """
 
     name: str
 
     def available(self) -> Availability:
         """Probe this machine without raising."""
 
-    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
-        """Start a session; ``trace`` names layers whose values are kept.
+    def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
+        """Start a session of a language model; ``trace`` names layers whose values are kept.
 
         Raises ``Unavailable`` where the machine lacks something.
         """
 
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
+        """Start a session of a chain; see ``open_model``."""
 
-def traceable_layers(backend: Backend, network: Network) -> tuple[str, ...]:
-    """Layers whose values the backend can show: all, unless it has a method ``traceable``.
+    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
+        """``open_model`` or ``open_chain``, as the network is."""
 
-    A graph of stock processes computes some layers together; such a backend says what is seen.
-    """
-    method = getattr(backend, "traceable", None)
-    return tuple(network.by_name) if method is None else tuple(method(network))
+    def traceable(self, network: Network) -> tuple[str, ...]:
+        """Layers whose values can be seen. A graph of stock processes computes some together."""
+
+    def measuring(self) -> Backend | None:
+        """The backend with profilers, where a board has them: a session takes one run and then has
+        its ``measurement``."""
+
+    def resetting(self, interval: int | None) -> Backend | None:
+        """The backend that resets neurons itself every so many time steps of a raster, where it
+        can."""
+
+
+class BackendDefaults:
+    """What most backends are: every layer can be seen, nothing is measured, no neuron is reset
+    within a run."""
+
+    def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
+        """See ``Backend.open_model``."""
+        raise InputError(f"the backend {self._name} runs no language models.")
+
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
+        """See ``Backend.open_chain``."""
+        raise InputError(f"the backend {self._name} runs no chains.")
+
+    @property
+    def _name(self) -> str:
+        return str(vars(type(self)).get("name", type(self).__name__))
+
+    @overload
+    def open(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession: ...
+
+    @overload
+    def open(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession: ...
+
+    @overload
+    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session: ...
+
+    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
+        """See ``Backend.open``."""
+        if isinstance(network, Chain):
+            return self.open_chain(network, trace=trace)
+        if isinstance(network, LanguageModel):
+            return self.open_model(network, trace=trace)
+        raise InputError(f"a {type(network).__name__} is no network that can be executed.")
+
+    def traceable(self, network: Network) -> tuple[str, ...]:
+        """See ``Backend.traceable``."""
+        return tuple(network.by_name)
+
+    def measuring(self) -> Backend | None:
+        """See ``Backend.measuring``."""
+        return None
+
+    def resetting(self, interval: int | None) -> Backend | None:
+        """See ``Backend.resetting``."""
+        return None
 
 
 def event_counts(session: Session) -> Counters | None:
-    """A session's counters; None where it says by ``counts_events = False`` that it has none.
-
-    Stock processes and other people's code do not count.
-    """
-    return session.counters if getattr(session, "counts_events", True) else None
+    """A session's counters; None where it does not count."""
+    return session.counters if session.counts_events else None
 
 
 def check_tokens(tokens: Iterable[int], vocabulary_size: int) -> npt.NDArray[np.int64]:
@@ -143,12 +234,6 @@ def check_tokens(tokens: Iterable[int], vocabulary_size: int) -> npt.NDArray[np.
             f"(0..{vocabulary_size - 1}); {wrong.size} tokens are.",
         )
     return array
-
-
-def check_token_network(network: Network) -> None:
-    """``InputError`` for a chain: this session takes tokens."""
-    if network.takes_raster:
-        raise InputError("this network is a chain that takes a raster, not tokens.")
 
 
 def check_traces(trace: Iterable[str], network: Network) -> tuple[str, ...]:

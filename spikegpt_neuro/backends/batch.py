@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import ClosedAtExit, check_token_network, check_tokens
+from spikegpt_neuro.backends.base import SessionDefaults, check_tokens
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -20,7 +20,7 @@ BLOCK = 64
 """Tokens of a pass: the emulator's own block, whichever streams they belong to."""
 
 
-class BatchSession(ClosedAtExit):
+class BatchSession(SessionDefaults):
     """``streams`` independent sessions of one network on the emulator.
 
     Every stream's integers are what they are in a session alone: kernels see one token after the
@@ -28,8 +28,7 @@ class BatchSession(ClosedAtExit):
     are read once for all streams. Counters are of all streams together.
     """
 
-    def __init__(self, network: Network, streams: int, *, threads: int = 1) -> None:
-        check_token_network(network)
+    def __init__(self, network: LanguageModel, streams: int, *, threads: int = 1) -> None:
         if streams < 1:
             raise InputError(f"{streams} streams; at least 1 is needed.")
         self._network = network

@@ -20,10 +20,7 @@ def named_counters(
     layers: dict[str, dict[str, int]] = {}
     for layer in network.layers:
         own = raw[layer.name]
-        # the last input drives: the value of a product, the branch of a residual
-        # a raster has no input layer: what comes in is what it sends on
-        inputs = layer.inputs or (layer.name,)
-        driver = inputs[-1] if layer.kind in ("product", "residual") else inputs[0]
+        driver = layer.driving_input
         source = None if driver == TOKEN else raw[driver]
         layers[layer.name] = {
             "input_events": tokens if source is None else source[Count.EVENTS],

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
     Availability,
-    check_token_network,
+    BackendDefaults,
     check_tokens,
 )
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.backends.program_session import ProgramSession
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, LanguageModel
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 Int32Array = npt.NDArray[np.int32]
@@ -30,15 +30,15 @@ class EmulatorSession(ProgramSession):
 
     def __init__(
         self,
-        network: Network,
+        network: LanguageModel,
         *,
         trace: Iterable[str] = (),
         event_driven: bool = True,
         threads: int = 1,
     ) -> None:
         """``event_driven`` False walks all weights; ``threads`` share the work: same integers."""
-        check_token_network(network)
         super().__init__(network, trace, event_driven=event_driven, threads=threads)
+        self._vocabulary_size = network.info.vocabulary_size
 
     @property
     def program(self) -> Program:
@@ -47,15 +47,15 @@ class EmulatorSession(ProgramSession):
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``."""
-        tokens = check_tokens([token], self._network.info.vocabulary_size)
+        tokens = check_tokens([token], self._vocabulary_size)
         self._traces = {name: [] for name in self._traced}
         return self._run(tokens)[0].copy()
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
         """See ``Session.score``; runs blocks of tokens through each weight matrix."""
-        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        checked = check_tokens(tokens, self._vocabulary_size)
         self._traces = {name: [] for name in self._traced}
-        logits = np.empty((checked.size, self._network.info.vocabulary_size), np.int32)
+        logits = np.empty((checked.size, self._vocabulary_size), np.int32)
         for begin in range(0, checked.size, BLOCK):
             logits[begin : begin + BLOCK] = self._run(checked[begin : begin + BLOCK])
         return logits
@@ -83,7 +83,7 @@ def warm_up() -> None:
         session.score([1, 2])
 
 
-class Emulator:
+class Emulator(BackendDefaults):
     """The backend of that name."""
 
     name = "emulator"
@@ -98,10 +98,10 @@ class Emulator:
         """Always there: numba and numpy are dependencies of the package."""
         return Availability(ok=True, probed=("numba",))
 
-    def open(
-        self, network: Network, *, trace: Iterable[str] = ()
-    ) -> EmulatorSession | RasterSession:
-        """See ``Backend.open``; a chain's layers are too small to share between threads."""
-        if network.takes_raster:
-            return RasterSession(network, trace=trace)
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> EmulatorChainSession:
+        """See ``Backend.open_chain``; its layers are too small to share between threads."""
+        return EmulatorChainSession(network, trace=trace)
+
+    def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> EmulatorSession:
+        """See ``Backend.open_model``."""
         return EmulatorSession(network, trace=trace, threads=self._threads)

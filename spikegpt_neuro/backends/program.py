@@ -10,23 +10,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.arithmetic.lif import MEMBRANE_LIMIT
-from spikegpt_neuro.arithmetic.packed import MOST_BITS, PADDING, stored
-from spikegpt_neuro.arithmetic.wkv import (
-    DENOMINATOR_CAP,
-    EMPTY_EXPONENT,
-    EXPONENT_LIMIT,
-    WEIGHT_ONE_BITS,
-)
-from spikegpt_neuro.backends.execution import Column, Count, Opcode, execute
-from spikegpt_neuro.network.layers import BinaryEmbedding, Delay, Dense, Lif, RealEmbedding, Wkv
+from spikegpt_neuro.arithmetic.packed import MOST_BITS, PADDING
+from spikegpt_neuro.backends import slayer_instructions as _slayer_instructions  # noqa: F401
+from spikegpt_neuro.backends.execution import Column, Count, Share, execute
+from spikegpt_neuro.backends.instructions import INSTRUCTIONS
+from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
-from spikegpt_neuro.network.slayer_layers import (
-    NetxConvolution,
-    NetxDense,
-    RecurrentAlif,
-    RecurrentCuba,
-)
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -107,6 +96,11 @@ class Program:
         """
         self.layers = tuple(layers)
         self._by_name = {layer.name: layer for layer in self.layers}
+        self._synapses = [
+            layer
+            for layer in self.layers
+            if INSTRUCTIONS(layer).share is Share.SYNAPSES and isinstance(layer, Dense)
+        ]
         self._held: list[Any] = []  # arrays whose addresses the instructions hold
         kept = set(keep) | {self.layers[-1].name}
         self._place_values(sizes or {}, kept)
@@ -120,9 +114,7 @@ class Program:
         self._initial_state = np.concatenate([np.zeros(1, np.int32), *initial])
         self._instructions[:, [Column.PARAMETERS, Column.STATE]] += 1
         self.states = np.tile(self._initial_state, (streams, 1))
-        self._widest = max(
-            [1, *(layer.weight.shape[1] for layer in self.layers if isinstance(layer, Dense))]
-        )
+        self._widest = max([1, *(layer.operand_size for layer in self._synapses)])
         self._threads = threads
         self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._counts = np.zeros((threads, len(self.layers), Count.WIDTH), np.int64)
@@ -155,62 +147,50 @@ class Program:
         initial: list[Int32Array],
         event_driven: bool,
     ) -> None:
-        row[Column.OPCODE] = Opcode[layer.kind.upper()]
+        instruction = INSTRUCTIONS(layer)
+        row[Column.STEP], row[Column.SHARE] = instruction.address, instruction.share
         row[Column.SIZE] = layer.output.size
         row[Column.RESULT] = self.offsets[layer.name]
         read = [self.offsets[name] for name in layer.inputs if name in self.offsets]
         row[Column.FIRST : Column.FIRST + len(read)] = read
         row[Column.LOW], row[Column.HIGH] = layer.output.low, layer.output.high
         row[Column.PARAMETERS], row[Column.STATE] = self._lengths
-        for name, spec in layer.array_specs().items():
-            if spec.dtype == "int32":
-                values = np.ascontiguousarray(getattr(layer, name), np.int32)
-                parameters.append(values)
-                self._lengths[0] += values.size
-        if isinstance(layer, Dense):
-            parameters.append(layer.fan_out)
-            self._lengths[0] += layer.fan_out.size
+        arrays = [getattr(layer, name) for name in layer.parameter_names()]
+        if instruction.derived is not None:
+            arrays.append(instruction.derived(layer))
+        parameters += [np.ascontiguousarray(values, np.int32) for values in arrays]
+        self._lengths[0] += sum(values.size for values in arrays)
         scalars = [getattr(layer, name) for name in layer.scalar_ranges()]
         row[Column.SCALARS : Column.SCALARS + len(scalars)] = scalars
         if layer.state_words:
-            state = np.zeros(layer.state_words, np.int32)
-            if isinstance(layer, Wkv):
-                state[-layer.output.size :] = EMPTY_EXPONENT
-            initial.append(state)
-            self._lengths[1] += state.size
+            initial.append(layer.initial_state())
+            self._lengths[1] += layer.state_words
         row[Column.INPUT_SIZE] = layer.operand_size
-        if isinstance(layer, BinaryEmbedding | RealEmbedding):
-            row[Column.INPUT_SIZE] = layer.table.shape[1]
-            row[Column.ADDRESS] = self._address(layer.table)
-        elif isinstance(layer, NetxDense | RecurrentCuba | RecurrentAlif):
-            row[Column.ADDRESS] = self._address(layer.weight.T)
-        elif isinstance(layer, NetxConvolution):
-            row[Column.ADDRESS] = self._address(layer.weight)
-            row[Column.EVENT_LIMIT] = layer.weight.size
-        elif isinstance(layer, Dense):
-            weight, bits = stored(layer.weight)
-            row[Column.ADDRESS] = self._address(weight)
-            row[Column.WEIGHT_BITS] = bits
+        if instruction.table is not None:
+            table = instruction.table(layer)
+            row[Column.ADDRESS], row[Column.ELEMENTS] = self._address(table), table.size
+            if layer.role == "input":
+                row[Column.INPUT_SIZE] = table.shape[1]
+        if isinstance(layer, Dense) and layer in self._synapses:
+            row[Column.WEIGHT_BITS] = layer.weight_bits
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
-                inputs = layer.operand_size
                 # transposed weights are bytes, whatever those walked densely are packed to
-                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * inputs * bits / MOST_BITS)
-                row[Column.BLOCK_EVENT_LIMIT] = int(BLOCK_EVENT_DENSITY * inputs)
+                share = EVENT_DENSITY * layer.weight_bits / MOST_BITS
+                row[Column.EVENT_LIMIT] = int(share * layer.operand_size)
+                row[Column.BLOCK_EVENT_LIMIT] = int(BLOCK_EVENT_DENSITY * layer.operand_size)
 
     def is_event_driven(self, layer: Dense, density: float) -> bool:
         """Whether ``layer`` visits only active weights at that share of active operands."""
         row = self._instructions[self.layers.index(layer)]
         return bool(density * layer.weight.shape[1] <= row[Column.EVENT_LIMIT])
 
-    def _is_sparse(self, layer: Dense) -> bool:
+    def _is_sparse(self, layer: Layer) -> bool:
         """True where operands can be mostly zero: behind a LIF or a ReLU, not behind a mix."""
         source = self._by_name.get(layer.inputs[0])
-        while source is not None and source.kind in ("token_shift", "delay"):
-            if source.kind == "token_shift" and not source.is_hard:  # type: ignore[attr-defined]
-                return False
+        while source is not None and source.forwards:
             source = self._by_name.get(source.inputs[0])
-        return source is not None and source.kind in ("lif", "squared_relu")
+        return source is not None and source.sparse
 
     def _address(self, values: npt.NDArray[Any]) -> int:
         values = np.ascontiguousarray(values)
@@ -283,22 +263,9 @@ class Program:
             yield f"{state.dtype} {state.shape}, must be int32 {self.state.shape}"
             return
         for row, layer in zip(self._instructions, self.layers, strict=True):
-            n, begin = layer.output.size, row[Column.STATE]
-            if isinstance(layer, Delay):
-                values, limit = state[begin : begin + n], layer.output.high
-            elif isinstance(layer, Lif):
-                values, limit = state[begin : begin + n], MEMBRANE_LIMIT
-            elif isinstance(layer, Wkv):
-                numerator, denominator, exponent = state[begin : begin + 3 * n].reshape(3, n)
-                empty = (numerator == 0) & (denominator == 0) & (exponent == EMPTY_EXPONENT)
-                filled = (denominator >= 1 << WEIGHT_ONE_BITS) & (denominator < DENOMINATOR_CAP)
-                if not (empty | filled).all():
-                    yield f"{layer.name}: denominators outside 2**16..2**20"
-                values, limit = exponent, EXPONENT_LIMIT
-            else:
-                continue
-            if values.max() > limit or values.min() < -limit:
-                yield f"{layer.name}: {values.min()}..{values.max()}, allowed +-{limit}"
+            if layer.state_words:
+                begin = row[Column.STATE]
+                yield from layer.state_problems(state[begin : begin + layer.state_words])
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.backends.base import RasterSession
 from spikegpt_neuro.backends.program_session import ProgramSession
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import BinaryEmbedding
+from spikegpt_neuro.network import Chain
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -19,7 +18,7 @@ BLOCK = 16
 """Time steps executed together; images are wide, so few."""
 
 
-def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Array:
+def check_raster(raster: npt.NDArray[np.generic], network: Chain) -> Int32Array:
     """``raster`` as int32 [T, inputs]; ``InputError`` lists all that is wrong with it.
 
     Any shape [T, ...] with as many values a time step as the chain takes; integers, or floats that
@@ -27,14 +26,7 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     that read the raster directly take spikes, 0 or 1, unless the chain was read with
     ``input_message_bits``.
     """
-    if not network.takes_raster:
-        raise InputError(
-            "this network takes tokens, not a raster.", advice="Give it a text (--text, --prompt)."
-        )
-    first = network.layers[0]
-    size, low, high = network.raster_size, first.output.low, first.output.high
-    if isinstance(first, BinaryEmbedding):
-        low, high = 0, first.table.shape[0] - 1
+    size, (low, high) = network.input_size, network.input_range
     values = np.asarray(raster)
     problems, advice = [], ""
     if values.dtype.kind not in "biuf":
@@ -47,7 +39,7 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
         problems.append("not all values are whole numbers")
     elif values.size and (values.min() < low or values.max() > high):
         problems.append(f"values {values.min()}..{values.max()}, allowed {low}..{high}")
-        if first.output.bits == 1 and not isinstance(first, BinaryEmbedding):
+        if high == 1 and not network.takes_ids:
             advice = (
                 "A dense layer that reads the raster takes spikes; for numbers import the chain "
                 "with `netx import --input-message-bits B`."
@@ -57,13 +49,12 @@ def check_raster(raster: npt.NDArray[np.generic], network: Network) -> Int32Arra
     return values.reshape(values.shape[0], -1).astype(np.int32)
 
 
-class RasterSession(ProgramSession):
+class EmulatorChainSession(ProgramSession):
     """A session of a chain."""
 
-    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
-        if not network.takes_raster:
-            raise InputError("this network takes tokens, not a raster.")
+    def __init__(self, network: Chain, *, trace: Iterable[str] = ()) -> None:
         super().__init__(network, trace)
+        self._chain = network
 
     def step(self, row: npt.NDArray[np.generic]) -> Int32Array:
         """Advance by one time step; the last layer's int32 [outputs]."""
@@ -71,7 +62,7 @@ class RasterSession(ProgramSession):
 
     def score(self, raster: npt.NDArray[np.generic]) -> Int32Array:
         """Advance by the raster's time steps [T, inputs]; the last layer's int32 [T, outputs]."""
-        checked = check_raster(raster, self._network)
+        checked = check_raster(raster, self._chain)
         first, last = self._network.layers[0], self._network.layers[-1]
         self._traces = {name: [] for name in self._traced}
         result = np.empty((checked.shape[0], last.output.size), np.int32)
@@ -79,7 +70,7 @@ class RasterSession(ProgramSession):
             part = checked[begin : begin + BLOCK]
             self._program.reserve(part.shape[0])
             tokens = np.zeros(part.shape[0], np.int64)
-            if isinstance(first, BinaryEmbedding):
+            if self._chain.takes_ids:
                 tokens[:] = part[:, 0]
             else:
                 self._program.value(first.name)[:] = part
@@ -88,7 +79,10 @@ class RasterSession(ProgramSession):
 
 
 def score_samples(
-    session: Session, raster: npt.NDArray[np.generic], interval: int | None, traced: Iterable[str]
+    session: RasterSession,
+    raster: npt.NDArray[np.generic],
+    interval: int | None,
+    traced: Iterable[str],
 ) -> tuple[Int32Array, dict[str, Int32Array]]:
     """A raster of samples of ``interval`` time steps each, every one from rest.
 

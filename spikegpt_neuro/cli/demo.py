@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.network import LanguageModel
     from spikegpt_neuro.vocabulary import Vocabulary
 
 NAME = "kjv-4x192"
@@ -60,10 +60,11 @@ class _Demo:
         self._step += 1
         self._output.show(f"\n[bold]{self._step}. {text}[/bold]")
 
-    def export(self) -> tuple[Network, Vocabulary]:
+    def export(self) -> tuple[LanguageModel, Vocabulary]:
         """Checkpoint to model.net."""
         from spikegpt_neuro.converters.export import export_checkpoint
         from spikegpt_neuro.network.file import read_network
+        from spikegpt_neuro.network.network import as_language_model
         from spikegpt_neuro.texts import read_text
         from spikegpt_neuro.vocabulary import read_vocabulary
 
@@ -85,9 +86,9 @@ class _Demo:
             f"weights. {before / 1e6:.1f} MB of floating-point numbers became {size / 1e6:.1f} MB "
             f"of 8-bit integers in {watch.seconds:.1f} s: {self._path}"
         )
-        return read_network(self._path), vocabulary
+        return as_language_model(read_network(self._path)), vocabulary
 
-    def score(self, network: Network, text: npt.NDArray[np.int64]) -> None:
+    def score(self, network: LanguageModel, text: npt.NDArray[np.int64]) -> None:
         """Bits per character of the float and the integer model."""
         from spikegpt_neuro.backends import get_backend
         from spikegpt_neuro.converters.float_model import float_scoring, load_float_model
@@ -101,7 +102,7 @@ class _Demo:
             )  # fmt: skip
         with (
             self._output.progress("integers") as progress,
-            get_backend("emulator").open(network) as session,
+            get_backend("emulator").open_model(network) as session,
         ):
             integers = score_tokens(
                 session, text, logit_scale=network.logit_scale,
@@ -122,7 +123,7 @@ class _Demo:
             f"guessing by letter frequency alone needs 4.4. Difference: {bits - theirs:+.4f}",
         )
 
-    def generate(self, network: Network, vocabulary: Vocabulary) -> None:
+    def generate(self, network: LanguageModel, vocabulary: Vocabulary) -> None:
         """Some text."""
         from spikegpt_neuro.backends import get_backend
         from spikegpt_neuro.generation import generate, read_prompt
@@ -131,7 +132,7 @@ class _Demo:
         self._heading("Simulate: let it write")
         settings = SamplingSettings(temperature=0.8, top_p=0.9, seed=1)
         sampler = Sampler(settings, network.logit_scale, vocabulary.size)
-        with get_backend("emulator").open(network) as session:
+        with get_backend("emulator").open_model(network) as session:
             logits = read_prompt(session, vocabulary.encode(PROMPT).tolist())
             watch = Stopwatch()
             tokens = [token for token, _ in generate(session, logits, sampler, GENERATED)]
@@ -142,7 +143,7 @@ class _Demo:
         }  # fmt: skip
         self._output.show(f"[bold]{PROMPT}[/bold]{text}", f"({speed:,.0f} characters a second)")
 
-    def verify(self, network: Network, tokens: list[int]) -> None:
+    def verify(self, network: LanguageModel, tokens: list[int]) -> None:
         """The emulator and the Lava process graph, integer by integer."""
         from spikegpt_neuro.backends import get_backend
         from spikegpt_neuro.verification import verify
@@ -171,7 +172,7 @@ class _Demo:
             f"({watch.seconds:.1f} s)."
         )
 
-    def energy(self, network: Network, tokens: list[int]) -> None:
+    def energy(self, network: LanguageModel, tokens: list[int]) -> None:
         """Three targets."""
         from spikegpt_neuro.backends.emulator import Emulator
         from spikegpt_neuro.energy import build_study, run_text

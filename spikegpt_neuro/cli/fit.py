@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spikegpt_neuro.fitting.search import Fit
-    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.network import LanguageModel
 
 
 def fit(
@@ -113,12 +113,17 @@ def fit(
     )  # fmt: skip
 
 
-def _network(source: Path, text: Path, vocab: Path | None) -> Network:
+def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
     """The network of a file, or of a checkpoint exported with this text."""
     import h5py
 
+    from spikegpt_neuro.network import Chain
+
     if source.is_file() and h5py.is_hdf5(source):
-        return open_network(source)
+        found = open_network(source)
+        if isinstance(found, Chain):
+            raise InputError("a chain has nothing to fit: give a network that reads tokens.")
+        return found
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
     from spikegpt_neuro.converters.export import export_checkpoint
     from spikegpt_neuro.network.file import read_network
@@ -137,7 +142,9 @@ def _network(source: Path, text: Path, vocab: Path | None) -> Network:
     with tempfile.TemporaryDirectory(prefix="spikegpt-neuro-") as folder:
         path = Path(folder) / "model.net"
         export_checkpoint(source, path, vocabulary=vocabulary.text, calibration=tokens)
-        return read_network(path)  # stays mapped when the name is gone
+        made = read_network(path)  # stays mapped when the name is gone
+    assert not isinstance(made, Chain)
+    return made
 
 
 def _front_table(found: Fit, characters: float) -> Table:

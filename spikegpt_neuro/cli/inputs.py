@@ -13,7 +13,7 @@ from spikegpt_neuro.errors import InputError
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.backends.base import Int32Array
-    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.network import Chain, LanguageModel, Network
     from spikegpt_neuro.vocabulary import Vocabulary
 
 NetworkArgument = Annotated[
@@ -60,7 +60,7 @@ PackingOption = Annotated[
 ]
 
 
-def open_network(path: Path) -> Network:
+def open_network(path: Path) -> LanguageModel | Chain:
     """The network in a file of ours, or the chain in a stock NetX file.
 
     A stock file is read as strictly as ``netx import`` does, with that command's defaults: all of
@@ -80,7 +80,7 @@ def open_network(path: Path) -> Network:
     return read_network(path)
 
 
-def read_raster(network: Network, path: Path) -> Int32Array:
+def read_raster(network: Chain, path: Path) -> Int32Array:
     """The raster in a .npy file, checked against the chain: int32 [time steps, inputs]."""
     import numpy as np
 
@@ -103,7 +103,9 @@ def read_steps(
 
     ``limit``: tokens or time steps at most.
     """
-    if network.takes_raster:
+    from spikegpt_neuro.network import Chain
+
+    if isinstance(network, Chain):
         if raster is None or text is not None:
             raise InputError(
                 "this network is a chain: it reads a raster, not a text.",

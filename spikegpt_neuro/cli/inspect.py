@@ -102,15 +102,21 @@ def inspect(
         chip = deployability_summary(report)
     elif profile:
         raise InputError("--profile goes with --deployability.")
-    headline = (
-        f"{network}: {info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, "
-        f"vocabulary {info.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}"
-    )
-    if value.takes_raster:
-        headline = f"{network}: chain, {info.n_embd} values in, {info.vocabulary_size} out"
+    from spikegpt_neuro.network import LanguageModel
+
+    described = {"layout": info.layout, **asdict(info)}
+    if isinstance(value, LanguageModel):
+        model = value.info
+        headline = (
+            f"{network}: {model.layout} layout, {model.n_layer} blocks of width {model.n_embd}, "
+            f"vocabulary {model.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}"
+        )
+    else:
+        headline = f"{network}: chain, {value.input_size} values in, {value.output_size} out"
+        described |= {"inputs": value.input_size, "outputs": value.output_size}
     output.result(
         {
-            "path": str(network), "bytes": network.stat().st_size, "info": asdict(info),
+            "path": str(network), "bytes": network.stat().st_size, "info": described,
             "logit_scale": value.logit_scale, "has_vocabulary": bool(value.vocabulary),
             "layers": found, **({} if deployed is None else {"deployability": deployed}),
         },

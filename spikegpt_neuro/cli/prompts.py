@@ -11,13 +11,13 @@ from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
-    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.network import LanguageModel
     from spikegpt_neuro.sampling import Sampler, SamplingSettings
     from spikegpt_neuro.vocabulary import Vocabulary
 
 
 def run_prompts(
-    output: Output, backend: Backend, network: Network, vocabulary: Vocabulary,
+    output: Output, backend: Backend, network: LanguageModel, vocabulary: Vocabulary,
     settings: SamplingSettings, path: Path, batch: int, count: int, threads: int,
 ) -> None:  # fmt: skip
     """Generate after every line of ``path`` and show the results in its order.
@@ -69,8 +69,8 @@ def run_prompts(
 
 
 def _together(
-    network: Network, prompts: list[list[int]], samplers: list[Sampler], batch: int, count: int,
-    threads: int, progress: ProgressCallback,
+    network: LanguageModel, prompts: list[list[int]], samplers: list[Sampler], batch: int,
+    count: int, threads: int, progress: ProgressCallback,
 ) -> list[list[int]]:  # fmt: skip
     from spikegpt_neuro.backends.batch import BatchSession
     from spikegpt_neuro.generation import generate_batch
@@ -94,13 +94,13 @@ def _told(
 
 
 def _in_turn(
-    backend: Backend, network: Network, prompts: list[list[int]], samplers: list[Sampler],
+    backend: Backend, network: LanguageModel, prompts: list[list[int]], samplers: list[Sampler],
     count: int, progress: ProgressCallback,
 ) -> list[list[int]]:  # fmt: skip
     from spikegpt_neuro.generation import generate, read_prompt
 
     chosen = []
-    with backend.open(network) as session:
+    with backend.open_model(network) as session:
         for i, (prompt, sampler) in enumerate(zip(prompts, samplers, strict=True)):
             session.reset()
             logits = read_prompt(session, prompt)

@@ -21,11 +21,12 @@ def run_raster(
     """Run the chain, write what was asked for, and say what happened."""
     import numpy as np
 
-    from spikegpt_neuro.backends.base import event_counts, traceable_layers
+    from spikegpt_neuro.backends.base import event_counts
     from spikegpt_neuro.backends.raster import score_samples
+    from spikegpt_neuro.network import Chain
     from spikegpt_neuro.network.atomic import replaced_file
 
-    if not network.takes_raster:
+    if not isinstance(network, Chain):
         raise InputError("this network reads a text, not a raster.", advice="Give --prompt TEXT.")
     if raster is None:
         raise InputError(
@@ -35,11 +36,11 @@ def run_raster(
     if result is not None:
         check_free(result, force=force)
     values = read_raster(network, raster)
-    traced = traceable_layers(backend, network) if trace is not None else ()
-    resetting = getattr(backend, "resetting", None)
+    traced = backend.traceable(network) if trace is not None else ()
+    resetting = backend.resetting(reset_interval)
     if resetting is not None:  # a board resets its neurons itself
-        backend, reset_interval = resetting(reset_interval), None
-    with backend.open(network, trace=traced) as session:
+        backend, reset_interval = resetting, None
+    with backend.open_chain(network, trace=traced) as session:
         watch = Stopwatch()
         spikes, layers = score_samples(session, values, reset_interval, traced)
         seconds = watch.seconds

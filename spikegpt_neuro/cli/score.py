@@ -86,11 +86,12 @@ def score(
         )  # fmt: skip
         return
     from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.network.network import as_language_model
     from spikegpt_neuro.scoring import score_tokens
     from spikegpt_neuro.texts import read_text
 
     executing = backend_of(backend, threads)
-    value = read_network(network)
+    value = as_language_model(read_network(network))
     vocabulary = vocabulary_of(value, vocab)
     array = vocabulary.encode(read_text(text[0]))
     characters = len if vocabulary.kind == "characters" else vocabulary.count_characters

@@ -28,7 +28,7 @@ from spikegpt_neuro.errors import InputError
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.generation import SavedState
-    from spikegpt_neuro.network import Network
+    from spikegpt_neuro.network import LanguageModel
     from spikegpt_neuro.sampling import SamplingSettings
     from spikegpt_neuro.vocabulary import Vocabulary
 
@@ -130,7 +130,9 @@ def simulate(
         raise InputError("--state is for the emulator only.")
     value = open_network(network)
     executing = backend_of(backend, threads)
-    if raster is not None or value.takes_raster:
+    from spikegpt_neuro.network import Chain
+
+    if raster is not None or isinstance(value, Chain):
         if prompt is not None or prompt_tokens is not None or state is not None:
             raise InputError("--prompt, --prompt-tokens and --state are for text, not for rasters.")
         run_raster(
@@ -171,7 +173,7 @@ class _Run:
     """One generation: prompt, tokens, and the files written at its end."""
 
     def __init__(
-        self, output: Output, network: Network, vocabulary: Vocabulary | None,
+        self, output: Output, network: LanguageModel, vocabulary: Vocabulary | None,
         settings: SamplingSettings, trace: Path | None, state: Path | None, *, keep_random: bool,
     ) -> None:  # fmt: skip
         from spikegpt_neuro.sampling import Sampler
@@ -197,7 +199,7 @@ class _Run:
         stream = self._vocabulary.stream() if self._vocabulary is not None else None
         generated: list[int] = []
         pieces: list[bytes] = []
-        with backend.open(self._network, trace=traced) as session:
+        with backend.open_model(self._network, trace=traced) as session:
             if saved is not None:
                 self._resume(session, saved)
             if prompt or saved is None:

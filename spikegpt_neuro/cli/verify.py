@@ -85,10 +85,13 @@ def verify(
     if (FLOAT in names) != (against is not None):
         raise InputError("float and --against CHECKPOINT go together.", [f"--backends {backends}"])
     value = open_network(network)
-    if FLOAT in names and value.takes_raster:
+    from spikegpt_neuro.network import Chain
+
+    is_chain = isinstance(value, Chain)
+    if FLOAT in names and is_chain:
         raise InputError("a stock NetX file holds integers; there is no float model of it here.")
     check_available([name for name in names if name not in (FLOAT, NETX)])
-    if mode == "fall-through" and (value.takes_raster or FLOAT in names):
+    if mode == "fall-through" and (is_chain or FLOAT in names):
         raise InputError("--mode fall-through is for language models on two backends.")
     steps: Steps = read_steps(value, text, raster, vocab, tokens)
     if against is not None:
@@ -96,11 +99,12 @@ def verify(
             raise InputError(f"--backends {backends}: float is held against a backend.")
         if other is not None:
             raise InputError("--other is for two backends, not for float.")
+        assert isinstance(steps, list)  # a chain was refused
         executing = names[1] if names[0] == FLOAT else names[0]
         _against_float(output, value, steps, executing, against, tolerance)
         return
     second = value if other is None else open_network(other)
-    if second.takes_raster != value.takes_raster:
+    if type(second) is not type(value):
         raise InputError(f"{network} and {other}: one reads tokens and the other a raster.")
     left = _backend(names[0], value, network)
     right = _backend(names[1], second, other or network)
@@ -131,7 +135,9 @@ def _compare(
             fall_through=mode == "fall-through",
             progress=lambda done: progress(done, len(steps)),
         )  # fmt: skip
-    unit = "time steps" if network.takes_raster else "tokens"
+    from spikegpt_neuro.network import Chain
+
+    unit = "time steps" if isinstance(network, Chain) else "tokens"
     counters = "and all counters, " if found.counters_compared else ""
     if found.equal:
         message = (

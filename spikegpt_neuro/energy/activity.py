@@ -15,11 +15,9 @@ from spikegpt_neuro.mapping.encoding import (
     is_sparse,
     synapse_bytes,
 )
-from spikegpt_neuro.mapping.roles import Role, role
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.schema import Layer
-from spikegpt_neuro.network.slayer_layers import NetxConvolution
+from spikegpt_neuro.network.schema import Layer, Role
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class LayerActivity:
     kind: str
     stage: str
     role: Role
+    fires: bool
     tokens: int
     size: int
     input_size: int
@@ -101,27 +100,28 @@ class LayerActivity:
 def _weights_read(layer: Layer, counters: Counters, listed: bool) -> int:
     """Weights fetched: the column of each non-zero operand, zeros in it included.
 
-    Where only the others are stored (``listed``), as many as there are operations. A convolution's
-    kernels hold hardly any zeros: those that meet an operand are counted. Spikes of the last time
-    step, which recurrent synapses would hear in the next one, are included.
+    Where only the others are stored (``listed``), as many as there are operations. Shared weights
+    (a convolution's kernels) hold hardly any zeros: those that meet an operand are counted. Spikes
+    of the last time step, which recurrent synapses would hear in the next one, are included.
     """
-    if listed or isinstance(layer, NetxConvolution):
+    if layer.rows is None:
+        return 0
+    if listed or layer.rows.shape[0] != layer.output.size:
         return counters.count(layer.name, "synaptic_operations")
-    if role(layer) == "synapse":
-        return counters.count(layer.name, "input_events") * layer.output.size
-    return counters.count(layer.name, "output_events") * layer.fan_in
+    events = "input_events" if layer.role == "synapse" else "output_events"
+    return counters.count(layer.name, events) * layer.rows.shape[0]
 
 
 def _memory_bytes(layer: Layer, block: SynapseBlock) -> int:
     """Bytes of a layer's weights: a convolution's kernels once, not once a neuron."""
     if isinstance(layer, Dense):
         return synapse_bytes((block,), layer.output.size)
-    return int(layer.weight.size)  # type: ignore[attr-defined]
+    return 0 if layer.rows is None else int(layer.rows.size)
 
 
 def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
-    """Counts of one layer. Raises InputError for a kind without a cost model."""
-    part = role(layer)
+    """Counts of one layer."""
+    part = layer.role
     tokens, size = counters.tokens, layer.output.size
     dense = part == "synapse"
     input_size = layer.operand_size
@@ -148,6 +148,7 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         kind=layer.kind,
         stage=layer.stage,
         role=part,
+        fires=layer.fires,
         tokens=tokens,
         size=size,
         input_size=input_size,

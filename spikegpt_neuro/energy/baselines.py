@@ -28,8 +28,7 @@ from spikegpt_neuro.energy.paper_formula import PaperFormula, paper_formula
 from spikegpt_neuro.energy.spikes import takes_spikes
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS
+from spikegpt_neuro.network import LanguageModel, Network
 
 BREAK_EVEN_RATES: Final = (
     (0.064, "average spike rate below 6.4 % for 5 to 10 steps (arXiv 2409.08290 v2, v3)"),
@@ -99,10 +98,10 @@ class Comparison:
 
 
 def measured_paper_formula(
-    network: Network, layers: Iterable[LayerActivity], profile: Profile, context: int
+    network: LanguageModel, layers: Iterable[LayerActivity], profile: Profile, context: int
 ) -> PaperFormula:
     """The paper's table for this network's shape, with the firing rates that were measured."""
-    lifs = [layer for layer in layers if layer.kind == "lif"]
+    lifs = [layer for layer in layers if layer.fires]
     return paper_formula(
         profile, tokens=context, width=network.info.n_embd, blocks=network.info.n_layer,
         rate=firing_rate(lifs), rates=[layer.output_rate for layer in lifs],
@@ -111,7 +110,7 @@ def measured_paper_formula(
 
 def firing_rate(layers: Iterable[LayerActivity]) -> float:
     """Mean share of LIF neurons that fire in a token."""
-    lifs = [layer for layer in layers if layer.kind in SPIKING_KINDS]
+    lifs = [layer for layer in layers if layer.fires]
     possible = sum(layer.tokens * layer.size for layer in lifs)
     return sum(layer.output_events for layer in lifs) / possible if possible else 0.0
 
@@ -166,12 +165,6 @@ def _opponents(
     head_memory = per_token(
         _reading_all(layer) * byte(layer.weight_memory_bytes) for layer in heads
     )
-    n, d = network.info.n_layer, network.info.n_embd
-    cache = 2 * context * d
-    products = n * (12 * d * d + cache) + head
-    reading = n * (
-        4 * d * d * byte(d * d) + 8 * d * d * byte(4 * d * d) + cache * byte(cache)
-    ) + head_memory  # fmt: skip
     none = Fraction(0)
     opponents = [
         _Opponent("this network", adds, macs, own,
@@ -185,7 +178,13 @@ def _opponents(
         _Opponent("1-bit, half zero", every / 2, none, whole / 2,
                   "the same, half of the operands skipped"),
     ]  # fmt: skip
-    if not network.takes_raster:
+    if isinstance(network, LanguageModel):
+        n, d = network.info.n_layer, network.info.n_embd
+        cache = 2 * context * d
+        products = n * (12 * d * d + cache) + head
+        reading = n * (
+            4 * d * d * byte(d * d) + 8 * d * d * byte(4 * d * d) + cache * byte(cache)
+        ) + head_memory  # fmt: skip
         opponents.append(
             _Opponent("transformer", none, Fraction(products), Fraction(reading),
                       f"same depth, width and head; 12 d^2 weights a block, context {context}")
@@ -235,7 +234,7 @@ def compare(
     operand_rate = events / possible if possible else 0.0
     rate = firing_rate(layers)
     paper = None
-    if not network.takes_raster:
+    if isinstance(network, LanguageModel):
         paper = measured_paper_formula(network, layers, profile, context)
     spiking = any(takes_spikes(network, layer.name) for layer in dense)
     return Comparison(

@@ -30,8 +30,7 @@ from spikegpt_neuro.mapping import (
     describes_cores,
     map_network,
 )
-from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS
+from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 ALWAYS_NOT_COUNTED = (
     "look-up of the embedding, which the host does",
@@ -42,6 +41,21 @@ ALWAYS_NOT_COUNTED = (
     "time steps a layer norm's sums may need beyond one (its operations are counted)",
 )
 """What no profile prices."""
+
+
+def _shape(network: Network) -> dict[str, Any]:
+    """What a report says of a network's size; a chain has values in and out, and no blocks."""
+    if isinstance(network, LanguageModel):
+        info = network.info
+        return {
+            "layout": info.layout, "layers": info.n_layer, "width": info.n_embd,
+            "vocabulary_size": info.vocabulary_size,
+        }  # fmt: skip
+    assert isinstance(network, Chain)
+    return {
+        "layout": network.info.layout, "inputs": network.input_size,
+        "outputs": network.output_size,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,16 +175,12 @@ class EnergyReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values. Keys carry their unit; see docs/energy.md."""
         energy = self.energy
-        info = self.network.info
         return {
             "profile": self.profile.name,
             "profile_title": self.profile.title,
             "method": self.profile.method,
             "mode": self.mode,
-            "layout": info.layout,
-            "layers": info.n_layer,
-            "width": info.n_embd,
-            "vocabulary_size": info.vocabulary_size,
+            **_shape(self.network),
             "tokens": self.counters.tokens,
             "energy_joules_per_token": None if energy is None else energy.value,
             "energy_joules_per_token_low": None if energy is None else energy.low,
@@ -190,9 +200,7 @@ class EnergyReport:
             "accumulates_per_token": self.per_token("accumulates"),
             "multiply_accumulates_per_token": self.per_token("multiply_accumulates"),
             "dense_operations_per_token": self.per_token("dense_operations"),
-            "spikes_per_token": sum(
-                layer.output_events for layer in self.layers if layer.kind in SPIKING_KINDS
-            )
+            "spikes_per_token": sum(layer.output_events for layer in self.layers if layer.fires)
             / self.counters.tokens,
             "event_bits_per_token": self.per_token("event_bits"),
             "spike_statement": list(self.statement),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from spikegpt_neuro.energy.activity import LayerActivity
-from spikegpt_neuro.mapping.roles import role
-from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.slayer_layers import SPIKING_KINDS
+from spikegpt_neuro.network import TOKEN, Chain, Network
 
 
 def _readers(network: Network, name: str) -> list[str]:
@@ -13,7 +11,7 @@ def _readers(network: Network, name: str) -> list[str]:
     kinds = []
     for reader in network.graph.successors(name):
         layer = network[reader]
-        if role(layer) == "wiring" or layer.kind == "delay":
+        if layer.forwards:
             kinds += _readers(network, reader)
         else:
             kinds.append(layer.kind)
@@ -23,9 +21,10 @@ def _readers(network: Network, name: str) -> list[str]:
 def takes_spikes(network: Network, name: str) -> bool:
     """True when every operand of a projection is a LIF neuron's spike, binary or graded."""
     layer = network[name]
-    if layer.kind in SPIKING_KINDS or (layer.kind == "raster_input" and layer.output.bits == 1):
+    raster = layer.role == "input" and not layer.inputs
+    if layer.fires or (raster and layer.output.bits == 1):
         return True
-    if role(layer) == "synapse" or layer.kind == "delay" or role(layer) == "wiring":
+    if layer.role == "synapse" or layer.forwards:
         return all(s != TOKEN and takes_spikes(network, s) for s in layer.inputs)
     return False
 
@@ -51,7 +50,7 @@ def spike_statement(network: Network, layers: tuple[LayerActivity, ...]) -> tupl
     if by_reader:
         named = ", ".join(f"{kind} ({count})" for kind, count in sorted(by_reader.items()))
         sentences.append(f"Spikes of the {len(network.spiking_layers)} LIF layers go to: {named}.")
-    if network.takes_raster:
+    if isinstance(network, Chain):
         sentences.append("A token of this report is one time step of the chain's raster.")
     elif not spiking:
         sentences.append(

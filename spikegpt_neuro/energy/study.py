@@ -23,7 +23,7 @@ from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel, Network
 
 Progress = Callable[[int, int], None]
 
@@ -75,9 +75,9 @@ def run_text(
     """
     if not len(tokens):
         raise InputError("The text has no token, so there is nothing to count.")
-    measuring = getattr(backend, "measuring", None)
+    measuring = backend.measuring()
     if measuring is not None:  # a board is profiled over one run
-        backend, windows = measuring(), 1
+        backend, windows = measuring, 1
     spiking = network.spiking_layers
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
     found: list[Counters] = []
@@ -99,8 +99,7 @@ def run_text(
             if progress is not None:
                 progress(end, len(tokens))
     raster = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
-    measurement = getattr(session, "measurement", None)
-    return TextRun(backend.name, seen, tuple(found), raster, measurement)
+    return TextRun(backend.name, seen, tuple(found), raster, session.measurement)
 
 
 def _spread(size: int) -> npt.NDArray[np.int64]:
@@ -216,7 +215,7 @@ def build_study(
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
     paper = None  # the paper's table is of language models
-    if not network.takes_raster:
+    if isinstance(network, LanguageModel):
         paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
     own = () if run.measurement is None else (run.measurement,)
     return Study(

@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from spikegpt_neuro.arithmetic.equations import operations
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
@@ -34,7 +35,9 @@ MODE_TITLES: Final[dict[Mode, str]] = {
 }
 """What a mode is used for."""
 
-LIF_OPERATIONS: Final = sum(Lif.operations_per_channel.values())
+LIF_OPERATIONS: Final = sum(
+    operations(Lif.equation, frozenset({*Lif.array_specs(), *Lif.scalar_ranges()})).values()
+)
 """Element-wise operations of one LIF update, which a neuron update's coefficient covers."""
 
 _NANOSECONDS: Final = 1e-9
@@ -49,11 +52,8 @@ def check_mode(mode: str) -> Mode:
 
 
 def extra_operations(layer: LayerActivity) -> int:
-    """Element-wise operations over the text beyond those of a LIF update for every neuron.
-
-    None for stock LIF neurons (CUBA): their update is what the coefficient is of.
-    """
-    if layer.role != "neuron" or layer.kind in ("cuba", "recurrent_cuba"):
+    """Element-wise operations over the text beyond those of a LIF update for every neuron."""
+    if layer.role != "neuron":
         return 0
     return max(0, sum(layer.elementwise.values()) - LIF_OPERATIONS * layer.size * layer.tokens)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,42 @@ from spikegpt_neuro.exchange.nir_format import (
 from spikegpt_neuro.exchange.nir_levels import has_levels, level_nodes
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.layers import Dense, Lif
+from spikegpt_neuro.network.layers import (
+    BinaryEmbedding,
+    Delay,
+    Dense,
+    LayerNorm,
+    Lif,
+    Product,
+    Readout,
+    RealEmbedding,
+    Requantise,
+    Residual,
+    Sigmoid,
+    SquaredRelu,
+    TokenShift,
+    Wkv,
+)
+from spikegpt_neuro.network.registry import KindRegistry
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
+    Alif,
     ChannelDelay,
     Cuba,
+    Delta,
     NetxConvolution,
     NetxDense,
+    RasterInput,
+    RecurrentAlif,
     RecurrentCuba,
+    Sigma,
+    SigmaDelta,
 )
 
-_NO_NODE = ("sigma", "delta", "sigma_delta", "alif", "recurrent_alif")
-_BIAS_HOLDERS = ("netx_dense", "netx_convolution")
+Form = Callable[[Any, Network, Any], Any]
+NIR_FORMS: KindRegistry[Form] = KindRegistry("NIR")
+"""``form(nir, network, layer)``: the NIR node of a layer of every kind."""
+NIR_FORMS.refuse(Sigma, Delta, SigmaDelta, Alif, RecurrentAlif, why="NIR has no such neuron")
 
 
 def export_nir(network: Network, path: Path) -> dict[str, int]:
@@ -57,7 +82,7 @@ def export_nir(network: Network, path: Path) -> dict[str, int]:
         name = node_name(layer.name)
         problems += _problems(network, layer)
         if not problems:
-            nodes[name] = _node(nir, network, layer)
+            nodes[name] = NIR_FORMS(layer)(nir, network, layer)
             edges += [(node_name(s), name) for s in layer.inputs if s != TOKEN]
             if isinstance(layer, RecurrentCuba):
                 nodes[f"{name}__recurrent"] = nir.Linear(weight=np.asarray(layer.weight))
@@ -67,8 +92,10 @@ def export_nir(network: Network, path: Path) -> dict[str, int]:
     last = network.layers[-1]
     nodes["output"] = nir.Output({"output": np.array([last.output.size])})
     edges.append((node_name(last.name), "output"))
-    description = dataclasses.asdict(network.info) | {"vocabulary": network.vocabulary}
-    description["order"] = [layer.name for layer in network.layers]
+    description = {
+        **dataclasses.asdict(network.info), "layout": network.info.layout,
+        "vocabulary": network.vocabulary, "order": [layer.name for layer in network.layers],
+    }  # fmt: skip
     graph = nir.NIRGraph(
         nodes, edges, metadata={KEY: json.dumps(description, default=dict)}, type_check=False
     )
@@ -81,7 +108,7 @@ def export_nir(network: Network, path: Path) -> dict[str, int]:
 
 
 def _problems(network: Network, layer: Layer) -> list[str]:
-    if layer.kind in _NO_NODE:
+    if NIR_FORMS.refusal(layer):
         return [f"{layer.name}: NIR has no {layer.kind} neuron"]
     if not isinstance(layer, Cuba):
         return []
@@ -91,7 +118,7 @@ def _problems(network: Network, layer: Layer) -> list[str]:
             f"{layer.name}: a bias of the voltage beside a decaying current; NIR can only hold a "
             "bias that is part of the input"
         )
-    elif layer.bias.any() and network[layer.inputs[0]].kind not in _BIAS_HOLDERS:
+    elif layer.bias.any() and network[layer.inputs[0]].role != "synapse":
         found.append(
             f"{layer.name}: a bias behind {network[layer.inputs[0]].kind} {layer.inputs[0]}; NIR "
             "holds a bias with the weights, where the neurons must read them directly"
@@ -125,53 +152,77 @@ def _bias_of_reader(network: Network, layer: Layer) -> Array | None:
     return None
 
 
-def _node(nir: Any, network: Network, layer: Layer) -> Any:
-    """The NIR node of a layer."""
+@NIR_FORMS.register(RasterInput, BinaryEmbedding, RealEmbedding)
+def _input(nir: Any, network: Network, layer: Layer) -> Any:
     size = np.array([layer.output.size])
-    if layer.kind in ("raster_input", "binary_embedding", "real_embedding"):
-        return nir.Input({"input": size}, metadata=_definition(layer, arrays=True))
+    return nir.Input({"input": size}, metadata=_definition(layer, arrays=True))
+
+
+@NIR_FORMS.register(Dense, NetxDense)
+def _linear(nir: Any, network: Network, layer: Dense | NetxDense) -> Any:
     definition = _definition(layer, arrays=False)
-    if isinstance(layer, NetxDense | Dense):
-        bias = _bias_of_reader(network, layer)
-        weight = np.asarray(layer.weight)
-        if bias is not None:
-            return nir.Affine(weight=weight, bias=bias, metadata=definition)
-        return nir.Linear(weight=weight, metadata=definition)
-    if isinstance(layer, NetxConvolution):
-        _, height, width, outputs, *_rest = map(int, layer.geometry)
-        bias = _bias_of_reader(network, layer)
-        channel = np.zeros(outputs, np.int32)
-        if bias is not None:
-            rows = bias.reshape(outputs, -1)
-            channel = rows[:, 0].copy()
-            if (rows != channel[:, None]).any():
-                raise InputError(f"{layer.name}: NIR holds one bias a channel, not one a neuron.")
-        kernel, stride, padding, dilation = (
-            tuple(int(v) for v in layer.geometry[i : i + 2]) for i in (6, 8, 10, 12)
-        )
-        groups = int(layer.geometry[14])
-        weight = layer.weight.reshape(outputs, -1, *kernel)
-        return nir.Conv2d(
-            (height, width), weight, stride, padding, dilation, groups, channel,
-            metadata=definition,
-        )  # fmt: skip
-    if isinstance(layer, ChannelDelay):
-        return nir.Delay(layer.delay * TIME_STEP)
-    if layer.kind == "delay":
-        return nir.Delay(np.full(layer.output.size, TIME_STEP))
-    if isinstance(layer, Cuba):
-        return _neuron(nir, layer, definition)
-    nodes = {"input": nir.Input({"input": size}), "output": nir.Output({"output": size})}
-    edges = []
-    if isinstance(layer, Lif) and has_levels(layer):
-        levels = level_nodes(nir, layer)
-        nodes |= levels
-        edges = [edge for name in levels for edge in (("input", name), (name, "output"))]
+    bias = _bias_of_reader(network, layer)
+    weight = np.asarray(layer.weight)
+    if bias is not None:
+        return nir.Affine(weight=weight, bias=bias, metadata=definition)
+    return nir.Linear(weight=weight, metadata=definition)
+
+
+@NIR_FORMS.register(NetxConvolution)
+def _convolution(nir: Any, network: Network, layer: NetxConvolution) -> Any:
+    _, height, width, outputs, *_rest = map(int, layer.geometry)
+    bias = _bias_of_reader(network, layer)
+    channel = np.zeros(outputs, np.int32)
+    if bias is not None:
+        rows = bias.reshape(outputs, -1)
+        channel = rows[:, 0].copy()
+        if (rows != channel[:, None]).any():
+            raise InputError(f"{layer.name}: NIR holds one bias a channel, not one a neuron.")
+    kernel, stride, padding, dilation = (
+        tuple(int(v) for v in layer.geometry[i : i + 2]) for i in (6, 8, 10, 12)
+    )
+    groups = int(layer.geometry[14])
+    weight = layer.weight.reshape(outputs, -1, *kernel)
+    return nir.Conv2d(
+        (height, width), weight, stride, padding, dilation, groups, channel,
+        metadata=_definition(layer, arrays=False),
+    )  # fmt: skip
+
+
+@NIR_FORMS.register(ChannelDelay)
+def _channel_delay(nir: Any, network: Network, layer: ChannelDelay) -> Any:
+    return nir.Delay(layer.delay * TIME_STEP)
+
+
+@NIR_FORMS.register(Delay)
+def _delay(nir: Any, network: Network, layer: Delay) -> Any:
+    return nir.Delay(np.full(layer.output.size, TIME_STEP))
+
+
+@NIR_FORMS.register(
+    LayerNorm, TokenShift, Requantise, Readout, Sigmoid, SquaredRelu, Wkv, Product, Residual
+)
+def marked_subgraph(nir: Any, network: Network, layer: Layer) -> Any:
+    """The layer's whole definition in metadata; NIR has no node for it."""
+    return _subgraph(nir, layer, {})
+
+
+@NIR_FORMS.register(Lif)
+def _lif(nir: Any, network: Network, layer: Lif) -> Any:
+    return _subgraph(nir, layer, level_nodes(nir, layer) if has_levels(layer) else {})
+
+
+def _subgraph(nir: Any, layer: Layer, levels: dict[str, Any]) -> Any:
+    size = np.array([layer.output.size])
+    nodes = {"input": nir.Input({"input": size}), "output": nir.Output({"output": size}), **levels}
+    edges = [edge for name in levels for edge in (("input", name), (name, "output"))]
     # no way from input to output: a tool that ignores the mark gets nothing, not something wrong
     return nir.NIRGraph(nodes, edges, metadata=_definition(layer, arrays=True), type_check=False)
 
 
-def _neuron(nir: Any, layer: Cuba, definition: dict[str, Any]) -> Any:
+@NIR_FORMS.register(Cuba, RecurrentCuba)
+def _neuron(nir: Any, network: Network, layer: Cuba) -> Any:
+    definition = _definition(layer, arrays=False)
     n = layer.output.size
     membrane = np.full(n, TIME_STEP * UNIT / layer.voltage_decay)
     values = {

@@ -6,6 +6,7 @@ edited; metadata only says what NIR cannot (widths, and the layers in marked sub
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,17 @@ from spikegpt_neuro.exchange.nir_format import (
     node_name,
 )
 from spikegpt_neuro.exchange.nir_levels import has_levels, level_limits
-from spikegpt_neuro.network import LAYER_KINDS, Network, NetworkInfo, Port
+from spikegpt_neuro.network import (
+    LAYER_KINDS,
+    Chain,
+    ChainInfo,
+    LanguageModel,
+    Network,
+    Port,
+    make_network,
+)
 from spikegpt_neuro.network.layers import Delay, Dense, Lif
+from spikegpt_neuro.network.network import info_type
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
@@ -72,7 +82,7 @@ class _Reader:
         for source, target in graph.edges:
             self._sources[target].append(source)
 
-    def network(self) -> Network:
+    def network(self) -> LanguageModel | Chain:
         recurrent = self._take_recurrence()
         outputs = [n for n, node in self._graph.nodes.items() if type(node).__name__ == "Output"]
         for name in self._order():
@@ -93,12 +103,11 @@ class _Reader:
         layers = tuple(self._layers[name] for name in names)
         vocabulary = described.pop("vocabulary", "")
         if not described:
-            described = {
-                "layout": "chain", "n_layer": 0, "n_embd": layers[0].output.size,
-                "vocabulary_size": layers[-1].output.size,
-                "source": {"format": "nir", "file": self._path.name},
-            }  # fmt: skip
-        return Network(NetworkInfo(**described), layers, vocabulary)
+            return Chain(ChainInfo({"format": "nir", "file": self._path.name}), layers)
+        kind = info_type(described["layout"])
+        wanted = {part.name for part in dataclasses.fields(kind)}
+        facts = {key: value for key, value in described.items() if key in wanted}
+        return make_network(kind(**facts), layers, vocabulary)
 
     def _take_recurrence(self) -> dict[str, Array]:
         """Weights of neurons that hear each other: a Linear node in a loop with them."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.arithmetic.lif import ALIGNMENT_BITS, CURRENT_LIMIT
+from spikegpt_neuro.arithmetic.formats import ALIGNMENT_BITS, CURRENT_LIMIT
 from spikegpt_neuro.exchange.nir_format import TIME_STEP, UNIT
 from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.schema import Layer

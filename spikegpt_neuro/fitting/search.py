@@ -32,7 +32,7 @@ from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import map_network
 from spikegpt_neuro.mapping.encoding import SynapseBlock, synapse_bits
 from spikegpt_neuro.mapping.partition import partition, weights_per_core
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.scoring import prediction_bits
 
@@ -91,7 +91,7 @@ class Point:
 class Fit:
     """The network that keeps the budget, the choice for each projection, and the front."""
 
-    network: Network
+    network: LanguageModel
     choices: Mapping[str, Choice]
     point: Point
     front: tuple[Point, ...]
@@ -101,14 +101,12 @@ class Fitting:
     """One search: candidates and sensitivities once, then any number of budgets."""
 
     def __init__(
-        self, network: Network, windows: npt.NDArray[np.int64], profile: Profile, *,
+        self, network: LanguageModel, windows: npt.NDArray[np.int64], profile: Profile, *,
         packing: str = "middle", mode: Mode = "fall-through", prune: bool = False,
         threads: int = 1, folder: Path | None = None,
         progress: Progress = lambda what, step, steps: None,
     ) -> None:  # fmt: skip
         """``folder`` keeps what was computed, so that a search broken off goes on there."""
-        if network.takes_raster:
-            raise InputError("a chain has nothing to fit: give a network that reads tokens.")
         self._network, self._windows, self._profile = network, windows, profile
         self._packing, self._mode, self._progress = packing, mode, progress
         count = min(len(windows), max(1, MEASURED_TOKENS // windows.shape[1]))
@@ -147,7 +145,7 @@ class Fitting:
             for (name, options), index in zip(self.table.items(), picked, strict=True)
         }
 
-    def _measured(self, network: Network, before: float | None) -> Point:
+    def _measured(self, network: LanguageModel, before: float | None) -> Point:
         bits, counters = _score(network, self._scored)
         mapping = map_network(network, self._profile, self._packing, counters)
         report = build_report(network, counters, self._profile, mode=self._mode, mapping=mapping)
@@ -160,7 +158,7 @@ class Fitting:
             stored / sum(layer.weight.size for layer in dense),
         )  # fmt: skip
 
-    def point(self, chosen: Mapping[str, Candidate]) -> tuple[Network, Point]:
+    def point(self, chosen: Mapping[str, Candidate]) -> tuple[LanguageModel, Point]:
         """The network of a choice, placed, scored and priced."""
         network = adopt(self._network, chosen)
         return network, self._measured(network, self.before.bits_per_token)
@@ -236,7 +234,7 @@ def _bytes(option: Candidate) -> float:
     return synapse_bits((block,), _ROWS_ON_A_CORE) * outputs / _ROWS_ON_A_CORE / 8
 
 
-def _score(network: Network, windows: npt.NDArray[np.int64]) -> tuple[float, Counters]:
+def _score(network: LanguageModel, windows: npt.NDArray[np.int64]) -> tuple[float, Counters]:
     """Bits a token of the text and the events of the run."""
     bits = []
     with EmulatorSession(network) as session:

@@ -15,7 +15,7 @@ from spikegpt_neuro.arithmetic.packed import PackedWeights, stored
 from spikegpt_neuro.converters.reduction import Candidate, Choice
 from spikegpt_neuro.converters.sensitivity import Sensitivity
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.network.layers import Dense
 
@@ -29,7 +29,9 @@ class Store:
     ``key`` tells searches apart: a folder of another network, text or set of choices is refused.
     """
 
-    def __init__(self, folder: Path, key: str, network: Network, choices: Sequence[Choice]) -> None:
+    def __init__(
+        self, folder: Path, key: str, network: LanguageModel, choices: Sequence[Choice]
+    ) -> None:
         self._folder, self._network, self._choices = folder, network, tuple(choices)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / _KEY

@@ -14,7 +14,7 @@ from spikegpt_neuro.mapping.encoding import (
     neurons_that_fit,
     synapse_bytes,
 )
-from spikegpt_neuro.mapping.roles import made_by, role, synapses_of
+from spikegpt_neuro.mapping.roles import made_by, synapses_of
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer
 
@@ -92,7 +92,7 @@ def demands(network: Network) -> tuple[Demand, ...]:
     ends = synapses_of(network)
     found = []
     for layer in network.layers:
-        if role(layer) != "neuron":
+        if layer.role != "neuron":
             continue
         origins = [layer, *(network[name] for name in ends.get(layer.name, ()))]
         blocks = tuple(block_of(origin) for origin in origins if origin.fan_in)

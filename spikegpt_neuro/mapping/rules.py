@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.encoding import synapse_bytes
@@ -23,11 +21,8 @@ from spikegpt_neuro.mapping.partition import (
     weights_per_core,
 )
 from spikegpt_neuro.mapping.partition import output_axons as leaving
-from spikegpt_neuro.mapping.roles import role, synapses_of
+from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.schema import Array
-from spikegpt_neuro.network.slayer_layers import NetxConvolution, NetxDense
 
 
 @dataclass(frozen=True)
@@ -57,25 +52,8 @@ class Design:
     counters: Counters | None
 
 
-_FIXED_NEURONS = ("lif", "cuba", "recurrent_cuba", "delay")
-"""Kinds that chips without neuron programs have."""
 Finding = tuple[str, str]
 Rule = Callable[[Design], Iterator[Finding]]
-
-
-def netx_weight_bits(weight: Array) -> int:
-    """Bits of NetX's weights: one exponent a layer, and a sign bit only where both signs occur."""
-    scaled = weight >> trailing_zeros(weight)
-    low, high = int(scaled.min()), int(scaled.max())
-    if low < 0 < high:
-        return 1 + max((~low).bit_length(), high.bit_length())
-    return max(-low, high).bit_length()
-
-
-def trailing_zeros(weight: Array) -> int:
-    """Power of two that divides all weights."""
-    joined = int(np.bitwise_or.reduce(weight, axis=None))
-    return (joined & -joined).bit_length() - 1 if joined else 0
 
 
 def weight_width(design: Design) -> Iterator[Finding]:
@@ -84,13 +62,7 @@ def weight_width(design: Design) -> Iterator[Finding]:
     if limit is None:
         return
     for layer in design.network.layers:
-        bits = 0
-        if isinstance(layer, Dense):
-            weight = np.asarray(layer.weight)
-            widest = max(abs(int(weight.min())), abs(int(weight.max())))
-            bits = widest.bit_length() + 1
-        elif "weight" in layer.array_specs():
-            bits = netx_weight_bits(layer.weight)  # type: ignore[attr-defined]
+        bits = layer.weight_width
         if bits > limit:
             yield layer.name, f"weights need {bits} bits, the target holds {limit}"
 
@@ -112,7 +84,7 @@ def graded_spikes(design: Design) -> Iterator[Finding]:
     if design.profile.can("graded_spikes") is not False:
         return
     for layer in design.network.layers:
-        if role(layer) != "synapse":
+        if layer.role != "synapse":
             continue
         source = design.network[layer.inputs[0]]
         if source.output.payload != "binary":
@@ -125,33 +97,20 @@ def graded_spikes(design: Design) -> Iterator[Finding]:
             )
 
 
-def _largest_sum(layer: NetxDense | NetxConvolution, operand: int) -> int:
-    """Largest sum of a layer's synapses for operands up to ``operand``."""
-    weight = np.abs(layer.weight.astype(np.int64))
-    rows = weight if weight.ndim == 2 else weight.reshape(int(layer.geometry[3]), -1)  # type: ignore[union-attr]
-    return int(rows.sum(axis=1).max()) * operand
-
-
 def accumulator_width(design: Design) -> Iterator[Finding]:
     """Sums must fit the accumulator: by the proven bound, or by no overflow in a run."""
     limit = design.profile.limit("accumulator_bits")
     if limit is None:
         return
     for layer in design.network.layers:
-        if isinstance(layer, NetxDense | NetxConvolution):
-            # a chain's sums wrap where the chip's do; whether one did is not counted
-            bound = _largest_sum(layer, design.network[layer.inputs[0]].output.high)
-            if bound.bit_length() + 1 > limit:
-                yield (
-                    layer.name,
-                    f"sums may need {bound.bit_length() + 1} bits, the accumulator has {limit}",
-                )
-        if not isinstance(layer, Dense):
+        if layer.role != "synapse":
             continue
         bits = design.network.bound(layer).bit_length() + 1
         if bits <= limit:
             continue
-        if design.counters is None or layer.accumulator_bits != limit:
+        # a chain's sums wrap where the chip's do; whether one did is not counted
+        counted = layer.counts_overflows and layer.sum_bits == limit
+        if design.counters is None or not counted:
             yield layer.name, f"sums may need {bits} bits, the accumulator has {limit}"
         elif overflows := design.counters.count(layer.name, "overflows"):
             yield (
@@ -169,7 +128,7 @@ def neuron_program(design: Design) -> Iterator[Finding]:
         return
     kinds: dict[str, int] = {}
     for layer in design.network.layers:
-        if role(layer) == "neuron" and layer.kind not in _FIXED_NEURONS:
+        if layer.role == "neuron" and not layer.fixed_neuron:
             kinds[layer.kind] = kinds.get(layer.kind, 0) + 1
     for kind, count in sorted(kinds.items()):
         yield kind, f"{count} layers of this kind; the target's neurons are fixed"

@@ -10,11 +10,8 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.mapping.partition import Core
-from spikegpt_neuro.mapping.roles import role
 from spikegpt_neuro.network import TOKEN, Network
-from spikegpt_neuro.network.layers import TokenShift
 from spikegpt_neuro.network.schema import Layer
-from spikegpt_neuro.network.slayer_layers import ChannelDelay
 
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -40,23 +37,19 @@ class Traffic:
 def _origins(network: Network, name: str) -> Iterator[tuple[str, float]]:
     """Neuron or input layers that feed ``name``'s vector, with the share of its channels."""
     layer = network[name]
-    if isinstance(layer, TokenShift) and role(layer) == "wiring":
-        current = float((layer.current_multiplier == 1).mean())
-        for source, share in zip(layer.inputs, (current, 1 - current), strict=True):
-            if share:
-                for origin, part in _origins(network, source):
-                    yield origin, part * share
+    if layer.role != "wiring":
+        yield name, 1.0
         return
-    if isinstance(layer, ChannelDelay):
-        yield from _origins(network, layer.inputs[0])
-        return
-    yield name, 1.0
+    for source, share in zip(layer.inputs, layer.input_shares(), strict=True):
+        if share:
+            for origin, part in _origins(network, source):
+                yield origin, part * share
 
 
 def _without_delays(network: Network, name: str) -> Layer:
     """The layer ``name``, or where a chain's delays lead from it."""
     layer = network[name]
-    while isinstance(layer, ChannelDelay):
+    while layer.role == "wiring" and len(layer.inputs) == 1:
         layer = network[layer.inputs[0]]
     return layer
 
@@ -82,14 +75,14 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
 
     rows: list[tuple[int, int, float, int]] = []
     for layer in network.layers:
-        if role(layer) != "neuron":
+        if layer.role != "neuron":
             continue
         targets = places[layer.name]
         for source in layer.inputs:
             if source == TOKEN:
                 continue
             feeder = _without_delays(network, source)
-            everywhere = role(feeder) == "synapse"
+            everywhere = feeder.role == "synapse"
             vector = feeder.inputs[0] if everywhere else feeder.name
             size = network[vector].output.size
             if everywhere:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from spikegpt_neuro.network.network import Network
+from spikegpt_neuro.network.network import ModelInfo, Network
 from spikegpt_neuro.network.schema import Layer
 
 _WIDTH, _HEIGHT = 150, 34
@@ -45,7 +45,9 @@ def draw_network(network: Network) -> str:
     body += [_line(network[a], places[a], places[b]) for a, b in network.graph.edges]
     body += [_box(layer, places[layer.name]) for layer in network.layers]
     info = network.info
-    title = f"{info.layout} layout, {info.n_layer} blocks of width {info.n_embd}"
+    title = f"a chain of {len(network.layers)} layers"
+    if isinstance(info, ModelInfo):
+        title = f"{info.layout} layout, {info.n_layer} blocks of width {info.n_embd}"
     legend = "".join(
         f'<tspan fill="{colour}" dx="12">{payload}</tspan>' for payload, colour in _COLOURS.items()
     )

@@ -23,8 +23,18 @@ from spikegpt_neuro.arithmetic.packed import (
 )
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.layers import LAYER_KINDS, Dense
-from spikegpt_neuro.network.network import Network, NetworkInfo
+from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.network import (
+    Chain,
+    ChainInfo,
+    LanguageModel,
+    ModelInfo,
+    Network,
+    NetworkInfo,
+    info_type,
+    make_network,
+)
+from spikegpt_neuro.network.registry import LAYER_KINDS
 from spikegpt_neuro.network.schema import Layer, Port
 from spikegpt_neuro.version import __version__
 
@@ -39,9 +49,11 @@ TIME_STEP = "one token a step; every layer of a token in the same step (fall-thr
 RESET_RULE = "LIF: see each layer's soft_reset; states start at zero, WKV exponents at -(2**23 - 1)"
 
 _ROOT_ATTRIBUTES = {
-    "format", "format_version", "tool_version", "layout", "n_layer", "n_embd", "vocabulary_size",
-    "time_step", "reset_rule", "source", "quantisation",
+    "format", "format_version", "tool_version", "layout", "time_step", "reset_rule", "source",
+    "quantisation",
 }  # fmt: skip
+_MODEL_ATTRIBUTES = ("n_layer", "n_embd", "vocabulary_size")
+"""Root attributes of language models. Version 1 wrote them for chains too, whose layers say it."""
 _LAYER_ATTRIBUTES = {"kind", "index", "inputs", "output", "scalars"}
 _STOCK_DATASETS = ("type", "shape", "inFeatures", "outFeatures")
 _DERIVED_IN_VERSION_1 = {"dense": ({"fan_out"}, {"bound"})}
@@ -105,7 +117,8 @@ class NetworkWriter:
         attributes["tool_version"] = __version__
         attributes["time_step"] = TIME_STEP
         attributes["reset_rule"] = RESET_RULE
-        for name in ("layout", "n_layer", "n_embd", "vocabulary_size"):
+        attributes["layout"] = info.layout
+        for name in _MODEL_ATTRIBUTES if isinstance(info, ModelInfo) else ():
             attributes[name] = getattr(info, name)
         for name in ("source", "quantisation"):
             attributes[name] = json.dumps(dict(getattr(info, name)), sort_keys=True)
@@ -138,7 +151,7 @@ def write_network(network: Network, path: Path) -> None:
         writer.finish(network.info, network.vocabulary)
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: Path) -> LanguageModel | Chain:
     """Read ``path`` strictly; weights and embedding tables are memory mapped, not loaded.
 
     Raises ``InputError`` listing every problem: unknown groups, keys, kinds or versions, links,
@@ -151,7 +164,7 @@ def read_network(path: Path) -> Network:
         return _read_stream(path, stream)
 
 
-def _read_stream(path: Path, stream: BinaryIO) -> Network:
+def _read_stream(path: Path, stream: BinaryIO) -> LanguageModel | Chain:
     try:
         with h5py.File(stream, "r") as file:
             _limit_metadata_cache(file)
@@ -187,7 +200,7 @@ class _Reader:
         self._layers: dict[int, Layer] = {}
         self._groups: set[h5py.h5g.GroupID] = set()
 
-    def network(self) -> Network:
+    def network(self) -> LanguageModel | Chain:
         attributes = dict(self._file.attrs)
         if attributes.get("format") != FORMAT:
             raise InputError(
@@ -205,7 +218,10 @@ class _Reader:
         self._version = int(attributes["format_version"])
         if self._file.userblock_size:
             self._problems.append("the file has an HDF5 user block; the network must be all of it")
-        self._compare_names("/", set(attributes), _ROOT_ATTRIBUTES, "attribute")
+        described = info_type(str(attributes.get("layout")))
+        has_facts = described is ModelInfo or self._version == 1
+        facts = _MODEL_ATTRIBUTES if has_facts else ()
+        self._compare_names("/", set(attributes), {*_ROOT_ATTRIBUTES, *facts}, "attribute")
         top = self._members("/", self._file.id, {"spikegpt"}, "group").get("spikegpt")
         self._stop_if_wrong()
         parts = self._members("/spikegpt", top, {"layers", "vocabulary"}, "member")
@@ -216,10 +232,7 @@ class _Reader:
         layers = tuple(self._layers[index] for index in sorted(self._layers))
         if sorted(self._layers) != list(range(len(layers))):
             self._problems.append("the layers' indices are not 0, 1, 2, ...")
-        n_layer, n_embd, vocabulary_size = (
-            self._whole_number(f"/{name}", attributes[name])
-            for name in ("n_layer", "n_embd", "vocabulary_size")
-        )
+        numbers = {name: self._whole_number(f"/{name}", attributes[name]) for name in facts}
         texts: dict[str, Any] = {
             name: json.loads(attributes[name]) for name in ("source", "quantisation")
         }
@@ -227,8 +240,12 @@ class _Reader:
             if not isinstance(value, dict):
                 self._problems.append(f"/{name}: must be a JSON object")
         self._stop_if_wrong()
-        info = NetworkInfo(str(attributes["layout"]), n_layer, n_embd, vocabulary_size, **texts)
-        return Network(info, layers, np.asarray(vocabulary, np.uint8).tobytes().decode("utf-8"))
+        info: NetworkInfo = ChainInfo(**texts)
+        if described is ModelInfo:
+            sizes = [numbers[name] for name in _MODEL_ATTRIBUTES]
+            info = ModelInfo(str(attributes["layout"]), sizes[0], sizes[1], sizes[2], **texts)
+        text = np.asarray(vocabulary, np.uint8).tobytes().decode("utf-8")
+        return make_network(info, layers, text)
 
     def _whole_number(self, where: str, value: Any) -> int:
         if not isinstance(value, int | np.integer):

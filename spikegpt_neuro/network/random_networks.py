@@ -32,7 +32,7 @@ from spikegpt_neuro.network.layers import (
     TokenShift,
     Wkv,
 )
-from spikegpt_neuro.network.network import TOKEN, Network, NetworkInfo
+from spikegpt_neuro.network.network import TOKEN, LanguageModel, ModelInfo
 from spikegpt_neuro.network.schema import Layer, Port
 
 Int32Array = npt.NDArray[np.int32]
@@ -76,7 +76,7 @@ class RandomShape:
     seed: int = 0
 
 
-def random_network(shape: RandomShape) -> Network:
+def random_network(shape: RandomShape) -> LanguageModel:
     """A network of that shape; the same arguments give the same integers."""
     return _Builder(shape).network()
 
@@ -96,7 +96,7 @@ class _Builder:
         scale = largest_weight(shape.weight_bits) / largest_weight(MOST_BITS)
         self._weight_deviation = max(WEIGHT_DEVIATION * scale, _LEAST_DEVIATION)
 
-    def network(self) -> Network:
+    def network(self) -> LanguageModel:
         shape = self._shape
         stream = self._embedding()
         for i in range(shape.n_layer):
@@ -111,11 +111,11 @@ class _Builder:
                 stream = self._spiking_srwkv(first, stream)
                 stream = self._spiking_srffn(f"blocks.{i}.srffn", stream)
         self._head(stream)
-        info = NetworkInfo(
+        info = ModelInfo(
             shape.layout, shape.n_layer, shape.n_embd, shape.vocabulary_size,
             source={"random": True, "seed": shape.seed},
         )  # fmt: skip
-        return Network(info, tuple(self._layers))
+        return LanguageModel(info, tuple(self._layers))
 
     def _add(self, layer: Layer) -> str:
         self._layers.append(layer)

@@ -8,15 +8,27 @@ dtype, shape and range once. The kinds of layers are in ``network/layers.py`` an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.arithmetic.equations import OPERATIONS, operations
+from spikegpt_neuro.errors import IncompleteKind
+
 Payload = Literal["binary", "graded", "accumulator"]
+Role = Literal["synapse", "neuron", "wiring", "input"]
+"""The part a layer plays on a chip. ``synapse``: weights, stored with the neurons they end at.
+``neuron``: one neuron a channel (a token's delay is a neuron that holds a value). ``wiring``: what
+axons and synapses do themselves. ``input``: sent in by the host."""
 Array = npt.NDArray[Any]
+Range = tuple[int, int]
+"""Least and largest integer."""
+WORD = (1 << 31) - 1
+"""Largest integer of the words that travel and that states are kept in."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,11 @@ class Port:
         """Smallest integer the port carries; symmetric for signed ports."""
         return -self.high if self.signed else 0
 
+    @property
+    def range(self) -> Range:
+        """Least and largest integer the port carries."""
+        return self.low, self.high
+
     def problems(self) -> Iterator[str]:
         """Everything wrong with the port, one phrase each. Integers must fit int32."""
         if self.size < 1:
@@ -69,6 +86,38 @@ class ArraySpec:
     low: int
     high: int
 
+    def problems(self, values: Array, size: int) -> Iterator[str]:
+        """What of ``values`` is not as declared in a layer of ``size`` outputs."""
+        if str(values.dtype) != self.dtype:
+            yield f"dtype {values.dtype}, must be {self.dtype}"
+        elif values.ndim != len(self.shape) or (self.shape[0] == "n" and values.shape[0] != size):
+            yield f"shape {values.shape}, must be ({', '.join(self.shape)})"
+        elif values.size == 0:
+            yield "is empty"
+        elif not self._covers_dtype and (values.min() < self.low or values.max() > self.high):
+            yield f"values {values.min()}..{values.max()}, allowed {self.low}..{self.high}"
+
+    @property
+    def _covers_dtype(self) -> bool:
+        """Whether no value of the dtype is outside: mapped tables then need not be read."""
+        limits = np.iinfo(self.dtype)
+        return self.low <= limits.min and self.high >= limits.max
+
+
+@dataclass(frozen=True)
+class State:
+    """A word every channel keeps from token to token: its range, and what it is at the start."""
+
+    name: str
+    low: int
+    high: int
+    initial: int = 0
+
+    def problems(self, values: Array) -> Iterator[str]:
+        """What of ``values`` no run can have left there."""
+        if values.size and (values.min() < self.low or values.max() > self.high):
+            yield f"{self.name} {values.min()}..{values.max()}, allowed {self.low}..{self.high}"
+
 
 def array_field(dtype: str, shape: str, low: int, high: int) -> Any:
     """A layer's array, with the schema its file is checked against."""
@@ -82,14 +131,39 @@ def scalar_field(low: int, high: int) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Base of all layers. ``inputs`` are layer names, in the order the operation takes them."""
+    """Base of all layers. ``inputs`` are layer names, in the order the operation takes them.
 
-    kind: ClassVar[str] = ""
-    input_count: ClassVar[int] = 1
-    state_words_per_channel: ClassVar[int] = 0
-    operations_per_channel: ClassVar[Mapping[str, int]] = {}
-    output_bits: ClassVar[tuple[int, bool] | None] = None
-    """(bits, signed) of the output where the operation fixes them."""
+    A kind is a subclass decorated with ``network.registry.layer_kind``, which refuses one that
+    does not say every fact below; there are no defaults that could be wrong for it
+    (docs/adding-a-kind.md).
+    """
+
+    kind: ClassVar[str]
+    """The kind's name in files, programs and reports."""
+    input_count: ClassVar[int]
+    driver: ClassVar[int]
+    """Which of the inputs drives: its events are counted as the layer's input events."""
+    output_bits: ClassVar[tuple[int, bool] | None]
+    """(bits, signed) of the output where the operation fixes them, else None."""
+    chip_role: ClassVar[Role]
+    """See ``Role``; ``role`` is that of one layer."""
+    fires: ClassVar[bool]
+    """Whether it is neurons that integrate, fire, and are reset or held back."""
+    fixed_neuron: ClassVar[bool]
+    """Whether chips without neuron programs have it: an update costs what a LIF neuron's does."""
+    sparse: ClassVar[bool]
+    """Whether most of its values can be 0: synapses behind it are then walked event by event."""
+    states: ClassVar[tuple[State, ...]]
+    """The words of state of a channel, in order."""
+    equation: ClassVar[str]
+    """One update of one channel (``arithmetic.equations``): inputs ``a``, ``b``; result ``s``;
+    states, arrays and scalars by their names, ``low`` and ``high`` of the output port. Empty where
+    channels are not updated: synapses, wiring and inputs."""
+    once: ClassVar[str] = ""
+    """What is computed once a token for all channels, likewise."""
+
+    counts_overflows: ClassVar[bool] = False
+    """Whether sums beyond ``sum_bits`` are counted in a run; those of stock chains wrap."""
 
     name: str
     inputs: tuple[str, ...]
@@ -105,6 +179,11 @@ class Layer:
         """Declared integer scalars by field name, with their inclusive range."""
         return {f.name: f.metadata["scalar"] for f in fields(cls) if "scalar" in f.metadata}
 
+    @classmethod
+    def parameter_names(cls) -> list[str]:
+        """The arrays of 32-bit words, which are held beside the neurons."""
+        return [name for name, spec in cls.array_specs().items() if spec.dtype == "int32"]
+
     @property
     def stage(self) -> str:
         """The stage the layer belongs to: ``embedding``, ``blocks.<i>.<part>`` or ``head``."""
@@ -112,45 +191,122 @@ class Layer:
         return ".".join(parts[:3]) if parts[0] == "blocks" else parts[0]
 
     @property
+    def role(self) -> Role:
+        """The part this layer plays on a chip."""
+        return self.chip_role
+
+    @property
+    def forwards(self) -> bool:
+        """Whether the layer's values are those of its inputs, at most later."""
+        return self.role == "wiring"
+
+    def input_shares(self) -> tuple[float, ...]:
+        """Of wiring: the share of channels that each input provides."""
+        if self.input_count != 1:
+            raise IncompleteKind(self.kind, "the traffic of spikes", where=self.name)
+        return (1.0,)
+
+    @property
+    def driving_input(self) -> str:
+        """Name of the layer whose events drive this one; a raster's are what it sends itself."""
+        return self.inputs[self.driver] if self.inputs else self.name
+
+    @property
     def operand_size(self) -> int:
         """Values the layer reads from each of its inputs."""
         return self.output.size
 
     @property
+    def rows(self) -> Array | None:
+        """The layer's own weights [outputs or channels, synapses of one], None without any."""
+        return None
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether neurons move without input."""
+        return False
+
+    @property
+    def weight_width(self) -> int:
+        """Bits a target must hold of each weight; 0 without any."""
+        return 0
+
+    @property
+    def sum_bits(self) -> int:
+        """Signed width of the synapses' accumulators; 0 without any."""
+        return 0
+
+    @property
     def fan_in(self) -> int:
         """Synapses of the layer's own weights that end at one output channel, the most."""
-        return 0
+        return 0 if self.rows is None else int(self.rows.shape[1])
 
     @property
     def products(self) -> int:
         """Products a time step if every operand is non-zero; 0 without weights."""
         return self.fan_in * self.output.size
 
+    @cached_property
+    def largest_row_sum(self) -> int:
+        """``max_j sum_k |weight[j, k]|``: times the largest operand, the largest sum; 0 without
+        weights."""
+        rows = self.rows
+        largest = 0
+        for begin in range(0, 0 if rows is None else len(rows), 256):  # never copied whole
+            part = np.abs(rows[begin : begin + 256].astype(np.int32))  # type: ignore[index]
+            largest = max(largest, int(part.sum(axis=1, dtype=np.int64).max()))
+        return largest
+
     @property
     def state_words(self) -> int:
         """Words of state carried from token to token."""
-        return self.state_words_per_channel * self.output.size
+        return len(self.states) * self.output.size
+
+    def initial_state(self) -> Array:
+        """int32 [state words]: each word of ``states`` of all channels, one behind the other."""
+        words = [state.initial for state in self.states]
+        return np.repeat(np.array(words, np.int32), self.output.size)
+
+    def state_problems(self, values: Array) -> Iterator[str]:
+        """Why ``values`` (int32 [state words]) cannot be this layer's state, one phrase each."""
+        parts = values.reshape(len(self.states), -1)
+        for state, part in zip(self.states, parts, strict=True):
+            yield from (f"{self.name}: {problem}" for problem in state.problems(part))
 
     @property
     def parameter_words(self) -> int:
         """Per-channel constants held beside the neurons (weights are counted as weights)."""
-        return sum(
-            int(getattr(self, name).size)
-            for name, spec in self.array_specs().items()
-            if spec.dtype == "int32"
-        )
+        return sum(int(getattr(self, name).size) for name in self.parameter_names())
+
+    def value_range(self, inputs: Sequence[Range]) -> Range:
+        """Least and largest value the layer can compute from values within ``inputs``, before its
+        port clips: interval arithmetic over its parameters."""
+        raise IncompleteKind(self.kind, "the proof of ranges", where=self.name)
+
+    @property
+    def levels_compared(self) -> int:
+        """How often ``levels_above`` of the equation compares."""
+        return 1
 
     def operations(self) -> dict[str, int]:
         """Element-wise operations a token costs, by kind; the same every token.
 
-        Kinds: ``add``, ``multiply``, ``shift``, ``compare``, ``table``. Counted from the equation
-        in ``arithmetic`` with every clip as two compares.
+        ``equation`` for every channel and ``once``, counted by ``arithmetic.equations.operations``.
+        Kinds that do not occur are left out.
         """
-        return {kind: n * self.output.size for kind, n in self.operations_per_channel.items()}
+        constants = frozenset({*self.array_specs(), *self.scalar_ranges(), "low", "high", "size"})
+        each = operations(self.equation, constants, self.levels_compared)
+        once = operations(self.once, constants)
+        counts = {kind: each[kind] * self.output.size + once[kind] for kind in OPERATIONS}
+        return {kind: count for kind, count in counts.items() if count}
+
+    def operand_problems(self, source: Layer) -> Iterator[str]:
+        """What is wrong with reading ``source``, one sentence each."""
+        if source.output.size != self.operand_size:
+            yield f"{self.name}: reads {source.output.size} values, must be {self.operand_size}"
 
     def problems(self) -> Iterator[str]:
         """Everything wrong with this layer's values, one sentence each."""
-        n = self.output.size
         yield from (f"{self.name}: {problem}" for problem in self.output.problems())
         fixed = self.output_bits
         if fixed is not None and (self.output.bits, self.output.signed) != fixed:
@@ -161,20 +317,10 @@ class Layer:
         if len(self.inputs) != self.input_count:
             yield f"{self.name}: {len(self.inputs)} inputs; a {self.kind} takes {self.input_count}"
         for name, spec in self.array_specs().items():
-            values = getattr(self, name)
-            if str(values.dtype) != spec.dtype:
-                yield f"{self.name}/{name}: dtype {values.dtype}, must be {spec.dtype}"
-            elif values.ndim != len(spec.shape) or (spec.shape[0] == "n" and values.shape[0] != n):
-                yield f"{self.name}/{name}: shape {values.shape}, must be ({', '.join(spec.shape)})"
-            elif values.size == 0:
-                yield f"{self.name}/{name}: is empty"
-            elif spec.dtype == "int32" and (
-                int(values.min()) < spec.low or int(values.max()) > spec.high
-            ):
-                yield (
-                    f"{self.name}/{name}: values {values.min()}..{values.max()}, "
-                    f"allowed {spec.low}..{spec.high}"
-                )
+            yield from (
+                f"{self.name}/{name}: {problem}"
+                for problem in spec.problems(getattr(self, name), self.output.size)
+            )
         for name, (low, high) in self.scalar_ranges().items():
             value = getattr(self, name)
             if not low <= value <= high:

@@ -2,177 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from spikegpt_neuro.network.layers import LAYER_KINDS
-from spikegpt_neuro.network.schema import Array, Layer, array_field, scalar_field
+from spikegpt_neuro.arithmetic.formats import SPIKE_STATE_BITS, STATE_LIMIT
+from spikegpt_neuro.network.registry import layer_kind
+from spikegpt_neuro.network.schema import (
+    WORD,
+    Array,
+    Layer,
+    Range,
+    Role,
+    State,
+    array_field,
+    scalar_field,
+)
+from spikegpt_neuro.network.slayer_connections import (
+    DENDRITE_BITS,
+    GEOMETRY,
+    LARGEST_WEIGHT,
+    LONGEST_DELAY,
+    ChannelDelay,
+    NetxConvolution,
+    NetxDense,
+    NetxWeights,
+    RasterInput,
+    netx_weight_bits,
+    weights_field,
+)
 
-LARGEST_WEIGHT = 256
-"""NetX weights are 9 bits signed, even where they have both signs."""
-GEOMETRY = (
-    "input channels", "input height", "input width",
-    "output channels", "output height", "output width",
-    "kernel height", "kernel width", "stride down", "stride across", "padding down",
-    "padding across", "dilation down", "dilation across", "groups",
-)  # fmt: skip
-"""The numbers that describe a convolution, in the order of ``NetxConvolution.geometry``."""
-LONGEST_DELAY = 62
+__all__ = [
+    "DENDRITE_BITS",
+    "GEOMETRY",
+    "LARGEST_WEIGHT",
+    "LONGEST_DELAY",
+    "ChannelDelay",
+    "NetxConvolution",
+    "NetxDense",
+    "RasterInput",
+    "netx_weight_bits",
+    "Alif",
+    "Cuba",
+    "Delta",
+    "Recurrent",
+    "RecurrentAlif",
+    "RecurrentCuba",
+    "Sigma",
+    "SigmaDelta",
+]
 
+_CURRENT = State("current", 1 - STATE_LIMIT, STATE_LIMIT)
+_VOLTAGE = State("voltage", 1 - STATE_LIMIT, STATE_LIMIT - 1)
+_RAISED = (State("raised", -WORD, WORD), State("refractory", -WORD, WORD))
+_LAST_SPIKES = State("last_spikes", 0, 1)
 
-def _weights(shape: str) -> Any:
-    return array_field("int16", shape, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-
-
-@dataclass(frozen=True, eq=False)
-class RasterInput(Layer):
-    """Spikes or integers from outside, one vector a time step; nothing is computed."""
-
-    kind: ClassVar[str] = "raster_input"
-    input_count: ClassVar[int] = 0
-
-
-@dataclass(frozen=True, eq=False)
-class NetxDense(Layer):
-    """Dense synapses with NetX's 9-bit weights: ``accumulator[j] = sum_k weight[j, k] * x[k]``."""
-
-    kind: ClassVar[str] = "netx_dense"
-    output_bits: ClassVar[tuple[int, bool] | None] = (32, True)
-    weight: Array = _weights("n m")
-
-    @property
-    def operand_size(self) -> int:
-        """See ``Layer.operand_size``."""
-        return int(self.weight.shape[-1])
-
-    @property
-    def fan_in(self) -> int:
-        """See ``Layer.fan_in``."""
-        return self.operand_size
-
-
-@dataclass(frozen=True, eq=False)
-class NetxConvolution(Layer):
-    """Convolution; ``weight`` [O, I / groups, kh, kw], flat."""
-
-    kind: ClassVar[str] = "netx_convolution"
-    output_bits: ClassVar[tuple[int, bool] | None] = (24, True)
-    weight: Array = _weights("w")
-    geometry: Array = array_field("int32", "g", 0, 1 << 20)
-
-    @property
-    def operand_size(self) -> int:
-        """See ``Layer.operand_size``."""
-        return int(self.geometry[0] * self.geometry[1] * self.geometry[2])
-
-    @property
-    def fan_in(self) -> int:
-        """See ``Layer.fan_in``: an output channel's kernel, each position counted as a synapse."""
-        return int(self.weight.size // self.geometry[3])
-
-    @property
-    def products(self) -> int:
-        """See ``Layer.products``; positions of the kernel outside the input are none."""
-        inside = [
-            sum(
-                bool(0 <= place * stride - padding + tap * dilation < size)
-                for place in range(places)
-                for tap in range(kernel)
-            )
-            for size, places, kernel, stride, padding, dilation in (
-                self.geometry[[axis + 1, axis + 4, axis + 6, axis + 8, axis + 10, axis + 12]]
-                for axis in (0, 1)
-            )
-        ]
-        channels = int(self.geometry[0] // self.geometry[14] * self.geometry[3])
-        return channels * inside[0] * inside[1]
-
-    @property
-    def parameter_words(self) -> int:
-        """None: weights are counted as weights."""
-        return 0
-
-    def problems(self) -> Iterator[str]:
-        """See ``Layer.problems``."""
-        yield from super().problems()
-        if self.geometry.shape != (len(GEOMETRY),):
-            yield f"{self.name}/geometry: {self.geometry.size} numbers, must be {len(GEOMETRY)}"
-            return
-        c, h, w, oc, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, groups = map(int, self.geometry)
-        if min(c, h, w, oc, oh, ow, kh, kw, sh, sw, dh, dw, groups) < 1:
-            yield f"{self.name}/geometry: only padding may be 0"
-            return
-        if c % groups or oc % groups:
-            yield f"{self.name}: {groups} groups do not divide {c} and {oc} channels"
-        elif self.weight.size != oc * (c // groups) * kh * kw:
-            yield f"{self.name}/weight: {self.weight.size} weights do not fit the geometry"
-        expected = (oc, (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1,
-                    (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1)  # fmt: skip
-        if (oc, oh, ow) != expected or self.output.size != oc * oh * ow:
-            yield f"{self.name}: output {(oc, oh, ow)}, the convolution gives {expected}"
+_WRAPPED_CURRENT = """\
+u = wide - 16777216 if wide > 8388608 else wide
+u = wide + 16777216 if u <= -8388608 else u
+current = u
+"""
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelDelay(Layer):
-    """A delay of its own for each channel, 0..``depth`` time steps."""
+class _StockNeurons(Layer):
+    """Base of stock LIF neurons."""
 
-    kind: ClassVar[str] = "channel_delay"
-    delay: Array = array_field("int32", "n", 0, LONGEST_DELAY)
-    depth: int = scalar_field(1, LONGEST_DELAY)
-
-    @property
-    def state_words(self) -> int:
-        """One vector a step of the longest delay."""
-        return self.depth * self.output.size
-
-    def problems(self) -> Iterator[str]:
-        """See ``Layer.problems``."""
-        yield from super().problems()
-        if self.delay.size and int(self.delay.max()) > self.depth:
-            yield f"{self.name}/delay: {self.delay.max()}, the line is {self.depth} deep"
-
-
-@dataclass(frozen=True, eq=False)
-class Cuba(Layer):
-    """Current-based LIF neurons with current and voltage decay."""
-
-    kind: ClassVar[str] = "cuba"
+    input_count: ClassVar[int] = 1
+    driver: ClassVar[int] = 0
     output_bits: ClassVar[tuple[int, bool] | None] = (1, False)
-    state_words_per_channel: ClassVar[int] = 2
-    operations_per_channel: ClassVar[Mapping[str, int]] = {
-        "add": 5, "multiply": 2, "shift": 4, "compare": 7,
-    }  # fmt: skip
+    chip_role: ClassVar[Role] = "neuron"
+    fires: ClassVar[bool] = True
+    sparse: ClassVar[bool] = True
     bias: Array = array_field("int32", "n", -(1 << 15), (1 << 15) - 1)
     current_decay: int = scalar_field(0, 4096)
     voltage_decay: int = scalar_field(0, 4096)
     threshold: int = scalar_field(0, 1 << 17)
 
+    @property
+    def is_biased(self) -> bool:
+        """See ``Layer.is_biased``."""
+        return bool(self.bias.any())
 
+    def value_range(self, inputs: Sequence[Range]) -> Range:
+        """See ``Layer.value_range``."""
+        return 0, 1
+
+
+@layer_kind
 @dataclass(frozen=True, eq=False)
-class Alif(Cuba):
+class Cuba(_StockNeurons):
+    """Current-based LIF neurons with current and voltage decay."""
+
+    kind: ClassVar[str] = "cuba"
+    fixed_neuron: ClassVar[bool] = True
+    states: ClassVar[tuple[State, ...]] = (_CURRENT, _VOLTAGE)
+    equation: ClassVar[str] = (
+        "wide = leak(current, 4096 - current_decay) + (a << 6)\n"
+        + _WRAPPED_CURRENT
+        + """\
+wide = leak(voltage, 4096 - voltage_decay) + u + (bias << 6)
+v = clip(wide, -8388607, 8388607)
+s = v > threshold << 6
+voltage = 0 if s else v"""
+    )
+
+
+@layer_kind
+@dataclass(frozen=True, eq=False)
+class Alif(_StockNeurons):
     """Adaptive LIF neurons: a threshold and a refractory state that spikes raise."""
 
     kind: ClassVar[str] = "alif"
-    state_words_per_channel: ClassVar[int] = 4
-    operations_per_channel: ClassVar[Mapping[str, int]] = {
-        "add": 11, "multiply": 4, "shift": 6, "compare": 9,
-    }  # fmt: skip
+    fixed_neuron: ClassVar[bool] = False
+    states: ClassVar[tuple[State, ...]] = (_CURRENT, _VOLTAGE, *_RAISED)
+    equation: ClassVar[str] = (
+        "wide = leak(current, 4096 - current_decay) + ((a + bias) << 6)\n"
+        + _WRAPPED_CURRENT
+        + """\
+v = clip(leak(voltage, 4096 - voltage_decay) + u, -8388607, 8388607)
+voltage = v
+rest = leak(raised, 4096 - threshold_decay)
+held = leak(refractory, 4096 - refractory_decay)
+limit = (threshold << 6) + rest
+s = v - held >= limit
+raised = rest + (threshold_step << 6 if s else 0)
+refractory = held + (2 * limit if s else 0)"""
+    )
     threshold_decay: int = scalar_field(0, 4096)
     refractory_decay: int = scalar_field(0, 4096)
     threshold_step: int = scalar_field(0, 1 << 17)
 
 
 @dataclass(frozen=True, eq=False)
-class _Recurrent(Layer):
-    """Neurons that hear each other's spikes of the time step before through ``weight``."""
+class Recurrent(NetxWeights):
+    """Neurons that hear each other's spikes of the time step before through ``weight``.
 
-    weight: Array = _weights("n n")
+    ``a`` of their equation is the input and what they hear.
+    """
 
-    @property
-    def fan_in(self) -> int:
-        """See ``Layer.fan_in``: the recurrent synapses."""
-        return self.output.size
+    weight: Array = weights_field("n n")
 
     def problems(self) -> Iterator[str]:
         """See ``Layer.problems``."""
@@ -181,62 +150,98 @@ class _Recurrent(Layer):
             yield f"{self.name}/weight: {self.weight.shape}, must be square"
 
 
+@layer_kind
 @dataclass(frozen=True, eq=False)
-class RecurrentCuba(_Recurrent, Cuba):
+class RecurrentCuba(Recurrent, Cuba):
     """``Cuba`` neurons with recurrent synapses; the state's last part is the last spikes."""
 
     kind: ClassVar[str] = "recurrent_cuba"
-    state_words_per_channel: ClassVar[int] = 3
+    states: ClassVar[tuple[State, ...]] = (*Cuba.states, _LAST_SPIKES)
+    equation: ClassVar[str] = Cuba.equation + "\nlast_spikes = s"
 
 
+@layer_kind
 @dataclass(frozen=True, eq=False)
-class RecurrentAlif(_Recurrent, Alif):
+class RecurrentAlif(Recurrent, Alif):
     """``Alif`` neurons with recurrent synapses; the state's last part is the last spikes."""
 
     kind: ClassVar[str] = "recurrent_alif"
-    state_words_per_channel: ClassVar[int] = 5
+    states: ClassVar[tuple[State, ...]] = (*Alif.states, _LAST_SPIKES)
+    equation: ClassVar[str] = Alif.equation + "\nlast_spikes = s"
 
 
 @dataclass(frozen=True, eq=False)
-class Sigma(Layer):
+class _Sums(Layer):
+    """Base of the neurons of sigma-delta chains, whose sums are 32-bit words that wrap."""
+
+    input_count: ClassVar[int] = 1
+    driver: ClassVar[int] = 0
+    output_bits: ClassVar[tuple[int, bool] | None] = None
+    chip_role: ClassVar[Role] = "neuron"
+    fires: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
+    fixed_neuron: ClassVar[bool] = False
+
+    def value_range(self, inputs: Sequence[Range]) -> Range:
+        """See ``Layer.value_range``: nothing bounds a running sum but its word."""
+        return -WORD - 1, WORD
+
+
+_SUM, _LAST, _RESIDUE = (State(name, -WORD - 1, WORD) for name in ("total", "last", "residue"))
+_SENT_CHANGES = """
+change = x - last + residue
+sent = change if abs(change) >= threshold << (spike_bits + 6) else 0
+residue = change - sent
+last = x
+s = sent >> 6"""
+
+
+@layer_kind
+@dataclass(frozen=True, eq=False)
+class Sigma(_Sums):
     """Running sum: the decoder at the end of a sigma-delta chain."""
 
     kind: ClassVar[str] = "sigma"
-    state_words_per_channel: ClassVar[int] = 1
-    operations_per_channel: ClassVar[Mapping[str, int]] = {"add": 1}
+    output_bits: ClassVar[tuple[int, bool] | None] = (32, True)
+    states: ClassVar[tuple[State, ...]] = (_SUM,)
+    equation: ClassVar[str] = "total = total + a\ns = total"
 
 
+@layer_kind
 @dataclass(frozen=True, eq=False)
-class Delta(Layer):
+class Delta(_Sums):
     """Sends changes of at least ``threshold``: the encoder of a sigma-delta chain."""
 
     kind: ClassVar[str] = "delta"
-    state_words_per_channel: ClassVar[int] = 2
-    operations_per_channel: ClassVar[Mapping[str, int]] = {"add": 3, "shift": 2, "compare": 1}
+    states: ClassVar[tuple[State, ...]] = (_LAST, _RESIDUE)
+    equation: ClassVar[str] = "x = a << (spike_bits + 6)" + _SENT_CHANGES
     threshold: int = scalar_field(0, (1 << 17) - 1)
     spike_bits: int = scalar_field(0, 6)
 
+    def value_range(self, inputs: Sequence[Range]) -> Range:
+        """See ``Layer.value_range``: a change is a word, sent without its fraction bits."""
+        return -WORD - 1 >> SPIKE_STATE_BITS, WORD >> SPIKE_STATE_BITS
 
+
+@layer_kind
 @dataclass(frozen=True, eq=False)
-class SigmaDelta(Layer):
+class SigmaDelta(_Sums):
     """Sums changes, adds a bias, rectifies, and sends its own changes."""
 
     kind: ClassVar[str] = "sigma_delta"
-    state_words_per_channel: ClassVar[int] = 3
-    operations_per_channel: ClassVar[Mapping[str, int]] = {"add": 5, "shift": 1, "compare": 2}
+    states: ClassVar[tuple[State, ...]] = (_SUM, _LAST, _RESIDUE)
+    equation: ClassVar[str] = (
+        "total = total + a\nx = max(total + (bias << (spike_bits + 6)), 0)" + _SENT_CHANGES
+    )
     bias: Array = array_field("int32", "n", -(1 << 15), (1 << 15) - 1)
     threshold: int = scalar_field(0, (1 << 17) - 1)
     spike_bits: int = scalar_field(0, 6)
 
+    def value_range(self, inputs: Sequence[Range]) -> Range:
+        """See ``Layer.value_range``: a change is a word, sent without its fraction bits."""
+        return -WORD - 1 >> SPIKE_STATE_BITS, WORD >> SPIKE_STATE_BITS
 
-SLAYER_KINDS: dict[str, type[Layer]] = {
-    layer.kind: layer
-    for layer in (
-        RasterInput, NetxDense, NetxConvolution, ChannelDelay, Cuba, RecurrentCuba, Alif,
-        RecurrentAlif, Sigma, Delta, SigmaDelta,
-    )
-}  # fmt: skip
-LAYER_KINDS.update(SLAYER_KINDS)
-
-SPIKING_KINDS = ("lif", "cuba", "recurrent_cuba", "alif", "recurrent_alif")
-"""Kinds of neurons that integrate, fire and are reset or held back."""
+    @property
+    def is_biased(self) -> bool:
+        """See ``Layer.is_biased``."""
+        return bool(self.bias.any())

@@ -11,6 +11,7 @@ from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import RULES, Mapping, unchecked_rules
+from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.reports import charts
 from spikegpt_neuro.reports.elements import bullets, figure, fold, table
 from spikegpt_neuro.reports.numbers import count, engineering, plural, points, share, times_price
@@ -356,6 +357,14 @@ def _mapping(mapping: Mapping, name: str) -> str:
     )
 
 
+def _size(network: Network) -> str:
+    """A network's size in words."""
+    if isinstance(network, LanguageModel):
+        info = network.info
+        return f"{info.n_layer} blocks, width {info.n_embd}, vocabulary {info.vocabulary_size}"
+    return f"{len(network.layers)} layers, {network.layers[-1].output.size} outputs"
+
+
 def html_page(study: Study, *, date: str = "", version: str = "") -> str:
     """The page. ``date`` and ``version`` are printed as given; all else depends on ``study``."""
     info = study.network.info
@@ -387,8 +396,8 @@ def html_page(study: Study, *, date: str = "", version: str = "") -> str:
         '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{CSS}</style></head><body>"
         '<a class="skip" href="#main">Skip to the report</a>'
-        f"<header><h1>{escape(title)}</h1><p>{info.n_layer} blocks, width {info.n_embd}, "
-        f"vocabulary {info.vocabulary_size}; {study.run.counters.tokens} tokens of "
+        f"<header><h1>{escape(title)}</h1><p>{_size(study.network)}; "
+        f"{study.run.counters.tokens} tokens of "
         f"{escape(study.text or 'a text')}, run by the {escape(study.run.backend)} backend.</p>"
         f'</header><nav aria-label="Contents"><ul>{contents}</ul></nav>'
         f'<main id="main">{body}</main><footer><p>{escape(made)}. Method: docs/energy.md of the '

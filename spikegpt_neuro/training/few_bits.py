@@ -22,9 +22,9 @@ from spikegpt_neuro.converters.rounding import compensated, kept_weights, prepar
 from spikegpt_neuro.converters.trained_weights import TrainedWeights, tensor_of
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.network import NetworkInfo
+from spikegpt_neuro.network.network import ModelInfo
 
 REMEMBERED = 0.45
 """A weight begins at most this share of a step from its integer: it is rounded to it at first, and
@@ -60,11 +60,11 @@ class FewBits:
             lambda name: tensors[name].float().numpy(), quantisation, configuration
         )
         layers = tuple(layer for part in parts for layer in part.layers)
-        info = NetworkInfo(
+        info = ModelInfo(
             configuration.layout, configuration.n_layer, configuration.n_embd,
             configuration.vocab_size,
         )  # fmt: skip
-        network = Network(info, layers)
+        network = LanguageModel(info, layers)
         moments = Moments(network, sample_windows(network, tokens.cpu().numpy()))
         parameters = dict(model.named_parameters())
         base, masks = {}, {}

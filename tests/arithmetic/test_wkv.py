@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT, wkv
+from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
+from spikegpt_neuro.arithmetic.wkv import wkv
 
 ONE = 1 << 16
 """A power of two in exponent units."""

@@ -9,7 +9,7 @@ from spikegpt_neuro.backends.batch import BatchSession
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.generation import generate, generate_batch, read_prompt
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.sampling import Sampler, SamplingSettings
 
@@ -23,7 +23,7 @@ NETWORKS = {
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 
 
-def _prompts(network: Network, streams: int) -> list[list[int]]:
+def _prompts(network: LanguageModel, streams: int) -> list[list[int]]:
     rng = np.random.default_rng(streams)
     size = network.info.vocabulary_size
     return [rng.integers(0, size, rng.integers(1, 90)).tolist() for _ in range(streams)]
@@ -31,7 +31,9 @@ def _prompts(network: Network, streams: int) -> list[list[int]]:
 
 @every_network
 @pytest.mark.parametrize(("streams", "threads"), [(1, 1), (3, 1), (8, 2), (11, 1)])
-def test_each_stream_is_what_it_is_alone(network: Network, streams: int, threads: int) -> None:
+def test_each_stream_is_what_it_is_alone(
+    network: LanguageModel, streams: int, threads: int
+) -> None:
     prompts = _prompts(network, streams)
     settings = SamplingSettings(temperature=1.0, seed=5)
 
@@ -54,7 +56,7 @@ def test_each_stream_is_what_it_is_alone(network: Network, streams: int, threads
 
 
 @every_network
-def test_streams_advance_in_any_order_and_number(network: Network) -> None:
+def test_streams_advance_in_any_order_and_number(network: LanguageModel) -> None:
     rng = np.random.default_rng(2)
     alone = [EmulatorSession(network) for _ in range(5)]
     with BatchSession(network, 5) as session:

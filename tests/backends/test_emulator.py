@@ -68,9 +68,9 @@ def test_the_networks_are_alive(network: Network) -> None:
 @pytest.mark.parametrize("bits", range(2, 8))
 def test_packed_weights_give_what_the_same_bytes_give(bits: int) -> None:
     packed = random_network(RandomShape(n_embd=72, vocabulary_size=31, weight_bits=bits))
-    plain = Network(
-        packed.info,
-        tuple(
+    plain = dataclasses.replace(
+        packed,
+        layers=tuple(
             dataclasses.replace(layer, weight=np.asarray(layer.weight))
             if isinstance(layer, Dense) else layer
             for layer in packed.layers
@@ -390,7 +390,7 @@ def test_overflows_beyond_a_narrow_accumulator_are_counted() -> None:
         else layer
         for layer in network.layers
     )  # fmt: skip
-    narrow_network = Network(network.info, narrow)
+    narrow_network = dataclasses.replace(network, layers=narrow)
     names = [layer.name for layer in narrow]
     tokens = _tokens(network, 30)
     with Emulator().open(narrow_network, trace=names) as session:

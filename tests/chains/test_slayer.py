@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from spikegpt_neuro.arithmetic.slayer_neurons import STATE_LIMIT, alif
+from spikegpt_neuro.arithmetic.formats import STATE_LIMIT
+from spikegpt_neuro.arithmetic.slayer_neurons import alif
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
 from spikegpt_neuro.backends.lava.netx import NetxBackend
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network.slayer_layers import Alif, Cuba
+from spikegpt_neuro.network.slayer_layers import Alif
 from spikegpt_neuro.verification import verify
 
 STEPS = 300
@@ -63,7 +64,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 
 def assert_sends_slayers_spikes(chain: Chain) -> None:
     network = read_netx(chain.path, synapse_delay=False)
-    names = [layer.name for layer in network.layers if isinstance(layer, Cuba)]
+    names = [layer.name for layer in network.layers if layer.fires]
     with get_backend("emulator").open(network, trace=names) as session:
         session.score(chain.raster)
         own = [session.trace(name) for name in names]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_difference_is_named(recurrent_chain: Path) -> None:
         else layer
         for layer in network.layers
     )
-    changed = Network(network.info, layers)
+    changed = replace(network, layers=layers)
     found = verify(network, raster, emulator, get_backend("lava-fine"), right_network=changed)
     difference = found.difference
     assert difference is not None and not found.equal

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
 
@@ -90,7 +90,7 @@ def test_rasters_that_do_not_fit_are_refused(
     raster: np.ndarray, message: str, tmp_path: Path
 ) -> None:
     network = read_netx(write(tmp_path / "chain.net", layer()))
-    with RasterSession(network) as session, pytest.raises(InputError, match=message):
+    with EmulatorChainSession(network) as session, pytest.raises(InputError, match=message):
         session.score(raster)
 
 
@@ -99,7 +99,7 @@ def test_blocks_do_not_change_a_run(tmp_path: Path) -> None:
     first = layer(type=np.array([b"dense_rec"], "S10"), weight_rec=recurrent)
     network = read_netx(write(tmp_path / "chain.net", first, layer(delay=np.array([3.0, 0]))))
     raster = np.random.default_rng(2).integers(0, 2, (50, 2))
-    with RasterSession(network) as session:
+    with EmulatorChainSession(network) as session:
         whole = session.score(raster)
         session.reset()
         pieces = np.concatenate([session.score(raster[t : t + 1]) for t in range(50)])

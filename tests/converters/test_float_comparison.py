@@ -123,4 +123,4 @@ def replace_widths(network: Network, bits: int) -> Network:
         if layer.kind in ("token_shift", "squared_relu") and port.bits > bits:
             port = replace(port, bits=bits)
         layers.append(replace(layer, output=port))
-    return Network(network.info, tuple(layers), network.vocabulary)
+    return replace(network, layers=tuple(layers))

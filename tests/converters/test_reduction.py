@@ -25,7 +25,7 @@ from spikegpt_neuro.converters.sensitivity import (
     mean_bits,
 )
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -43,16 +43,16 @@ NETWORKS = {
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 
 
-def _names(network: Network) -> list[str]:
+def _names(network: LanguageModel) -> list[str]:
     return [layer.name for layer in network.layers if isinstance(layer, Dense)]
 
 
-def _windows(network: Network) -> np.ndarray:
+def _windows(network: LanguageModel) -> np.ndarray:
     return np.random.default_rng(1).integers(0, network.info.vocabulary_size, (8, 64))
 
 
 @every_network
-def test_eight_bits_without_pruning_change_nothing(network: Network) -> None:
+def test_eight_bits_without_pruning_change_nothing(network: LanguageModel) -> None:
     moments = Moments(network, _windows(network))
     done = reduce_network(network, dict.fromkeys(_names(network), Choice(8)), moments)
     for before, after in zip(network.layers, done.network.layers, strict=True):
@@ -60,7 +60,7 @@ def test_eight_bits_without_pruning_change_nothing(network: Network) -> None:
 
 
 @every_network
-def test_moments_are_those_of_the_operands(network: Network) -> None:
+def test_moments_are_those_of_the_operands(network: LanguageModel) -> None:
     windows = _windows(network)
     moments = Moments(network, windows)
     for name in _names(network):
@@ -76,14 +76,14 @@ def test_moments_are_those_of_the_operands(network: Network) -> None:
 
 
 @every_network
-def test_a_rescaled_reader_takes_the_new_unit(network: Network) -> None:
+def test_a_rescaled_reader_takes_the_new_unit(network: LanguageModel) -> None:
     """Accumulators half as large, factors twice: the same network, but for rounding."""
     layers = dict(network.by_name)
     for name in _names(network):
         dense = layers[name]
         even = (np.asarray(dense.weight) // 2 * 2).astype(np.int8)  # type: ignore[attr-defined]
         layers[name] = dataclasses.replace(dense, weight=even)  # type: ignore[call-arg]
-    doubled = Network(network.info, tuple(layers[layer.name] for layer in network.layers))
+    doubled = LanguageModel(network.info, tuple(layers[layer.name] for layer in network.layers))
     for name in _names(network):
         half = (np.asarray(layers[name].weight) // 2).astype(np.int8)  # type: ignore[attr-defined]
         layers[name] = dataclasses.replace(layers[name], weight=half)  # type: ignore[call-arg]
@@ -92,14 +92,14 @@ def test_a_rescaled_reader_takes_the_new_unit(network: Network) -> None:
                 if source == name:
                     ratio = np.full(network[name].output.size, 2.0)
                     layers[reader.name] = rescaled(layers[reader.name], index, ratio)
-    halved = Network(network.info, tuple(layers[layer.name] for layer in network.layers))
+    halved = LanguageModel(network.info, tuple(layers[layer.name] for layer in network.layers))
     windows = _windows(network)
     before, after = log_probabilities(doubled, windows), log_probabilities(halved, windows)
     assert divergence(before, after) < 1e-9
 
 
 @every_network
-def test_fewer_bits_cost_more_and_take_less(network: Network) -> None:
+def test_fewer_bits_cost_more_and_take_less(network: LanguageModel) -> None:
     windows = _windows(network)
     moments = Moments(network, windows)
     before = log_probabilities(network, windows)
@@ -209,7 +209,7 @@ def test_a_unit_too_large_for_its_reader_keeps_more_bits() -> None:
         readout, multiplier=np.full(31, 1 << 14, np.int32), shift=np.full(31, 4, np.int32)
     )
     layers = tuple(large if layer is readout else layer for layer in network.layers)
-    changed = Network(network.info, layers)
+    changed = LanguageModel(network.info, layers)
     done = reduce_network(changed, {name: Choice(2)}, Moments(changed, _windows(network)))
     dense = done.network[name]
     assert isinstance(dense, Dense)

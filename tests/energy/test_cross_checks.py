@@ -22,11 +22,11 @@ from spikegpt_neuro.energy import EnergyReport, build_report
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.event_driven import price_event_driven
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
-from spikegpt_neuro.mapping.roles import Role
 from spikegpt_neuro.mapping.traffic import Traffic, hops
-from spikegpt_neuro.network import TOKEN, Network, NetworkInfo, Port
+from spikegpt_neuro.network import TOKEN, LanguageModel, ModelInfo, Network, Port
 from spikegpt_neuro.network.layers import BinaryEmbedding, Dense, Lif, Readout
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.network.schema import Role
 
 STEPS, WIDTH = 20, 512
 
@@ -88,7 +88,7 @@ def _binary_layer() -> tuple[Network, Counters, npt.NDArray[np.bool_]]:
         Readout("head.readout", ("head.projection",), Port(STEPS, "graded", 32, True, 1.0),
                 multiplier=np.ones(STEPS, np.int32), shift=np.zeros(STEPS, np.int32)),
     )  # fmt: skip
-    network = Network(NetworkInfo("upstream", 1, WIDTH, STEPS), layers)
+    network = LanguageModel(ModelInfo("upstream", 1, WIDTH, STEPS), layers)
     with Emulator().open(network) as session:
         session.score(list(range(STEPS)))
         return network, session.counters, spikes
@@ -211,7 +211,7 @@ def _layer(name: str, part: Role, **counts: int) -> LayerActivity:
         field.name: 0 for field in fields(LayerActivity) if field.type == "int"
     } | counts  # fmt: skip
     texts = {"kind": "", "stage": "", "operand": "binary"}
-    return LayerActivity(name=name, role=part, elementwise={}, **texts, **numbers)
+    return LayerActivity(name=name, role=part, fires=False, elementwise={}, **texts, **numbers)
 
 
 def test_a_published_board_run_lies_within_the_range_of_its_profile(

@@ -12,11 +12,11 @@ import pytest
 
 from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import export_nir, import_nir
 from spikegpt_neuro.exchange.nir_levels import level_limits
-from spikegpt_neuro.network import Network, NetworkInfo, Port
+from spikegpt_neuro.network import Chain, ChainInfo, Network, Port
 from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.schema import Layer
@@ -52,8 +52,7 @@ def step_delay(name: str, source: Layer) -> ChannelDelay:
 
 
 def chain(*layers: Layer) -> Network:
-    first, last = layers[0].output.size, layers[-1].output.size
-    return Network(NetworkInfo("chain", 0, first, last), layers)
+    return Chain(ChainInfo(), layers)
 
 
 def raster_input(size: int) -> RasterInput:
@@ -102,7 +101,7 @@ def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
     again = import_nir(tmp_path / "chain.nir")
     assert_same(network, again)
     raster = np.random.default_rng(1).integers(0, 2, (90, 6))
-    with RasterSession(network) as one, RasterSession(again) as other:
+    with EmulatorChainSession(network) as one, EmulatorChainSession(again) as other:
         assert np.array_equal(one.score(raster), other.score(raster))
 
 
@@ -174,7 +173,7 @@ def memoryless(network: Network) -> Network:
         replace(layer, voltage_decay=4096) if isinstance(layer, Lif) else layer
         for layer in network.layers
     )
-    return Network(network.info, layers, network.vocabulary)
+    return replace(network, layers=layers)
 
 
 def test_spikes_of_a_spike_driven_model_need_only_nirs_own_nodes(tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_snntorch_reads_the_same_spikes(current: int, tmp_path: Path) -> None:
     )  # fmt: skip
     export_nir(network, tmp_path / "chain.nir")
     raster = (np.random.default_rng(9).random((200, 12)) < 0.2).astype(np.int32)
-    with RasterSession(network, trace=["a.neuron"]) as session:
+    with EmulatorChainSession(network, trace=["a.neuron"]) as session:
         expected = session.score(raster)
         hidden = session.trace("a.neuron")
     assert 0.05 < hidden.mean() < 0.6 and 0.05 < expected.mean() < 0.6

@@ -19,12 +19,12 @@ from spikegpt_neuro.mapping.encoding import (
     neurons_that_fit,
     synapse_bits,
 )
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 
-def _pruned(network: Network, share: float) -> Network:
+def _pruned(network: LanguageModel, share: float) -> LanguageModel:
     rng = np.random.default_rng(0)
     layers = []
     for layer in network.layers:
@@ -34,7 +34,7 @@ def _pruned(network: Network, share: float) -> Network:
             layers.append(dataclasses.replace(layer, weight=packed))
         else:
             layers.append(layer)
-    return Network(network.info, tuple(layers))
+    return LanguageModel(network.info, tuple(layers))
 
 
 @pytest.mark.parametrize("neurons", [1, 2, 3, 64, 65, 1000])

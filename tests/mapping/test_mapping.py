@@ -17,7 +17,7 @@ from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping import PACKINGS, check_rules, map_network, sizes
 from spikegpt_neuro.mapping.partition import demands, output_axons, partition, reach
 from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
-from spikegpt_neuro.mapping.roles import balancing_words, levels, role
+from spikegpt_neuro.mapping.roles import balancing_words, levels
 from spikegpt_neuro.mapping.traffic import hops, measure
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -182,7 +182,7 @@ def test_levels_count_neurons_on_the_longest_path() -> None:
 
 def test_hard_shifts_are_wiring_and_soft_shifts_are_neurons() -> None:
     for layout, expected in (("upstream", "neuron"), ("spike-driven", "wiring")):
-        assert role(_network(layout)["blocks.0.srwkv.shift_key"]) == expected
+        assert _network(layout)["blocks.0.srwkv.shift_key"].role == expected
 
 
 def test_skip_connections_wait_in_pipelined_mode() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
@@ -191,7 +191,7 @@ def test_mixed_chain_runs_as_trained_spike_for_spike(tmp_path: Path, delayed: bo
     network = read_network(tmp_path / "imported.net")
     last_of = {layer.stage: layer.name for layer in network.layers}
     names = list(last_of.values())
-    with RasterSession(network, trace=names) as session:
+    with EmulatorChainSession(network, trace=names) as session:
         found = session.score(tokens[0].T.numpy())
         # stock layers are delayed at their input, at rest until then: the same spikes
         for name, spikes in zip(names, expected, strict=True):

@@ -505,5 +505,5 @@ def test_a_network_reports_the_problems_of_all_layers_at_once() -> None:
     layers[1] = dataclasses.replace(layers[1], epsilon=0)
     layers[-1] = dataclasses.replace(layers[-1], inputs=("nowhere",))
     with pytest.raises(InputError) as caught:
-        Network(network.info, tuple(layers))
+        dataclasses.replace(network, layers=tuple(layers))
     assert len(caught.value.problems) == 2

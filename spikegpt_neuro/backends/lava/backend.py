@@ -6,12 +6,12 @@ import importlib.util
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from spikegpt_neuro.backends.base import Availability, Session
+from spikegpt_neuro.backends.base import Availability, BackendDefaults, RasterSession, TokenSession
 from spikegpt_neuro.backends.lava.compatibility import INSTALL_ADVICE, prepare_lava
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 
-class LavaBackend:
+class LavaBackend(BackendDefaults):
     """Lava process graph on the CPU, fused granularity."""
 
     name = "lava"
@@ -26,14 +26,18 @@ class LavaBackend:
             return Availability(False, ("lava-nc",), ("lava-nc",), INSTALL_ADVICE, details)
         return Availability(True, ("lava-nc",), details=details)
 
-    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
-        """See ``Backend.open``."""
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
+        """See ``Backend.open_chain``."""
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import FusedChainSession
+
+        return FusedChainSession(network, trace=trace)
+
+    def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
+        """See ``Backend.open_model``."""
+        prepare_lava()
         from spikegpt_neuro.backends.lava.fused import FusedSession
 
-        if network.takes_raster:
-            return FusedChainSession(network, trace=trace)
         return FusedSession(network, trace=trace)
 
 
@@ -43,21 +47,24 @@ class LavaFineBackend(LavaBackend):
     name = "lava-fine"
 
     def traceable(self, network: Network) -> tuple[str, ...]:
-        """See ``traceable_layers``: of a chain, the outputs of its stock processes."""
-        if not network.takes_raster:
+        """See ``Backend.traceable``: of a chain, the outputs of its stock processes."""
+        if not isinstance(network, Chain):
             return tuple(network.by_name)
         prepare_lava()
         from spikegpt_neuro.backends.lava.stock_plan import visible_layers
 
         return visible_layers(network)
 
-    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
-        """See ``Backend.open``."""
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
+        """See ``Backend.open_chain``."""
         prepare_lava()
-        if network.takes_raster:
-            from spikegpt_neuro.backends.lava.chain import StockChainSession
+        from spikegpt_neuro.backends.lava.chain import StockChainSession
 
-            return StockChainSession(network, trace=trace)
+        return StockChainSession(network, trace=trace)
+
+    def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
+        """See ``Backend.open_model``."""
+        prepare_lava()
         from spikegpt_neuro.backends.lava.fine import FineSession
 
         return FineSession(network, trace=trace)

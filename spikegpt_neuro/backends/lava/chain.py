@@ -18,8 +18,7 @@ from spikegpt_neuro.backends.lava.stock_plan import visible_layers
 from spikegpt_neuro.backends.lava.supervision import GraphSession, SupervisedGraph
 from spikegpt_neuro.backends.raster import check_raster
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.slayer_layers import RasterInput
+from spikegpt_neuro.network import Chain
 
 Int32Array = npt.NDArray[np.int32]
 Raster = npt.NDArray[np.generic]
@@ -34,10 +33,11 @@ class FusedChainSession(StageGraph):
     A chain that begins with an embedding takes its token ids with the commands.
     """
 
-    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
+    def __init__(self, network: Chain, *, trace: Iterable[str] = ()) -> None:
         first = network.layers[0]
-        self._takes_ids = not isinstance(first, RasterInput)
-        super().__init__(network, trace, {} if self._takes_ids else {first.name: first.output.size})
+        self._chain = network
+        entering = {} if network.takes_ids else {first.name: network.input_size}
+        super().__init__(network, trace, entering)
 
     def step(self, row: Raster) -> Int32Array:
         """See ``Session.step``."""
@@ -45,11 +45,11 @@ class FusedChainSession(StageGraph):
 
     def score(self, raster: Raster) -> Int32Array:
         """See ``Session.score``; earlier stages compute the next time steps already."""
-        checked = check_raster(raster, self._network)
+        checked = check_raster(raster, self._chain)
         if not len(checked):
             return np.empty((0, self._network.layers[-1].output.size), np.int32)
         commands = self._command(ADVANCE, len(checked))
-        if self._takes_ids:
+        if self._chain.takes_ids:
             commands[:, 1] = checked[:, 0]
         else:
             commands[:, HEADER:] = checked
@@ -66,10 +66,10 @@ class StockChainSession(GraphSession):
     counts_events = False
 
     def __init__(
-        self, network: Network, *, trace: Iterable[str] = (),
-        build: Callable[[Network, Any], dict[str, Any]] = build_stock,
+        self, network: Chain, *, trace: Iterable[str] = (),
+        build: Callable[[Chain, Any], dict[str, Any]] = build_stock,
     ) -> None:  # fmt: skip
-        self._network = network
+        self._network = self._chain = network
         self._make = build
         self._traced = check_traces(trace, network)
         unseen = sorted(set(self._traced) - {*visible_layers(network)})
@@ -94,7 +94,7 @@ class StockChainSession(GraphSession):
 
     def score(self, raster: Raster) -> Int32Array:
         """See ``Session.score``: a row of the raster every time step."""
-        checked = check_raster(raster, self._network)
+        checked = check_raster(raster, self._chain)
         steps = len(checked)
         replies = {
             name: np.empty((steps, self._network[name].output.size), np.int32)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
-    check_token_network,
     check_tokens,
     check_traces,
 )
@@ -25,7 +24,7 @@ from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import schedule
 from spikegpt_neuro.backends.lava.supervision import GraphSession, SupervisedGraph
 from spikegpt_neuro.backends.program import name_counts
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -40,8 +39,7 @@ class FineSession(GraphSession):
     later. ``step`` is fall-through: one token passes the whole graph before the next enters.
     """
 
-    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
-        check_token_network(network)
+    def __init__(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> None:
         self._network = network
         self._traced = check_traces(trace, network)
         check_fine(network)
@@ -55,7 +53,7 @@ class FineSession(GraphSession):
         self.depth = planned.depth
         wanted = frozenset({*self._traced, self._logits})
         probing = Probing(wanted, BUFFERED, self._probes.append)
-        size = network.info.vocabulary_size
+        size = self._vocabulary_size = network.info.vocabulary_size
         self._injector = TokenInjector(size, BUFFERED)
         source, gate, gates = self._injector.s_out, self._injector.g_out, 1
         for plan in planned.stages:
@@ -96,14 +94,14 @@ class FineSession(GraphSession):
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``: the token, then as many idle steps as the graph is deep."""
-        checked = check_tokens([token], self._network.info.vocabulary_size)
+        checked = check_tokens([token], self._vocabulary_size)
         return self._advance([(ADVANCE, int(checked[0])), *[(IDLE, 0)] * self.depth])[0]
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
         """See ``Session.score``: a token every time step."""
-        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._network.info.vocabulary_size), np.int32)
+            return np.empty((0, self._vocabulary_size), np.int32)
         entering = [(ADVANCE, int(token)) for token in checked]
         return self._advance([*entering, *[(IDLE, 0)] * self.depth])
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import (
-    check_token_network,
     check_tokens,
     check_traces,
 )
@@ -19,7 +18,7 @@ from spikegpt_neuro.backends.lava.processes.io.process import Extractor, Injecto
 from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER, RESET, Stage
 from spikegpt_neuro.backends.lava.supervision import GraphSession, SupervisedGraph
 from spikegpt_neuro.backends.program import name_counts
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel, Network
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -119,9 +118,9 @@ class StageGraph(GraphSession):
 class FusedSession(StageGraph):
     """A session of a network that reads tokens."""
 
-    def __init__(self, network: Network, *, trace: Iterable[str] = ()) -> None:
-        check_token_network(network)
+    def __init__(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> None:
         super().__init__(network, trace, {})
+        self._vocabulary_size = network.info.vocabulary_size
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``."""
@@ -129,9 +128,9 @@ class FusedSession(StageGraph):
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
         """See ``Session.score``; earlier stages compute the next tokens already."""
-        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._network.info.vocabulary_size), np.int32)
+            return np.empty((0, self._vocabulary_size), np.int32)
         commands = self._command(ADVANCE, checked.size)
         commands[:, 1] = checked
         return self._advance(commands)

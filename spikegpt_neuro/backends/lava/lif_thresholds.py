@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.arithmetic.lif import ALIGNMENT_BITS, CURRENT_LIMIT
+from spikegpt_neuro.arithmetic.formats import ALIGNMENT_BITS, CURRENT_LIMIT
 from spikegpt_neuro.network.layers import Lif
 
 Int32Array = npt.NDArray[np.int32]

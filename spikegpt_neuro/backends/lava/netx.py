@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from spikegpt_neuro.backends.base import Availability
+from spikegpt_neuro.backends.base import Availability, BackendDefaults
 from spikegpt_neuro.backends.lava.compatibility import INSTALL_ADVICE, import_lava_dl, prepare_lava
 from spikegpt_neuro.errors import InputError, RunFailed
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, Network
 
 NAME = "netx"
 
 
-class NetxBackend:
+class NetxBackend(BackendDefaults):
     """Runs the stock file a chain was read from, through lava-dl, on lava-nc's CPU runtime."""
 
     name = NAME
@@ -34,14 +34,14 @@ class NetxBackend:
         return Availability(found, probed, () if found else ("lava-dl",), INSTALL_ADVICE)
 
     def traceable(self, network: Network) -> tuple[str, ...]:
-        """See ``traceable_layers``."""
+        """See ``Backend.traceable``."""
         prepare_lava()
         from spikegpt_neuro.backends.lava.stock_plan import visible_layers
 
         return visible_layers(network)
 
-    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Any:
-        """See ``Backend.open``. Raises ``InputError`` for what stock NetX cannot build."""
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> Any:
+        """See ``Backend.open_chain``. Raises ``InputError`` for what stock NetX cannot build."""
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import StockChainSession
 
@@ -88,7 +88,7 @@ def stock_file(network: Network, path: Path) -> Path:
     It must be the very file, by its SHA-256. Raises ``InputError`` where it is not found.
     """
     source = network.info.source
-    if not network.takes_raster or source.get("format") != "netx":
+    if not isinstance(network, Chain) or source.get("format") != "netx":
         raise InputError(
             f"{path} was not read from a stock NetX file, so stock netx has nothing to run."
         )

@@ -12,17 +12,15 @@ from typing import Any
 
 from spikegpt_neuro.backends.lava.neuron_specification import NeuronProgram, StockProgram, Word
 from spikegpt_neuro.backends.lava.schedule import Schedule, schedule
+from spikegpt_neuro.backends.lava.stock_plan import SEEN_LIF
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import Delay, Lif, Sigmoid, Wkv
 
 _ACCUMULATOR = Word("a", 32, True, "accumulators")
 _FACTOR = (
     Word("multiplier", 16, True, "mantissa of a factor"),
     Word("shift", 6, False, "its power of two"),
 )
-
-_NETX = "tests/lava/lib/dl/netx/test_hdf5_nx.py of lava-dl"
-SEEN_LIF, SEEN_SIGMA_DELTA = f"PilotNet LIF, {_NETX}", f"PilotNet SDNN, {_NETX}"
-"""Public code that runs stock processes on Loihi 2."""
 
 PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
     "dense": StockProgram(
@@ -86,11 +84,7 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
         (Word("s", 15, False, "sigmoid, 15 fraction bits"),),
         (),
         _FACTOR,
-        """\
-z = clip(round_shift(a * multiplier, shift), -8192, 8191) + 8192
-cell = z >> 6
-low = SIGMOID[cell]
-s = low + round_shift((SIGMOID[cell + 1] - low) * (z - (cell << 6)), 6)""",
+        Sigmoid.equation,
         48,
     ),
     "hold": NeuronProgram(
@@ -101,7 +95,7 @@ s = low + round_shift((SIGMOID[cell + 1] - low) * (z - (cell << 6)), 6)""",
         (Word("s", 24, True, "the previous token's value"),),
         (Word("held", 24, True, "this token's value"),),
         (),
-        "s = held\nheld = a",
+        Delay.equation,
         24,
         gated=True,
     ),
@@ -131,17 +125,11 @@ s = levels_above(h, threshold << 6, levels)""",
         (Word("v", 24, True, "membrane potential"),),
         (
             *_FACTOR, Word("offset", 24, True, "added to the current"),
-            Word("keep", 13, False, "4096 - voltage_decay"),
+            Word("voltage_decay", 13, False, "part of 4096 that leaks away"),
             Word("threshold", 17, False, "of a level"), Word("bias", 13, True, "2^-6 of a current"),
             Word("levels", 4, False, "largest spike"), Word("soft_reset", 1, False, "subtract"),
         ),
-        """\
-current = clip(round_shift(a * multiplier, shift) + offset, -131071, 131071)
-decayed = (v * keep + (4095 if v < 0 else 0)) >> 12
-v = clip(decayed + (current << 6) + bias, -8388607, 8388607)
-s = levels_above(v, threshold << 6, levels)
-left = v - s * (threshold << 6)
-v = (left if soft_reset > 0 else 0) if s > 0 else v""",
+        Lif.equation,
         48,
         gated=True,
     ),
@@ -163,27 +151,7 @@ v = (left if soft_reset > 0 else 0) if s > 0 else v""",
             Word("decay", 24, True, "added to the exponent a token, <= 0"),
             Word("first", 24, True, "the present token's bonus"),
         ),
-        """\
-k = clip(round_shift(a * key_multiplier, key_shift), -8388607, 8388607)
-value = clip(round_shift(b * value_multiplier, value_shift), -2047, 2047)
-boosted = clip(k + first, -8388607, 8388607)
-top = max(exponent, boosted)
-past = exp2(exponent - top)
-present = exp2(boosted - top)
-total = past * numerator + ((present * value) << 16)
-weight = past * denominator + (present << 16)
-scale = bit_length(weight) - 16
-s = round_shift((total >> scale) * reciprocal(weight >> scale), 27)
-decayed = max(exponent + decay, -8388607)
-top = max(decayed, k)
-past = exp2(decayed - top)
-present = exp2(k - top)
-numerator = round_shift(past * numerator + ((present * value) << 16), 15)
-denominator = round_shift(past * denominator + (present << 16), 15)
-full = 1 if denominator >= 1048576 else 0
-numerator = round_shift(numerator, full)
-denominator = round_shift(denominator, full)
-exponent = min(top + (full << 16), 8388607)""",
+        Wkv.equation,
         48,
         gated=True,
     ),
@@ -209,14 +177,12 @@ exponent = min(top + (full << 16), 8388607)""",
         """\
 x = a << input_shift
 m1 = x >> 12
-m0 = x - (m1 << 12)
+m0 = x & 4095
 square = x * x
-upper = square >> 24
-q1 = square >> 12
-m2 = square - (q1 << 12)
-m3 = q1 - (upper << 12)
-m5 = upper >> 12
-m4 = upper - (m5 << 12)
+m2 = square & 4095
+m3 = (square >> 12) & 4095
+m4 = (square >> 24) & 4095
+m5 = (square >> 36) & 4095
 t = scale_by_power(((x2 << input_shift) - mean) * root, drop)
 s = clip(round_shift(t * multiplier, shift) + offset, -8388607, 8388607)
 x2 = x1
@@ -246,11 +212,11 @@ total = m0 + (m1 << 12)
 squares = m2 + (m3 << 12) + (m4 << 24) + (m5 << 36)
 mean = round_shift(total * mean_multiplier, mean_shift)
 spread = squares - 2 * mean * total + n * mean * mean + epsilon
-half = (bit_length(spread) - 31) >> 1
-down = max(half << 1, 0)
-up = max(0 - (half << 1), 0)
+half_power = (bit_length(spread) - 31) >> 1
+down = max(2 * half_power, 0)
+up = max(-2 * half_power, 0)
 root = reciprocal_square_root((spread >> down) << up)
-drop = half + 11""",
+drop = half_power + 11""",
         64,
     ),
 }  # fmt: skip

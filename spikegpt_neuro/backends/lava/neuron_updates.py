@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic import elementwise
 from spikegpt_neuro.arithmetic.elementwise import SQUARE_LIMBS, VALUE_LIMBS
+from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.arithmetic.lif import lif
-from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT, wkv
+from spikegpt_neuro.arithmetic.wkv import wkv
 from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, Wkv
 
 Int32Array = npt.NDArray[np.int32]

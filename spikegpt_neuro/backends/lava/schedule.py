@@ -7,12 +7,8 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from spikegpt_neuro.backends.lava.decomposition import (
-    GATED,
-    Decomposition,
-    Element,
-    decompose,
-)
+from spikegpt_neuro.backends.lava.decomposition import decompose
+from spikegpt_neuro.backends.lava.elements import GATED, Decomposition, Element
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.schema import Layer
 

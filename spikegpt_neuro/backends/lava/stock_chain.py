@@ -7,6 +7,7 @@ which is the delay a chain read with stock timing has in front of each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,10 @@ from lava.proc.sdn.process import Sigma as StockSigma
 from lava.proc.sdn.process import SigmaDelta as StockSigmaDelta
 from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
 
-from spikegpt_neuro.arithmetic.slayer_neurons import ALIGNMENT_BITS, DECAY_BITS, SPIKE_STATE_BITS
+from spikegpt_neuro.arithmetic.formats import ALIGNMENT_BITS, DECAY_BITS, SPIKE_STATE_BITS
 from spikegpt_neuro.backends.lava.compatibility import prepare_convolutions
 from spikegpt_neuro.backends.lava.stock_plan import Shape, StockPlan, Synapse, plan_stock, shape_of
-from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.errors import IncompleteKind, InputError
 from spikegpt_neuro.network import Network, Port
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
@@ -31,8 +32,7 @@ from spikegpt_neuro.network.slayer_layers import (
     Cuba,
     Delta,
     NetxConvolution,
-    RecurrentAlif,
-    RecurrentCuba,
+    Recurrent,
     Sigma,
     SigmaDelta,
 )
@@ -90,7 +90,7 @@ def connect_stock(
             process = make_neurons(layer, shape_of(network, layer), plan.depths[layer.name])
             connect(ports[layer.inputs[0]], process.a_in)
             ports[layer.name] = process.s_out
-            if isinstance(layer, RecurrentCuba | RecurrentAlif):
+            if isinstance(layer, Recurrent):
                 recurrent = StockDense(**held_weights(layer), num_message_bits=0)
                 connect(process.s_out, recurrent.s_in)
                 connect(recurrent.a_out, process.a_in)
@@ -152,24 +152,45 @@ def lif_parameters(layer: Cuba, shape: Shape) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@singledispatch
 def neurons(layer: Layer, shape: Shape) -> Any:
-    """The stock process of a layer of neurons."""
-    if isinstance(layer, Alif):
-        one = 1 << DECAY_BITS
-        return ATRLIF(
-            shape=shape,
-            # stock adds 1/4096 to the current's decay; the others are as they are
-            delta_i=(layer.current_decay - 1) / one, delta_v=layer.voltage_decay / one,
-            delta_theta=layer.threshold_decay / one, delta_r=layer.refractory_decay / one,
-            theta_0=layer.threshold, theta=layer.threshold, theta_step=layer.threshold_step,
-        )  # fmt: skip
-    if isinstance(layer, Cuba):
-        return LIF(**lif_parameters(layer, shape))
-    if isinstance(layer, Sigma):
-        return StockSigma(shape=shape)
-    exponents = {"spike_exp": layer.spike_bits, "state_exp": SPIKE_STATE_BITS}  # type: ignore[attr-defined]
-    if isinstance(layer, Delta):
-        return StockDelta(shape=shape, vth=layer.threshold, **exponents)
-    assert isinstance(layer, SigmaDelta)
+    """The stock process of a layer of neurons. Raises ``IncompleteKind`` for one without."""
+    raise IncompleteKind(layer.kind, "the makers of stock neurons", where=layer.name)
+
+
+@neurons.register(Cuba)
+def _lif(layer: Cuba, shape: Shape) -> Any:
+    return LIF(**lif_parameters(layer, shape))
+
+
+@neurons.register(Alif)
+def _atrlif(layer: Alif, shape: Shape) -> Any:
+    one = 1 << DECAY_BITS
+    return ATRLIF(
+        shape=shape,
+        # stock adds 1/4096 to the current's decay; the others are as they are
+        delta_i=(layer.current_decay - 1) / one, delta_v=layer.voltage_decay / one,
+        delta_theta=layer.threshold_decay / one, delta_r=layer.refractory_decay / one,
+        theta_0=layer.threshold, theta=layer.threshold, theta_step=layer.threshold_step,
+    )  # fmt: skip
+
+
+@neurons.register(Sigma)
+def _sigma(layer: Sigma, shape: Shape) -> Any:
+    return StockSigma(shape=shape)
+
+
+@neurons.register(Delta)
+def _delta(layer: Delta, shape: Shape) -> Any:
+    return StockDelta(
+        shape=shape, vth=layer.threshold, spike_exp=layer.spike_bits, state_exp=SPIKE_STATE_BITS
+    )
+
+
+@neurons.register(SigmaDelta)
+def _sigma_delta(layer: SigmaDelta, shape: Shape) -> Any:
     bias = _shaped(layer.bias.astype(np.int64), shape)
-    return StockSigmaDelta(shape=shape, vth=layer.threshold, bias=bias, **exponents)
+    return StockSigmaDelta(
+        shape=shape, vth=layer.threshold, bias=bias, spike_exp=layer.spike_bits,
+        state_exp=SPIKE_STATE_BITS,
+    )  # fmt: skip

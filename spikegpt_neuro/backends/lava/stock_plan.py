@@ -8,10 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import (
+    BinaryEmbedding,
+    Delay,
+    Dense,
+    LayerNorm,
+    Lif,
+    Product,
+    Readout,
+    RealEmbedding,
+    Requantise,
+    Residual,
+    Sigmoid,
+    SquaredRelu,
+    TokenShift,
+    Wkv,
+)
+from spikegpt_neuro.network.registry import KindRegistry
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     LONGEST_DELAY,
@@ -22,11 +40,70 @@ from spikegpt_neuro.network.slayer_layers import (
     NetxConvolution,
     NetxDense,
     RasterInput,
+    RecurrentAlif,
+    RecurrentCuba,
     Sigma,
     SigmaDelta,
 )
 
 Shape = tuple[int, ...]
+
+
+SEEN_LIF, SEEN_SIGMA_DELTA = (
+    f"PilotNet {network}, tests/lava/lib/dl/netx/test_hdf5_nx.py of lava-dl"
+    for network in ("LIF", "SDNN")
+)
+"""Public code that runs stock processes on Loihi 2."""
+
+
+@dataclass(frozen=True)
+class StockForm:
+    """What a kind of layer of a stock chain is to Lava.
+
+    ``need``: ``stock`` processes, ``routing`` by axons and synapses, or the ``host``. ``evidence``:
+    where the processes are seen on Loihi 2. ``resettable``: an on-chip reset (``LIFReset``)
+    returns it to rest, or it holds nothing beyond a step.
+    """
+
+    need: Literal["stock", "routing", "host"]
+    processes: tuple[str, ...] = ()
+    evidence: str = ""
+    resettable: bool = False
+
+
+STOCK_FORMS: KindRegistry[StockForm] = KindRegistry("stock Lava processes")
+"""The stock form of every kind."""
+_DENSE, _LIF, _ATRLIF = "lava.proc.dense.Dense", "lava.proc.lif.LIF", "lava.proc.atrlif.ATRLIF"
+for _kind, _form in (
+    (RasterInput, StockForm("host", resettable=True)),
+    (Delay, StockForm("routing")),
+    (ChannelDelay, StockForm("routing", resettable=True)),
+    (NetxDense, StockForm("stock", (_DENSE,), SEEN_LIF, resettable=True)),
+    (NetxConvolution, StockForm("stock", ("lava.proc.conv.Conv",), SEEN_LIF, resettable=True)),
+    (Cuba, StockForm("stock", (_LIF, "lava.proc.lif.LIFReset"), SEEN_LIF, resettable=True)),
+    (
+        RecurrentCuba,
+        StockForm("stock", (_LIF, _DENSE), f"the two processes, not joined: {SEEN_LIF}"),
+    ),
+    (Alif, StockForm("stock", (_ATRLIF,))),
+    (RecurrentAlif, StockForm("stock", (_ATRLIF, _DENSE))),
+    (Sigma, StockForm("stock", ("lava.proc.sdn.Sigma",), SEEN_SIGMA_DELTA)),
+    (Delta, StockForm("stock", ("lava.proc.sdn.Delta",))),
+    (SigmaDelta, StockForm("stock", ("lava.proc.sdn.SigmaDelta",), SEEN_SIGMA_DELTA)),
+):
+    STOCK_FORMS.add(_kind, entry=_form)
+STOCK_FORMS.refuse(
+    BinaryEmbedding, RealEmbedding, LayerNorm, TokenShift, Requantise, Readout, Dense, Sigmoid,
+    SquaredRelu, Wkv, Product, Lif, Residual,
+    why="of a language model; its fine graph says what it needs",
+)  # fmt: skip
+
+
+def is_stock_neuron(layer: Layer) -> bool:
+    """Whether a stock process has the layer's neurons."""
+    if STOCK_FORMS.refusal(layer):
+        return False
+    return STOCK_FORMS(layer).need == "stock" and layer.role == "neuron"
 
 
 @dataclass
@@ -126,9 +203,7 @@ def plan_stock(network: Network, *, in_waves: bool = False) -> StockPlan:
         plan.depths[layer.name] = plan.depths.get(reads, 0) + (layer.name in plan.synapses)
         if isinstance(layer, RasterInput) or layer.name in absorbed | plan.synapses.keys():
             continue
-        if isinstance(layer, Cuba | Sigma | Delta | SigmaDelta) and (
-            reads in results or isinstance(network[reads], RasterInput)
-        ):
+        if is_stock_neuron(layer) and (reads in results or isinstance(network[reads], RasterInput)):
             plan.neurons[layer.name] = layer
             if isinstance(layer, Alif) and layer.bias.any():
                 plan.problems.append(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spikegpt_neuro.backends.base import Availability, Session
+from spikegpt_neuro.backends.base import Availability, BackendDefaults, RasterSession, TokenSession
 from spikegpt_neuro.backends.loihi2.probing import ADVICE, Host, find_host, probe
 from spikegpt_neuro.errors import Unavailable
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 
-class Loihi2Backend:
+class Loihi2Backend(BackendDefaults):
     """Loihi 2 through lava-loihi."""
 
     name = "loihi2"
@@ -47,20 +47,24 @@ class Loihi2Backend:
             )  # fmt: skip
         return host
 
-    def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
-        """See ``Backend.open``.
+    def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
+        """See ``Backend.open_chain``; raises what ``open_model`` does."""
+        from spikegpt_neuro.backends.loihi2.sessions import BoardChainSession
+
+        return BoardChainSession(
+            network, self._host(), trace=trace, reset_interval=self._reset_interval,
+            profiled=self._profiled,
+        )  # fmt: skip
+
+    def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
+        """See ``Backend.open_model``.
 
         Raises ``Unavailable`` where SDK, host, board or neuron programs are missing; where programs
         are, before anything is sent to a board.
         """
-        from spikegpt_neuro.backends.loihi2.sessions import ChainSession, TokenSession
+        from spikegpt_neuro.backends.loihi2.sessions import BoardTokenSession
 
-        if network.takes_raster:
-            return ChainSession(
-                network, self._host(), trace=trace, reset_interval=self._reset_interval,
-                profiled=self._profiled,
-            )  # fmt: skip
-        return TokenSession(network, self._host(), trace=trace, profiled=self._profiled)
+        return BoardTokenSession(network, self._host(), trace=trace, profiled=self._profiled)
 
     def traceable(self, network: Network) -> tuple[str, ...]:
         """Layers whose integers leave the board: the last."""

@@ -7,21 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.lava.stock_plan import StockPlan, plan_stock
+from spikegpt_neuro.backends.lava.stock_plan import STOCK_FORMS, StockPlan, plan_stock
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.slayer_layers import NetxConvolution
 
 Int32Array = npt.NDArray[np.int32]
-
-RESETTABLE = frozenset(
-    {"raster_input", "channel_delay", "netx_dense", "netx_convolution", "cuba"}
-)  # fmt: skip
-"""Kinds an on-chip reset (``LIFReset``) returns to rest, or that hold nothing beyond a step."""
 
 
 def is_biased(network: Network) -> bool:
     """Whether neurons move without input, so that rest has to be made at the right step."""
-    return any(bool(np.any(getattr(layer, "bias", 0))) for layer in network.layers)
+    return any(layer.is_biased for layer in network.layers)
 
 
 def needs_reset(network: Network, reset_interval: int | None) -> bool:
@@ -31,7 +27,11 @@ def needs_reset(network: Network, reset_interval: int | None) -> bool:
 
 def _reset_problems(network: Network, plan: StockPlan) -> Iterator[str]:
     reason = "biases need" if is_biased(network) else "the reset interval needs"
-    kept = [layer for layer in network.layers if layer.kind not in RESETTABLE]
+    kept = [
+        layer
+        for layer in network.layers
+        if STOCK_FORMS.refusal(layer) or not STOCK_FORMS(layer).resettable
+    ]
     for layer in kept:
         yield f"{layer.name}: a {layer.kind} cannot be reset on the chip, which {reason}"
     for synapse in plan.synapses.values():
@@ -51,7 +51,7 @@ def _problems(network: Network, plan: StockPlan, reset_interval: int | None) -> 
     yield from plan.problems
     for synapse in plan.synapses.values():
         weight = synapse.layer.weight
-        if synapse.layer.kind == "netx_convolution" and weight.min() < 0 < weight.max():
+        if isinstance(synapse.layer, NetxConvolution) and weight.min() < 0 < weight.max():
             odd = int(np.count_nonzero(weight & 1))
             if odd:
                 yield (

@@ -14,45 +14,24 @@ from spikegpt_neuro.backends.lava.neuron_programs import (
     LAYER_NORM,
     OWN_NEURONS,
     PROGRAMS,
-    SEEN_LIF,
-    SEEN_SIGMA_DELTA,
     ProgramUse,
     programs_of,
     to_dict,
 )
 from spikegpt_neuro.backends.lava.neuron_specification import StockProgram
 from spikegpt_neuro.backends.lava.schedule import Schedule, schedule, without_embedding
+from spikegpt_neuro.backends.lava.stock_plan import STOCK_FORMS
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import check_rules, describes_cores, map_network
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, Network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 
 Need = Literal["stock", "own", "routing", "host", "none"]
 SignMode = Literal["mixed", "excitatory", "inhibitory"]
 
-DENDRITE_BITS = 24
-"""Accumulators of stock chains, whose layers declare no width of their own."""
 PACKING = "middle"
-
-CHAIN_PROCESSES: Mapping[str, tuple[Need, tuple[str, ...], str]] = {
-    "raster_input": ("host", (), ""),
-    "delay": ("routing", (), ""),
-    "channel_delay": ("routing", (), ""),
-    "netx_dense": ("stock", ("lava.proc.dense.Dense",), SEEN_LIF),
-    "netx_convolution": ("stock", ("lava.proc.conv.Conv",), SEEN_LIF),
-    "cuba": ("stock", ("lava.proc.lif.LIF", "lava.proc.lif.LIFReset"), SEEN_LIF),
-    "recurrent_cuba": ("stock", ("lava.proc.lif.LIF", "lava.proc.dense.Dense"),
-                       f"the two processes, not joined: {SEEN_LIF}"),
-    "alif": ("stock", ("lava.proc.atrlif.ATRLIF",), ""),
-    "recurrent_alif": ("stock", ("lava.proc.atrlif.ATRLIF", "lava.proc.dense.Dense"), ""),
-    "sigma": ("stock", ("lava.proc.sdn.Sigma",), SEEN_SIGMA_DELTA),
-    "delta": ("stock", ("lava.proc.sdn.Delta",), ""),
-    "sigma_delta": ("stock", ("lava.proc.sdn.SigmaDelta",), SEEN_SIGMA_DELTA),
-}  # fmt: skip
-"""Kinds of layers of a stock chain: what they are, the processes, and where those are seen on
-Loihi 2. ``LIFReset`` holds neurons that are reset on the chip."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +104,7 @@ def deployability(network: Network, profiles: Sequence[Profile]) -> Deployabilit
     """Look at every layer. Raises InputError for a kind nothing is known of, never skips it."""
     problems: list[str] = []
     programs: Mapping[str, ProgramUse] = {}
-    if network.takes_raster:
+    if isinstance(network, Chain):
         kinds = tuple(_kinds_of_chain(network))
     else:
         problems = fine_problems(network)
@@ -171,13 +150,13 @@ def _kinds(network: Network, planned: Schedule | None) -> Iterator[KindNeed]:
 
 def _kinds_of_chain(network: Network) -> Iterator[KindNeed]:
     kinds = _by_kind(network)
-    unknown = sorted(set(kinds) - set(CHAIN_PROCESSES))
+    unknown = sorted(kind for kind, layers in kinds.items() if STOCK_FORMS.refusal(layers[0]))
     if unknown:
         raise InputError("no statement can be made about these kinds of layers:", unknown)
     for kind, layers in kinds.items():
-        need, processes, evidence = CHAIN_PROCESSES[kind]
+        form = STOCK_FORMS(layers[0])
         yield KindNeed(
-            kind, need, processes, (evidence,) if evidence else (), len(layers),
+            kind, form.need, form.processes, (form.evidence,) if form.evidence else (), len(layers),
             sum(layer.output.size for layer in layers),
         )  # fmt: skip
 
@@ -196,28 +175,15 @@ def _sign_mode(weight: np.ndarray) -> SignMode:
     return "inhibitory" if (weight <= 0).all() else "mixed"
 
 
-def _bound(layer: Layer, weight: np.ndarray, network: Network) -> int:
-    """Proven largest |sum|: the layer's own, or the largest row of |weight| x largest operand."""
-    if isinstance(layer, Dense):
-        return network.bound(layer)
-    # a convolution's weights are flat: the sum of one output channel's kernel
-    rows = weight.reshape(weight.shape[0], -1) if weight.ndim > 1 else None
-    if rows is None:
-        rows = weight.reshape(int(layer.geometry[3]), -1)  # type: ignore[attr-defined]
-    operand = network[layer.inputs[0]].output.high if layer.kind.startswith("netx") else 1
-    return int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * operand
-
-
 def _synapses(network: Network) -> Iterator[SynapseReport]:
     for layer in network.layers:
-        if "weight" not in layer.array_specs():
+        if layer.rows is None:
             continue
-        weight = np.asarray(layer.weight)  # type: ignore[attr-defined]
+        weight = np.asarray(layer.rows)
         mode = _sign_mode(weight)
         odd = int(np.count_nonzero(weight & 1))
         bits = max(abs(int(weight.min())), int(weight.max())).bit_length() + (mode == "mixed")
-        width = getattr(layer, "accumulator_bits", DENDRITE_BITS)
-        bound = _bound(layer, weight, network)
+        width, bound = layer.sum_bits, network.bound(layer)
         passed = "as they are"
         if mode == "mixed" and odd:
             passed = "doubled, exponent -1"

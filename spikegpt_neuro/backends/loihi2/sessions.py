@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import ClosedAtExit, check_token_network, check_tokens
+from spikegpt_neuro.backends.base import SessionDefaults, check_tokens
 from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.emulator import EmulatorSession, warm_up
 from spikegpt_neuro.backends.lava.commands import ADVANCE, IDLE, RESET
@@ -22,15 +22,15 @@ from spikegpt_neuro.backends.loihi2.chains import check_chain, in_sample_time, n
 from spikegpt_neuro.backends.loihi2.job import Left, Ready, Run, Start, Stop, Stopped
 from spikegpt_neuro.backends.loihi2.probing import Host
 from spikegpt_neuro.backends.loihi2.supervised import STOP_SECONDS, SupervisedWorker, time_limit
-from spikegpt_neuro.backends.raster import RasterSession, check_raster, score_samples
+from spikegpt_neuro.backends.raster import EmulatorChainSession, check_raster, score_samples
 from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.errors import InputError, RunFailed
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 Int32Array = npt.NDArray[np.int32]
 
 
-class _Board(ClosedAtExit):
+class _Board(SessionDefaults):
     """A worker with its board, and the emulator beside it.
 
     ``counts_events`` False: the counters are not the board's own, so comparing them shows nothing.
@@ -107,13 +107,14 @@ class _Board(ClosedAtExit):
             self._worker.end()
 
 
-class TokenSession(_Board):
+class BoardTokenSession(_Board):
     """A SpikeGPT network on a board. See ``Session``."""
 
     def __init__(
-        self, network: Network, host: Host, *, trace: Iterable[str] = (), profiled: bool = False
-    ) -> None:
-        check_token_network(network)
+        self, network: LanguageModel, host: Host, *, trace: Iterable[str] = (),
+        profiled: bool = False,
+    ) -> None:  # fmt: skip
+        self._vocabulary_size = network.info.vocabulary_size
         check_fine(network)
         self._emulator = EmulatorSession(network, trace=trace)
         warm_up()  # compiling must not eat the worker's time limit
@@ -127,16 +128,16 @@ class TokenSession(_Board):
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``: the token, then as many idle steps as the graph is deep."""
-        logits = self._advance(check_tokens([token], self._network.info.vocabulary_size),
+        logits = self._advance(check_tokens([token], self._vocabulary_size),
                                "fall-through")[0]  # fmt: skip
         self._compare(logits[None], self._emulator.step(token)[None])
         return logits
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
         """See ``Session.score``: a token every time step."""
-        checked = check_tokens(tokens, self._network.info.vocabulary_size)
+        checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._network.info.vocabulary_size), np.int32)
+            return np.empty((0, self._vocabulary_size), np.int32)
         logits = self._advance(checked, "pipelined")
         self._compare(logits, self._emulator.score(tokens))
         return logits
@@ -160,7 +161,7 @@ class TokenSession(_Board):
         return self._emulator.counters
 
 
-class ChainSession(_Board):
+class BoardChainSession(_Board):
     """A stock NetX chain on a board. See ``RasterSession``; every raster is one run from rest.
 
     ``reset_interval``: time steps after which neurons are reset on the chip, for rasters that hold
@@ -170,12 +171,13 @@ class ChainSession(_Board):
     takes_one_run = True
 
     def __init__(
-        self, network: Network, host: Host, *, trace: Iterable[str] = (),
+        self, network: Chain, host: Host, *, trace: Iterable[str] = (),
         reset_interval: int | None = None, profiled: bool = False,
     ) -> None:  # fmt: skip
+        self._chain = network
         self._traced = tuple(trace)
         self._traces: dict[str, Int32Array] = {}
-        self._emulator = RasterSession(network, trace=self._traced)
+        self._emulator = EmulatorChainSession(network, trace=self._traced)
         check_chain(network, reset_interval)
         self._interval = reset_interval
         super().__init__(
@@ -195,7 +197,7 @@ class ChainSession(_Board):
             raise InputError(
                 "the board has moved on beyond the last raster: open a session for the next one."
             )
-        checked = check_raster(raster, self._network)
+        checked = check_raster(raster, self._chain)
         silence = np.zeros((self._ready.delay, checked.shape[1]), np.int32)
         rows = np.concatenate((checked, silence))
         left = self._run(Run(rows, len(checked), "pipelined", self._interval))

@@ -133,8 +133,9 @@ class _Worker:
 
     def _graph(self, start: Start, resets: tuple[int, int] | None) -> BoardGraph:
         from spikegpt_neuro.backends.loihi2.graphs import chain_graph, token_graph
+        from spikegpt_neuro.network import Chain
 
-        if start.network.takes_raster:
+        if isinstance(start.network, Chain):
             return chain_graph(start.network, resets)
         return token_graph(start.network)
 
@@ -148,8 +149,9 @@ class _Worker:
             check_models,
             registered_programs,
         )
+        from spikegpt_neuro.network import LanguageModel
 
-        if not start.network.takes_raster:
+        if isinstance(start.network, LanguageModel):
             warm_up()  # compiled here, before processes fork, and not once in every one
             warm_up_neurons()
         programs = registered_programs()

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.arithmetic import elementwise
-from spikegpt_neuro.arithmetic.lif import CURRENT_LIMIT, lif
+from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT
+from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.backends.lava.compatibility import prepare_lava
-from spikegpt_neuro.backends.lava.decomposition import Element, decompose, fine_problems
+from spikegpt_neuro.backends.lava.decomposition import decompose, fine_problems
+from spikegpt_neuro.backends.lava.elements import Element
 from spikegpt_neuro.backends.lava.fine import FineSession
 from spikegpt_neuro.backends.lava.lif_thresholds import stock_lif
 from spikegpt_neuro.errors import InputError
@@ -211,7 +213,7 @@ def _changed(network: Network, name: str, **changes: Any) -> Network:
         dataclasses.replace(layer, **changes) if layer.name == name else layer
         for layer in network.layers
     )
-    return Network(network.info, layers, network.vocabulary)
+    return dataclasses.replace(network, layers=layers)
 
 
 def test_networks_without_a_fine_graph_are_refused_with_every_reason() -> None:

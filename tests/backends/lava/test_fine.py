@@ -107,7 +107,7 @@ def test_a_changed_weight_is_found_in_either_mode(tmp_path: Path) -> None:
         dataclasses.replace(layer, weight=weight) if layer is changed else layer  # type: ignore[call-arg]
         for layer in network.layers
     )
-    other = Network(network.info, layers, network.vocabulary)
+    other = dataclasses.replace(network, layers=layers)
     found = verify(
         network, TOKENS[:12], Emulator(), get_backend("lava-fine"), right_network=other,
         fall_through=True,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
+from spikegpt_neuro.arithmetic.equations import FUNCTIONS
+from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.compatibility import prepare_lava
 from spikegpt_neuro.backends.lava.neuron_programs import (
     OWN_NEURONS,
@@ -21,7 +22,6 @@ from spikegpt_neuro.backends.lava.neuron_programs import (
     table,
 )
 from spikegpt_neuro.backends.lava.neuron_specification import (
-    FUNCTIONS,
     TABLES,
     NeuronProgram,
     StockProgram,
@@ -51,7 +51,7 @@ def _measured(name: str) -> Callable[[int, int], Any]:
     return lambda self, other: Measured.of(plain(self, other))
 
 
-for _operation in ("add", "sub", "mul", "lshift", "rshift"):
+for _operation in ("add", "sub", "mul", "lshift", "rshift", "and"):
     for _name in (f"__{_operation}__", f"__r{_operation}__"):
         setattr(Measured, _name, _measured(_name))
 
@@ -69,7 +69,7 @@ def _function(names: tuple[str, ...], text: str, scope: dict[str, Any]) -> Calla
 
 def scope() -> dict[str, Any]:
     """What an equation may use: comparisons, tables, and the shared functions' own text."""
-    found: dict[str, Any] = {"__builtins__": {}, "min": min, "max": max}
+    found: dict[str, Any] = {"__builtins__": {}, "min": min, "max": max, "abs": abs}
     found |= {name: [int(x) for x in values] for name, values in TABLES.items()}
     found["levels_above"] = lambda v, step, levels: sum(v > j * step for j in range(1, levels + 1))
     for name, (arguments, text) in FUNCTIONS.items():
@@ -165,7 +165,7 @@ def build(program: str, rng: np.random.Generator, case: int) -> tuple[Any, dict[
             layer = dataclasses.replace(layer, voltage_decay=4096)
             named = given | {k: np.array([v]) for k, v in {**scalars, "levels": levels}.items()}
             return models.PyGradedLif({"layer": layer}), named
-        more = {**scalars, "keep": 4096 - decay, "levels": levels, "soft_reset": soft}
+        more = {**scalars, "voltage_decay": decay, "levels": levels, "soft_reset": soft}
         named = given | {name: np.array([value]) for name, value in more.items()}
         return models.PyLeakyLif({**gate, "layer": layer}), named
     if program == "wkv":
@@ -342,7 +342,7 @@ def test_every_own_neuron_has_a_process_of_its_own() -> None:
 
 
 def test_anything_else_is_refused() -> None:
-    for text in ("s = a // b", "s = a & 3", "s = sorted(a)", "s += a", "s = a / 2"):
+    for text in ("s = a // b", "s = a | 3", "s = sorted(a)", "s += a", "s = a / 2"):
         entry = NeuronProgram("", "", (), (), (), (), text, 1)
         with pytest.raises(ValueError, match=r"no operation of a neuron|not an assignment"):
             _ = entry.operations

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikegpt_neuro.arithmetic.lif import CURRENT_LIMIT, MEMBRANE_LIMIT, lif
+from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT, MEMBRANE_LIMIT
+from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.backends.lava.compatibility import prepare_lava
 
 

@@ -22,9 +22,9 @@ from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
 from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, programs_of
 from spikegpt_neuro.backends.loihi2.backend import Loihi2Backend
 from spikegpt_neuro.backends.loihi2.supervised import SupervisedWorker, marked_processes
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.errors import InputError, RunFailed, SpikeGPTNeuroError, Unavailable
-from spikegpt_neuro.network import Network, NetworkInfo, Port
+from spikegpt_neuro.network import Chain, ChainInfo, Network, Port
 from spikegpt_neuro.network.layers import Residual
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import (
@@ -84,7 +84,7 @@ def chain(*, bias: bool = False, recurrent: bool = False, stock_timing: bool = F
         Cuba("c.neuron", ("c.synapse",), spikes(5), np.zeros(5, np.int32), 2048, 100, 60),
     )  # fmt: skip
     kept = tuple(layer for layer in layers if stock_timing or layer not in delays)
-    return Network(NetworkInfo("chain", 0, 7, 5), kept)
+    return Chain(ChainInfo(), kept)
 
 
 def sigma_delta_chain() -> Network:
@@ -99,7 +99,7 @@ def sigma_delta_chain() -> Network:
         NetxDense("c.synapse", ("b.neuron",), sums(3), even(generator, 3, 6)),
         Sigma("c.neuron", ("c.synapse",), Port(3, "graded", 32, True, 1.0)),
     )
-    return Network(NetworkInfo("chain", 0, 6, 3), layers)
+    return Chain(ChainInfo(), layers)
 
 
 def raster(steps: int = 40, size: int = 7, high: int = 2) -> np.ndarray:
@@ -109,7 +109,7 @@ def raster(steps: int = 40, size: int = 7, high: int = 2) -> np.ndarray:
 
 def on_emulator(network: Network, rows: np.ndarray, interval: int | None = None) -> np.ndarray:
     found = []
-    with RasterSession(network) as session:
+    with EmulatorChainSession(network) as session:
         for begin in range(0, len(rows), interval or len(rows)):
             session.reset()
             found.append(session.score(rows[begin : begin + (interval or len(rows))]))
@@ -281,7 +281,7 @@ def fails(kind: type[SpikeGPTNeuroError], network: Network, *, within: float = 2
     """The message of opening and running ``network``; it must come in time."""
     begin = time.monotonic()
     with pytest.raises(kind) as caught, Loihi2Backend().open(network) as session:
-        session.score(raster() if network.takes_raster else [1, 2])
+        session.score(raster() if isinstance(network, Chain) else [1, 2])
     assert time.monotonic() - begin < within
     return str(caught.value)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, programs_of
-from spikegpt_neuro.backends.loihi2 import deployability as module
-from spikegpt_neuro.backends.loihi2.deployability import CHAIN_PROCESSES, deployability
-from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.backends.lava.stock_plan import STOCK_FORMS
+from spikegpt_neuro.backends.loihi2.deployability import deployability
+from spikegpt_neuro.errors import IncompleteKind
 from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
-from spikegpt_neuro.network import Network, NetworkInfo, Port
-from spikegpt_neuro.network.layers import LAYER_KINDS, Dense, Lif, Residual
+from spikegpt_neuro.network import LAYER_KINDS, Chain, ChainInfo, Network, Port
+from spikegpt_neuro.network.layers import Dense, Lif, Residual
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import Cuba, NetxDense, RasterInput, RecurrentCuba
 
@@ -23,8 +23,7 @@ LOIHI2 = [load_profile("loihi2")]
 
 
 def test_every_kind_of_layer_has_a_statement() -> None:
-    assert set(CHAIN_PROCESSES) <= set(LAYER_KINDS)
-    told = set(CHAIN_PROCESSES)
+    told = {name for name, kind in LAYER_KINDS.items() if STOCK_FORMS.takes(kind)}
     shapes = (
         RandomShape(n_layer=1, n_embd=8, vocabulary_size=5, ffn_pre=True),
         RandomShape("spike-driven", n_layer=1, n_embd=8, vocabulary_size=5, levels=3),
@@ -106,7 +105,7 @@ def chain(weight: np.ndarray, back: np.ndarray) -> Network:
         NetxDense("c.synapse", ("b.neuron",), Port(2, "accumulator", 32, True, 1.0), back),
         Cuba("c.neuron", ("c.synapse",), spikes, zero, 1024, 300, 90),
     )
-    return Network(NetworkInfo("chain", 0, 3, 2), layers)
+    return Chain(ChainInfo(), layers)
 
 
 def test_chains_are_stock_and_their_signs_and_sums_are_told() -> None:
@@ -138,10 +137,10 @@ def test_an_unproven_accumulator_shows_in_the_verdict() -> None:
 
 
 def test_an_unknown_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {kind: value for kind, value in CHAIN_PROCESSES.items() if kind != "cuba"}
-    monkeypatch.setattr(module, "CHAIN_PROCESSES", known)
+    entries = {kind: form for kind, form in STOCK_FORMS._entries.items() if kind is not Cuba}
+    monkeypatch.setattr(STOCK_FORMS, "_entries", entries)
     weight = np.ones((2, 2), np.int16)
-    with pytest.raises(InputError, match="cuba"):
+    with pytest.raises(IncompleteKind, match="'cuba' is not known to stock Lava processes"):
         deployability(chain(weight[:, [0, 0, 1]], weight), LOIHI2)
 
 

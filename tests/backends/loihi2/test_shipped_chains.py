@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.loihi2.backend import Loihi2Backend
-from spikegpt_neuro.backends.raster import RasterSession
+from spikegpt_neuro.backends.raster import EmulatorChainSession
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError, Unavailable
-from spikegpt_neuro.network import Network, NetworkInfo
+from spikegpt_neuro.network import Chain, ChainInfo, Network
 from spikegpt_neuro.network.schema import Port
 from spikegpt_neuro.network.slayer_layers import Alif, NetxConvolution, NetxDense, RasterInput
 
@@ -24,7 +24,7 @@ MakeRaster = Callable[[Network, int], np.ndarray]
 def on_board_and_emulator(network: Network, raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with Loihi2Backend().open(network) as session:
         found = session.score(raster)
-    with RasterSession(network) as emulator:
+    with EmulatorChainSession(network) as emulator:
         return found, emulator.score(raster)
 
 
@@ -100,5 +100,5 @@ def test_adaptive_neurons_need_a_model_of_the_sdk(machine: Any) -> None:
         Alif("b.neuron", ("b.synapse",), spikes, zero, 1024, 300, 90, 100, 200, 10),
     )  # fmt: skip
     with pytest.raises(Unavailable, match="ATRLIF: no process model for the chip"):
-        Loihi2Backend().open(Network(NetworkInfo("chain", 0, 4, 4), layers))
+        Loihi2Backend().open(Chain(ChainInfo(), layers))
     assert machine.boots == []

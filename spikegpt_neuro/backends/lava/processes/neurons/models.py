@@ -12,7 +12,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
+from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.neuron_updates import (
     GradedLifUpdate,
     Int32Array,

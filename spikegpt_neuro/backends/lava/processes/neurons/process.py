@@ -16,7 +16,7 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
-from spikegpt_neuro.arithmetic.wkv import EMPTY_EXPONENT
+from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.neuron_updates import MOMENTS, STATISTICS, Int32Array
 from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, Wkv
 

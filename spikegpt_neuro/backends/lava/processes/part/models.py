@@ -12,7 +12,7 @@ from lava.proc.dense.process import DelayDense
 from lava.utils.weightutils import SignMode
 
 from spikegpt_neuro.backends.lava import stock
-from spikegpt_neuro.backends.lava.decomposition import GATED, Element
+from spikegpt_neuro.backends.lava.elements import GATED, Element
 from spikegpt_neuro.backends.lava.processes.neurons.process import (
     FLAGS,
     GradedLif,
@@ -32,6 +32,7 @@ from spikegpt_neuro.backends.lava.processes.part.process import (
 )
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.schedule import StagePlan
+from spikegpt_neuro.errors import IncompleteKind
 
 INPUTS = {
     "dense": ("s_in",), "sparse": ("s_in",), "delay": ("s_in",), "product": ("a_in1", "a_in2"),
@@ -112,7 +113,8 @@ class _PartOfProcesses(AbstractSubProcessModel):
             return GradedLif(given["layer"])
         if program == "layer_norm":
             return LayerNormCircuit(given["layer"])
-        assert program in GATED
+        if program not in GATED:
+            raise IncompleteKind(program, "the processes of a stage", where=element.name)
         step, gates = self._step(element), self._plan.gates
         before = self._parameters["gates_before"]
         place = (before - 1, before) if step == 0 else (gates.index(step), len(gates))
@@ -120,8 +122,10 @@ class _PartOfProcesses(AbstractSubProcessModel):
             made = Hold(size, *place)
         elif program == "wkv":
             made = WkvNeurons(given["layer"], *place)
-        else:
+        elif program == "leaky_lif":
             made = LeakyLif(given["layer"], *place)
+        else:
+            raise IncompleteKind(program, "the processes of a stage", where=element.name)
         self._gate(element, made.g_in)
         return made
 

@@ -38,7 +38,7 @@ class LayerCounter:
         self.layer = layer
         self.sources = [source for source in layer.inputs if source != TOKEN]
         self._program: Program | None = None
-        if not isinstance(layer, Dense):
+        if layer.role != "synapse":
             self._sizes = {source: layer.operand_size for source in self.sources}
             self._program = Program([layer], sizes=self._sizes)
 
@@ -108,7 +108,7 @@ class PyProbe(PyLoihiProcessModel):
 
     def _look(self, token: int, values: dict[str, Int32Array]) -> None:
         for layer, row in zip(self._layers, self.counts, strict=True):
-            if not isinstance(layer.layer, Dense):
+            if layer.layer.role != "synapse":
                 computed = layer.computed(token, values)
                 # a layer that is wiring only has no value of its own to look at
                 values.setdefault(layer.layer.name, computed)
