@@ -81,7 +81,7 @@ def test_a_rescaled_reader_takes_the_new_unit(network: LanguageModel) -> None:
     layers = dict(network.by_name)
     for name in _names(network):
         dense = layers[name]
-        even = (np.asarray(dense.weight) // 2 * 2).astype(np.int8)  # type: ignore[attr-defined]
+        even = (np.trunc(np.asarray(dense.weight) / 2) * 2).astype(np.int8)  # type: ignore[attr-defined]
         layers[name] = dataclasses.replace(dense, weight=even)  # type: ignore[call-arg]
     doubled = LanguageModel(network.info, tuple(layers[layer.name] for layer in network.layers))
     for name in _names(network):
