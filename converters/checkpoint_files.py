@@ -7,6 +7,7 @@ memory mapped. A safetensors file is a JSON header and raw data. The kind is fou
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 import zipfile
@@ -20,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from spikegpt_neuro.converters.checkpoint_hints import GIT_LFS
 from spikegpt_neuro.errors import InputError
 
 FLOAT_TYPES = {
@@ -31,7 +33,7 @@ FLOAT_TYPES = {
 _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 LARGEST_PICKLE = 64 << 20
 """Bytes of a torch archive's pickle: names, shapes and settings, no values."""
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params", "weights")
 _PREFIXES = ("module.", "_forward_module.", "_orig_mod.", "model.")
 OWN_FORMAT = "spikegpt-neuro"
 
@@ -61,15 +63,22 @@ class TensorFile:
 def open_tensor_file(path: Path) -> TensorFile:
     """Open a ``.pt``, ``.pth`` or ``.safetensors`` file. Raises InputError for anything else."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a checkpoint.")
+        return open_tensor_file(_in_folder(path))
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     if not path.is_file():
         raise InputError(f"{path} is not a regular file.")
+    if path.name.endswith(".index.json"):
+        return _open_shards(path)
     with path.open("rb") as stream:
         head = stream.read(16)
     if not head:
         raise InputError(f"{path} is empty.", advice="Copy or download the checkpoint again.")
+    if GIT_LFS.startswith(head):
+        raise InputError(
+            f"{path} is a Git LFS pointer: the checkpoint itself was not fetched.",
+            advice="Fetch it with `git lfs pull`, or download the file from its page.",
+        )
     if head[:4] == b"PK\x03\x04":
         return _open_torch(path, zipped=True)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
@@ -81,6 +90,55 @@ def open_tensor_file(path: Path) -> TensorFile:
         [f"it begins with {head[:8]!r}"],
         "Expected a file written by torch.save or by safetensors; it may be damaged.",
     )
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold a checkpoint's weights: itself, or a folder's, or an index's shards."""
+    if path.is_dir():
+        return weight_files(_in_folder(path))
+    return shard_files(path) if path.name.endswith(".index.json") else [path]
+
+
+def _in_folder(path: Path) -> Path:
+    """The weights of a Hugging Face folder: one file, or the index of its shards."""
+    weights = ("model.safetensors", "pytorch_model.bin")
+    for name in (*weights, *(f"{name}.index.json" for name in weights)):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"{path} is a folder without weights.",
+        advice="Expected model.safetensors, pytorch_model.bin, or either's .index.json and shards.",
+    )
+
+
+def shard_files(index: Path) -> list[Path]:
+    """The shards an index names, beside it, each once and in order. Raises InputError."""
+    try:
+        content = json.loads(index.read_text("utf-8"))
+        names = sorted(set(content["weight_map"].values()))
+        problems = [f"{name!r} is not a file's name" for name in names if Path(name).name != name]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{index} is not an index of shards: {error}.",
+            advice="Expected a JSON object whose `weight_map` maps names to files beside it.",
+        ) from error
+    files = [index.with_name(name) for name in names] if not problems else []
+    problems += [f"{file.name} is missing" for file in files if not file.is_file()]
+    if problems or not files:
+        raise InputError(f"{index}: its shards cannot be opened:", problems or ["it names none"])
+    return files
+
+
+def _open_shards(index: Path) -> TensorFile:
+    found = [open_tensor_file(file) for file in shard_files(index)]
+    tensors: dict[str, StoredTensor] = {}
+    problems = [problem for part in found for problem in part.problems]
+    for part in found:
+        problems += [f"{name}: in two shards" for name in part.tensors if name in tensors]
+        tensors.update(part.tensors)
+    note = f"{len(found)} shards of {index.name}"
+    notes = dict.fromkeys(n for part in found for n in part.notes)
+    return TensorFile(found[0].kind, tensors, problems=tuple(problems), notes=(note, *notes))
 
 
 def _open_safetensors(path: Path) -> TensorFile:
@@ -168,6 +226,7 @@ def _torch_error(path: Path, error: Exception) -> InputError:
 def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     """Take the state dict out of ``content``; ``records`` are the sizes of an archive's records."""
     notes: list[str] = []
+    outside = content if isinstance(content, Mapping) else {}
     configuration: Mapping[str, Any] = {}
     quantisation: Mapping[str, Any] = {}
     vocabulary = ""
@@ -204,6 +263,12 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
             tensors[name] = StoredTensor(tuple(value.shape), dtype, _loader(value))
     if records:
         problems += _storage_problems(content.values(), records)
+    if tensors and "param_shapes" in outside and not any(t.shape[0] for t in tensors.values()):
+        raise InputError(
+            f"{path} is a DeepSpeed ZeRO-3 file of placeholders: the weights are in the files of "
+            "the optimiser's partitions beside it.",
+            advice="Join them with DeepSpeed's zero_to_fp32.py, then give its output.",
+        )
     stripped, prefix_notes = _without_prefix(tensors)
     kind = "torch" if records else "torch-legacy"
     return TensorFile(
@@ -213,9 +278,12 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
 
 
 def _unwrap(content: Any, notes: list[str]) -> Any:
-    """The state dict inside common wrappers: ``{"state_dict": ...}``, ``{"model": ...}``."""
+    """The state dict inside common wrappers: ``{"state_dict": ...}``, ``{"model": ...}``.
+
+    Tensors may lie beside it (a best loss, a step): a state dict itself holds no mappings.
+    """
     for _ in range(3):
-        if not isinstance(content, Mapping) or any(isinstance(v, Tensor) for v in content.values()):
+        if not isinstance(content, Mapping):
             break
         key = next((k for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None)
         if key is None:

@@ -157,6 +157,8 @@ class GroupReader:
             self.problem("activation", "must be relu: stock NetX applies no other")
         if self.has("sigma_output"):
             self._read.add("sigma_output")
+            if not self.has("vThMant"):
+                return 0  # a sigma only sums: it has no threshold
         return self.integer("vThMant")
 
     def finish(self) -> None:

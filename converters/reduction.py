@@ -255,10 +255,8 @@ def rescaled(reader: Layer, index: int, ratio: npt.NDArray[np.float64]) -> Layer
         )
     multiplier, shift = (getattr(reader, name).astype(np.float64) for name in names)
     try:
-        new = mantissa_and_shift(multiplier * np.exp2(-shift) * ratio)
+        new = mantissa_and_shift(multiplier * np.exp2(-shift) * ratio, reader.name)
         changed: dict[str, Any] = dict(zip(names, new, strict=True))
     except InputError as error:
-        raise InputError(
-            f"{reader.name}: {error.summary}", advice="Give the weights it reads more bits."
-        ) from error
+        raise InputError(error.summary, advice="Give the weights it reads more bits.") from error
     return replace(reader, **changed)

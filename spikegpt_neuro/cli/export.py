@@ -124,13 +124,14 @@ def export(
         vocabulary = parse_vocabulary(read.vocabulary, f"the vocabulary in {checkpoint}")
     if vocabulary is not None:
         vocabulary.check_size(read.architecture.vocabulary_size)
-    tokens, characters_per_token = None, 1.0
+    tokens, characters_per_token, loss = None, 1.0, ""
     if calibration is not None:
         if vocabulary is None:
             raise InputError("--calibration needs --vocab, to turn the text into tokens.")
         text = read_text(calibration)
-        tokens = vocabulary.encode(text).tolist()
-        characters_per_token = len(text) / max(1, len(tokens))
+        encoded = vocabulary.encode_text(text)
+        tokens, characters_per_token = encoded.tokens.tolist(), encoded.characters_per_token
+        loss = vocabulary.loss(encoded)
     options = ExportOptions(
         activation_bits, accumulator_bits, embedding, rescale_every, layout,
         weight_bits=_weight_bits(weight_bits, calibrated=tokens is not None), max_loss=max_loss,
@@ -155,6 +156,8 @@ def export(
         f"{size / 1e6:.1f} MB, {watch.seconds:.1f} s",
         *(f"note: {note}" for note in done.notes),
     ]
+    if loss:
+        lines.append(f"note: {loss}")
     if done.unproven:
         lines.append(
             f"note: {len(done.unproven)} projections could overflow {accumulator_bits} bits in "

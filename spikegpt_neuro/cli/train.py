@@ -128,6 +128,8 @@ def train(
     speaks = accelerator is None or bool(accelerator.is_main_process)
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
     text = read_corpus(corpus, valid, tokens, context)
+    if text.loss:
+        shown.note(f"note: {text.loss}")
     configuration = SpikeGPTConfiguration(
         layout=layout, embedding=embedding, norm=norm, branches=branches,  # type: ignore[arg-type]
         n_layer=layers or PRESETS[preset]["n_layer"], n_embd=width or PRESETS[preset]["n_embd"],
