@@ -112,7 +112,8 @@ def export(
     watch = Stopwatch()
     check_free(network, force=force)
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
-    from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
+    from spikegpt_neuro.converters.export import export_checkpoint
+    from spikegpt_neuro.converters.export_report import ExportOptions
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary, reference_to
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
-from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
+from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.converters.export_report import ExportOptions
 from spikegpt_neuro.converters.moments import Moments, sample_windows
 from spikegpt_neuro.converters.reduction import (
     Choice,

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
-from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
+from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.converters.export_report import ExportOptions
 from spikegpt_neuro.converters.trained_weights import TrainedWeights, tensor_of, to_integers
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
