@@ -75,6 +75,7 @@ def _together(
     from spikegpt_neuro.backends.batch import BatchSession
     from spikegpt_neuro.generation import generate_batch
 
+    network.check_contents()
     chosen: list[list[int]] = []
     for begin in range(0, len(prompts), batch):
         part = slice(begin, begin + batch)
