@@ -53,6 +53,8 @@ class ExportOptions:
             problems.append(
                 f"pattern {self.pattern[0]}:{self.pattern[1]}, allowed n:m with 1 <= n <= m <= 64"
             )
+        if self.weight_bits == "auto" and (self.pruned or self.pattern is not None):
+            problems.append("weight bits auto choose bits only; prune with bits that are given")
         if not self.max_loss > 0:
             problems.append(f"max loss {self.max_loss}, allowed more than 0 bits per character")
         if self.activation_bits is not None and not 2 <= self.activation_bits <= 15:

@@ -134,6 +134,7 @@ def test_export_to_few_bits_reports_every_projection(
         (("--weight-bits", 9), "2 (ternary) to 8"), (("--weight-bits", "x"), "auto"),
         (("--prune", 1), "below 1"), (("--prune-pattern", "4"), "2:4"),
         (("--weight-bits", "auto", "--max-loss", 0), "max loss"),
+        (("--weight-bits", "auto", "--prune", 0.5), "bits only"),
     ):  # fmt: skip
         done = run(
             "export", example / "kjv-4x192.pth", target, "--force", *vocabulary, *wrong, code=2
