@@ -67,6 +67,8 @@ def export_checkpoint(
     Raises ``InputError`` listing what is wrong with the input.
     """
     options = options or ExportOptions()
+    if options.weight_bits == "auto" and calibration is None:
+        raise InputError("weight bits auto need a calibration text: losses are of a text.")
     export = _Export(read_checkpoint(checkpoint_path), calibration, options, characters_per_token)
     path, summary = Path(output_path), Summary()
     if options.reduces:

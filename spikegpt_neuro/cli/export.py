@@ -135,7 +135,7 @@ def export(
         loss = vocabulary.loss(encoded)
     options = ExportOptions(
         activation_bits, accumulator_bits, embedding, rescale_every, layout,
-        weight_bits=_weight_bits(weight_bits, calibrated=tokens is not None), max_loss=max_loss,
+        weight_bits=_weight_bits(weight_bits), max_loss=max_loss,
         pruned=prune, pattern=_pattern(prune_pattern), losses=report,
     )  # fmt: skip
     stored = vocabulary.text if vocabulary is not None else ""
@@ -175,11 +175,9 @@ def export(
     output.result({**done.to_dict(), "bytes": size, "seconds": watch.seconds}, *lines)
 
 
-def _weight_bits(text: str, *, calibrated: bool) -> int | Literal["auto"]:
-    """The option's value; ``InputError`` where it is neither, or auto has no text to look at."""
+def _weight_bits(text: str) -> int | Literal["auto"]:
+    """The option's value; ``InputError`` where it is neither."""
     if text == "auto":
-        if not calibrated:
-            raise InputError("--weight-bits auto needs --calibration: losses are of a text.")
         return "auto"
     if not text.isascii() or not text.isdecimal():
         raise InputError(f"--weight-bits {text!r}; allowed: 2 to 8, or auto.")
