@@ -55,7 +55,7 @@ def export(
     """Calibrate and quantise a checkpoint and write an integer network.
 
     ``vocabulary``, ``calibration``: files, the latter a text like that the model was trained on.
-    ``options``: fields of ``converters.export_report.ExportOptions`` (``layout``, ``activation_bits``
+    ``options``: fields of ``converters.export_report.ExportOptions`` (``layout``, ``weight_bits``
     ...). ``network`` is replaced only when everything has succeeded. Raises ``InputError``.
     """
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
