@@ -13,6 +13,7 @@ from spikegpt_neuro.cli import (
     doctor,
     energy,
     export,
+    fit,
     inspect,
     map,
     netx,
@@ -36,6 +37,7 @@ app = typer.Typer(
     "3 something is missing on this machine, 130 interrupted.",
 )
 app.command("export")(export.export)
+app.command("fit")(fit.fit)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)

@@ -89,6 +89,12 @@ def train(
         int | None, _option(INTEGERS, "As `export`'s, 2 to 15; stored with the model.")
     ] = None,
     accumulator_bits: Annotated[int, _option(INTEGERS, "As `export`'s; stored too.")] = 24,
+    weight_bits: Annotated[
+        int, _option(INTEGERS, "Of every weight in these steps: 2 (ternary) to 8.")
+    ] = 8,
+    prune: Annotated[
+        float, _option(INTEGERS, "Share of every projection's weights set to 0 in these steps.")
+    ] = 0.0,
     mixed_precision: Annotated[str, _option(RECIPE, "'no' or 'bf16'.")] = "no",
     accelerate: Annotated[
         bool, _option(RECIPE, "Under `accelerate launch`: several devices.", "--accelerate")
@@ -157,7 +163,7 @@ def train(
         distillation=distillation or 0.0,
         evaluate_every=evaluate_every, save_every=save_every, mixed_precision=mixed_precision,
         integer_steps=integer_steps, activation_bits=activation_bits,
-        accumulator_bits=accumulator_bits,
+        accumulator_bits=accumulator_bits, weight_bits=weight_bits, pruned=prune,
         rates=Rates(recipe, learning_rate, muon_rate, neuron_factor),  # type: ignore[arg-type]
     )  # fmt: skip
     if torch.cuda.is_available() and accelerator is None:

@@ -24,7 +24,10 @@ from spikegpt_neuro.network import Network
 
 @dataclass(frozen=True)
 class Use:
-    """How full a core or chip is: amounts and their share of the limit (None: no limit known)."""
+    """How full a core or chip is: amounts and their share of the limit (None: no limit known).
+
+    ``weight_share``: of the synaptic memory, which weights of few bits fill less.
+    """
 
     weights: int
     weight_share: float
@@ -130,7 +133,7 @@ class Mapping:
         capacity = weights_per_core(self.profile, self.packing)
         return Use(
             weights,
-            weights / (capacity * available),
+            sum(c.synapse_bytes for c in cores) / (capacity * available),
             neurons,
             neurons / (most_neurons * available) if most_neurons else None,
             stored,

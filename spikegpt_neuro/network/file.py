@@ -13,6 +13,13 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from spikegpt_neuro.arithmetic.packed import (
+    FEWEST_BITS,
+    MOST_BITS,
+    PackedWeights,
+    row_words,
+    stored,
+)
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.assembly import (
     PORT_KEYS,
@@ -55,6 +62,9 @@ _ABOUT = {"format", "format_version", "tool_version", "time_step", "reset_rule"}
 _PARTS = {"vocabulary", "layers"}
 _LAYER_KEYS = {"name", "kind", "inputs", "output", "scalars", "arrays"}
 _ARRAY_TYPES = {"dtype": str, "shape": list, "offset": int, "sha256": str}
+PACKED = "packed"
+"""With the bits after it, the type of an int8 matrix whose rows are packed."""
+_PACKED_TYPES = {f"{PACKED}{bits}": bits for bits in range(FEWEST_BITS, MOST_BITS)}
 _METADATA_CACHE = 1 << 16
 """Bytes of metadata HDF5 keeps while a file is written; kept memory stays."""
 
@@ -98,7 +108,11 @@ class NetworkWriter:
             group.create_dataset("outFeatures", data=np.int64(outputs))
 
     def _write(self, group: h5py.Group, name: str, values: Array, owner: str) -> dict[str, Any]:
-        """Store an array; its entry of the index."""
+        """Store an array, packed as it is in memory; its entry of the index."""
+        shape, dtype = list(values.shape), str(values.dtype)
+        values, bits = stored(values)
+        if bits != MOST_BITS:
+            dtype = f"{PACKED}{bits}"
         values = np.ascontiguousarray(values)
         dataset = group.create_dataset(name, data=values)
         offset = dataset.id.get_offset() if values.size else HEADER_BYTES
@@ -106,8 +120,7 @@ class NetworkWriter:
         where = f"{owner}/{name}" if owner else name
         self.regions.append(Region(where, offset, values.nbytes, digest))
         return {
-            "dtype": str(values.dtype), "shape": list(values.shape), "offset": offset,
-            "sha256": digest,
+            "dtype": dtype, "shape": shape, "offset": offset, "sha256": digest,
         }  # fmt: skip
 
     def finish(self, info: NetworkInfo, vocabulary: str) -> None:
@@ -252,10 +265,16 @@ class _Arrays:
         if wrong or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 4:
             self._problems.append(f"{where}: {', '.join(wrong) or 'shape'} of a wrong type")
             return None
-        if entry["dtype"] not in ("int8", "uint8", "int16", "int32"):
+        name, offset, bits = entry["dtype"], entry["offset"], MOST_BITS
+        if name in _PACKED_TYPES and len(shape) == 2 and max(shape) <= self._mapped.size * 8:
+            bits, inputs = _PACKED_TYPES[name], shape[1]
+            name, shape = "uint16", [shape[0], int(row_words(inputs, bits))]
+        if name not in ("int8", "uint8", "int16", "int32", "uint16") or (
+            name == "uint16" and bits == MOST_BITS
+        ):
             self._problems.append(f"{where}: unknown dtype {entry['dtype']!r:.40}")
             return None
-        dtype, offset = np.dtype(entry["dtype"]).newbyteorder("<"), entry["offset"]
+        dtype = np.dtype(name).newbyteorder("<")
         length = math.prod(shape) * dtype.itemsize
         if offset < HEADER_BYTES or offset + length > self._mapped.size:
             self._problems.append(f"{where}: its data lie beyond the end of the file")
@@ -264,4 +283,5 @@ class _Arrays:
         mapped = self._mapped[offset : offset + length]
         if offset % dtype.itemsize:  # small ones may lie anywhere
             mapped = mapped.copy()
-        return mapped.view(dtype).reshape(shape)
+        array = mapped.view(dtype).reshape(shape)
+        return array if bits == MOST_BITS else PackedWeights(array, inputs, bits)  # type: ignore[return-value]
