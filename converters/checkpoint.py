@@ -170,7 +170,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     layout = str(file.configuration.get("layout", RWKV if plain else UPSTREAM))
     architecture, problems = _architecture(path, file, layout)
     shapes = architecture.shapes()
-    if layout not in RELEASED_LAYOUTS and not problems:
+    described = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
+    if described and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:

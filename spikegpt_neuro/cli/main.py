@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spikegpt_neuro.cli import (
+    classify,
     demo,
     doctor,
     energy,
@@ -39,6 +40,7 @@ app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)
+app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)

@@ -126,6 +126,9 @@ def simulate(
             force=force,
         )  # fmt: skip
         return
+    from spikegpt_neuro.network.network import as_language_model
+
+    value = as_language_model(value)
     if result is not None:
         raise InputError("--output is for chains, with --raster; redirect standard output.")
     if reset_interval is not None:

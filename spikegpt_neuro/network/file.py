@@ -46,6 +46,8 @@ _ROOT_ATTRIBUTES = {
 }  # fmt: skip
 _MODEL_ATTRIBUTES = ("n_layer", "n_embd", "vocabulary_size")
 """Root attributes of language models. Version 1 wrote them for chains too, whose layers say it."""
+_CLASSIFIER_ATTRIBUTES = ("labels", "pooling")
+"""Root attributes of classifiers, beside a language model's."""
 _LAYER_ATTRIBUTES = {"kind", "index", "inputs", "output", "scalars"}
 _STOCK_DATASETS = ("type", "shape", "inFeatures", "outFeatures")
 _DERIVED_IN_VERSION_1 = {"dense": ({"fan_out"}, {"bound"})}
@@ -109,6 +111,9 @@ class NetworkWriter:
         attributes["layout"] = info.layout
         for name in _MODEL_ATTRIBUTES if isinstance(info, ModelInfo) else ():
             attributes[name] = getattr(info, name)
+        if isinstance(info, ModelInfo) and info.labels:
+            attributes["labels"] = json.dumps(info.labels)
+            attributes["pooling"] = info.pooling
         for name in ("source", "quantisation"):
             attributes[name] = json.dumps(dict(getattr(info, name)), sort_keys=True)
         text = np.frombuffer(vocabulary.encode("utf-8"), np.uint8)
@@ -210,7 +215,11 @@ class _Reader:
         described = info_type(str(attributes.get("layout")))
         has_facts = described is ModelInfo or self._version == 1
         facts = _MODEL_ATTRIBUTES if has_facts else ()
-        self._compare_names("/", set(attributes), {*_ROOT_ATTRIBUTES, *facts}, "attribute")
+        classes = (
+            _CLASSIFIER_ATTRIBUTES if described is ModelInfo and "labels" in attributes else ()
+        )
+        names = {*_ROOT_ATTRIBUTES, *facts, *classes}
+        self._compare_names("/", set(attributes), names, "attribute")
         top = self._members("/", self._file.id, {"spikegpt"}, "group").get("spikegpt")
         self._stop_if_wrong()
         parts = self._members("/spikegpt", top, {"layers", "vocabulary"}, "member")
@@ -232,9 +241,20 @@ class _Reader:
         info: NetworkInfo = ChainInfo(**texts)
         if described is ModelInfo:
             sizes = [numbers[name] for name in _MODEL_ATTRIBUTES]
+            if classes:
+                texts |= {"labels": self._labels(attributes["labels"])}
+                texts |= {"pooling": str(attributes["pooling"])}
+                self._stop_if_wrong()
             info = ModelInfo(str(attributes["layout"]), sizes[0], sizes[1], sizes[2], **texts)
         text = np.asarray(vocabulary, np.uint8).tobytes().decode("utf-8")
         return make_network(info, layers, text)
+
+    def _labels(self, text: Any) -> tuple[str, ...]:
+        values = json.loads(text)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            self._problems.append("/labels: must be a JSON list of texts")
+            return ()
+        return tuple(values)
 
     def _whole_number(self, where: str, value: Any) -> int:
         if not isinstance(value, int | np.integer):

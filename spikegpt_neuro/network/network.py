@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network.labels import Pooling, label_problems
 from spikegpt_neuro.network.layers import BinaryEmbedding, Embedding, Readout
 from spikegpt_neuro.network.registry import check_known
 from spikegpt_neuro.network.schema import Layer
@@ -28,7 +29,8 @@ class ModelInfo:
     """What a language model is and where it came from; all of it is stored in the file.
 
     ``layout``: one of ``MODEL_LAYOUTS``. ``quantisation`` and ``source`` hold settings and hashes
-    as plain JSON values.
+    as plain JSON values. ``labels``: of a classifier, the classes its readout gives logits of, and
+    ``pooling`` over which tokens it decides; no labels: the readout is of the next token.
     """
 
     layout: str
@@ -37,6 +39,13 @@ class ModelInfo:
     vocabulary_size: int
     source: Mapping[str, Any] = field(default_factory=dict)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    pooling: Pooling = "last"
+
+    @property
+    def outputs(self) -> int:
+        """Logits a token: one a class, or one a token of the vocabulary."""
+        return len(self.labels) or self.vocabulary_size
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,11 @@ class Network:
         return {name: tuple(layers) for name, layers in stages.items()}
 
     @property
+    def output_size(self) -> int:
+        """Values that leave the network a token, or a time step."""
+        return self.layers[-1].output.size
+
+    @property
     def logit_scale(self) -> float:
         """Real value of one unit of a logit."""
         return self.layers[-1].output.scale
@@ -166,7 +180,7 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel(Network):
-    """A network that reads tokens and gives logits of the next one."""
+    """A network that reads tokens and gives logits of the next one, or of classes after each."""
 
     info: ModelInfo
 
@@ -183,17 +197,34 @@ class LanguageModel(Network):
                 )
             if first.output.size != self.info.n_embd:
                 yield f"{first.name}: size {first.output.size}, n_embd is {self.info.n_embd}"
-        if not isinstance(last, Readout) or last.output.size != self.info.vocabulary_size:
-            yield f"{last.name}: the last layer must be a readout of the whole vocabulary"
+        if not isinstance(last, Readout) or last.output.size != self.info.outputs:
+            whole = "all classes" if self.info.labels else "the whole vocabulary"
+            yield f"{last.name}: the last layer must be a readout of {whole}"
+        yield from label_problems(self.info.labels, self.info.pooling)
         blocks = {layer.name.split(".")[1] for layer in self.layers if layer.stage[:7] == "blocks."}
         if blocks != {str(i) for i in range(self.info.n_layer)}:
             yield f"blocks {', '.join(sorted(blocks))} are there, n_layer is {self.info.n_layer}"
 
 
 def as_language_model(network: Network) -> LanguageModel:
-    """``network`` if it reads tokens; ``InputError`` for a chain."""
+    """``network`` if it predicts tokens; ``InputError`` for a chain and for a classifier."""
     if not isinstance(network, LanguageModel):
         raise InputError("this network is a chain: it reads a raster, not a text.")
+    if network.info.labels:
+        raise InputError(
+            "this network is a classifier: it gives classes, not next tokens.",
+            [f"classes: {', '.join(network.info.labels)}"], "Use `classify`.",
+        )  # fmt: skip
+    return network
+
+
+def as_classifier(network: Network) -> LanguageModel:
+    """``network`` if it reads tokens and gives classes; ``InputError`` otherwise."""
+    if not isinstance(network, LanguageModel) or not network.info.labels:
+        raise InputError(
+            "this network is not a classifier.",
+            advice="Train one with `train --task classify`, then export it.",
+        )
     return network
 
 
@@ -221,11 +252,6 @@ class Chain(Network):
     def input_size(self) -> int:
         """Values a time step of the raster: 1 where it holds token ids."""
         return 1 if self.takes_ids else self.layers[0].output.size
-
-    @property
-    def output_size(self) -> int:
-        """Values a time step of the result."""
-        return self.layers[-1].output.size
 
     @property
     def input_range(self) -> tuple[int, int]:
