@@ -25,9 +25,12 @@ from spikegpt_neuro.converters.checkpoint_files import (
     StoredTensor,
     TensorFile,
     open_tensor_file,
+    weight_files,
 )
+from spikegpt_neuro.converters.checkpoint_hints import other_model
 from spikegpt_neuro.converters.checkpoint_names import with_released_names
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.configuration import configuration_problems
 
 Shapes = dict[str, tuple[int, ...]]
 UPSTREAM, RWKV = "upstream", "rwkv"
@@ -151,11 +154,12 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
+        """SHA-256 of the file, hexadecimal; of shards, of their contents one after another."""
         digest = hashlib.sha256()
-        with self.path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+        for file in weight_files(self.path):
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
         return digest.hexdigest()
 
 
@@ -168,8 +172,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     file = open_tensor_file(path)
     file, plain = with_released_names(file)
     layout = str(file.configuration.get("layout", RWKV if plain else UPSTREAM))
+    if (other := other_model(file.tensors)) is not None:
+        what, advice = other
+        raise InputError(f"{path} is not a SpikeGPT checkpoint: {what}.", advice=advice)
     architecture, problems = _architecture(path, file, layout)
     shapes = architecture.shapes()
+    if file.configuration:
+        problems += configuration_problems(file.configuration, partial=True)
     described = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
     if described and not problems:
         shapes = _configured_shapes(file)

@@ -1,15 +1,11 @@
 """Opening files of tensors safely: nothing in them is executed, nothing large is allocated.
 
-A torch archive is a zip file of uncompressed records; its pickle is read by torch's restricted
-unpickler (``weights_only``), which knows tensors and plain containers only, and its tensors stay
-memory mapped. A safetensors file is a JSON header and raw data. The kind is found by content.
+A torch archive is read by ``torch_archive``; its tensors stay memory mapped. A safetensors file is
+a JSON header and raw data. The kind is found by content.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from spikegpt_neuro.converters.checkpoint_hints import GIT_LFS
+from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.guard import input_file, parsing
+from spikegpt_neuro.readers.json_file import read_json
 
 FLOAT_TYPES = {
     torch.float16: "float16",
@@ -29,9 +29,7 @@ FLOAT_TYPES = {
     torch.float64: "float64",
 }
 _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-LARGEST_PICKLE = 64 << 20
-"""Bytes of a torch archive's pickle: names, shapes and settings, no values."""
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params", "weights")
 _PREFIXES = ("module.", "_forward_module.", "_orig_mod.", "model.")
 OWN_FORMAT = "spikegpt-neuro"
 
@@ -61,21 +59,25 @@ class TensorFile:
 def open_tensor_file(path: Path) -> TensorFile:
     """Open a ``.pt``, ``.pth`` or ``.safetensors`` file. Raises InputError for anything else."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a checkpoint.")
-    if not path.exists():
-        raise InputError(f"{path} does not exist.")
-    if not path.is_file():
-        raise InputError(f"{path} is not a regular file.")
+        return open_tensor_file(_in_folder(path))
+    path = input_file(path, "a checkpoint")
+    if path.name.endswith(".index.json"):
+        return _open_shards(path)
     with path.open("rb") as stream:
         head = stream.read(16)
     if not head:
         raise InputError(f"{path} is empty.", advice="Copy or download the checkpoint again.")
+    if GIT_LFS.startswith(head):
+        raise InputError(
+            f"{path} is a Git LFS pointer: the checkpoint itself was not fetched.",
+            advice="Fetch it with `git lfs pull`, or download the file from its page.",
+        )
     if head[:4] == b"PK\x03\x04":
-        return _open_torch(path, zipped=True)
+        return _open_torch(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return _open_safetensors(path)
     if head[:1] == b"\x80":
-        return _open_torch(path, zipped=False)
+        return _open_torch(path)
     raise InputError(
         f"{path} is neither a torch checkpoint nor a safetensors file.",
         [f"it begins with {head[:8]!r}"],
@@ -83,16 +85,61 @@ def open_tensor_file(path: Path) -> TensorFile:
     )
 
 
-def _open_safetensors(path: Path) -> TensorFile:
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold a checkpoint's weights: itself, or a folder's, or an index's shards."""
+    if path.is_dir():
+        return weight_files(_in_folder(path))
+    return shard_files(path) if path.name.endswith(".index.json") else [path]
+
+
+def _in_folder(path: Path) -> Path:
+    """The weights of a Hugging Face folder: one file, or the index of its shards."""
+    weights = ("model.safetensors", "pytorch_model.bin")
+    for name in (*weights, *(f"{name}.index.json" for name in weights)):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"{path} is a folder without weights.",
+        advice="Expected model.safetensors, pytorch_model.bin, or either's .index.json and shards.",
+    )
+
+
+def shard_files(index: Path) -> list[Path]:
+    """The shards an index names, beside it, each once and in order. Raises InputError."""
+    content = read_json(index, "an index of shards")
     try:
+        names = sorted(set(content["weight_map"].values()))
+        problems = [f"{name!r} is not a file's name" for name in names if Path(name).name != name]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{index} is not an index of shards: {error}.",
+            advice="Expected a JSON object whose `weight_map` maps names to files beside it.",
+        ) from error
+    files = [index.with_name(name) for name in names] if not problems else []
+    problems += [f"{file.name} is missing" for file in files if not file.is_file()]
+    if problems or not files:
+        raise InputError(f"{index}: its shards cannot be opened:", problems or ["it names none"])
+    return files
+
+
+def _open_shards(index: Path) -> TensorFile:
+    found = [open_tensor_file(file) for file in shard_files(index)]
+    tensors: dict[str, StoredTensor] = {}
+    problems = [problem for part in found for problem in part.problems]
+    for part in found:
+        problems += [f"{name}: in two shards" for name in part.tensors if name in tensors]
+        tensors.update(part.tensors)
+    note = f"{len(found)} shards of {index.name}"
+    notes = dict.fromkeys(n for part in found for n in part.notes)
+    return TensorFile(found[0].kind, tensors, problems=tuple(problems), notes=(note, *notes))
+
+
+def _open_safetensors(path: Path) -> TensorFile:
+    advice = "The file may be truncated; copy or download it again."
+    with parsing(path, "a safetensors file", advice):
         handle: Any = safe_open(path, framework="pt", device="cpu")  # its methods are untyped
         names = list(handle.keys())
         slices = {name: handle.get_slice(name) for name in names}
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{path} cannot be read as a safetensors file: {error}.",
-            advice="The file may be truncated; copy or download it again.",
-        ) from error
     tensors = {
         name: StoredTensor(
             tuple(part.get_shape()),
@@ -105,81 +152,29 @@ def _open_safetensors(path: Path) -> TensorFile:
     return TensorFile("safetensors", stripped, notes=tuple(notes))
 
 
-def _archive_problems(path: Path, entries: list[zipfile.ZipInfo]) -> Iterator[str]:
-    """Why a zip file is not a torch archive that can be mapped; checked before torch sees it."""
-    names = {entry.filename.split("/", 1)[-1] for entry in entries}
-    if "data.pkl" not in names:
-        yield "it is a zip archive without torch's data.pkl"
-    if "constants.pkl" in names:
-        yield "it is a TorchScript archive, which holds a program; save the state_dict instead"
-    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    if packed:
-        yield f"{len(packed)} records are compressed, which torch.save never does: {packed[0]}"
-    declared = sum(entry.file_size for entry in entries)
-    size = path.stat().st_size
-    if declared > size:
-        yield f"its records declare {declared} bytes, the file has {size}"
-    pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
-    if any(entry.file_size > LARGEST_PICKLE for entry in pickles):
-        yield f"its data.pkl is larger than {LARGEST_PICKLE} bytes"
-
-
-def _open_torch(path: Path, *, zipped: bool) -> TensorFile:
-    entries: list[zipfile.ZipInfo] = []
-    if zipped:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise InputError(
-                f"{path} is a damaged torch checkpoint: {error}.",
-                advice="It is probably truncated; copy or download it again.",
-            ) from error
-        if problems := list(_archive_problems(path, entries)):
-            raise InputError(f"{path} is not a torch checkpoint that can be read:", problems)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    # a damaged pickle can break torch's reader with nearly any exception
-    except Exception as error:
-        raise _torch_error(path, error) from error
-    return _from_torch(path, content, Counter(entry.file_size for entry in entries))
-
-
-def _torch_error(path: Path, error: Exception) -> InputError:
-    """What the restricted unpickler refused, in a sentence."""
-    text = str(error)
-    wanted = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"class (?:`|')?([\w.]+)", text)
-    if "Weights only" in text or "weights_only" in text:
-        refused = f"asks for {wanted.group(1)}" if wanted else "asks for more than tensors"
-        return InputError(
-            f"{path} is refused: its pickle {refused}, and checkpoints that run code are never "
-            "loaded. Nothing was executed.",
-            advice="Save the plain state_dict with torch.save, or as .safetensors.",
-        )
-    first = (text.strip() or type(error).__name__).splitlines()[0]
-    return InputError(
-        f"{path} cannot be read as a torch checkpoint: {first[:300]}",
-        advice="The file may be truncated or damaged; copy or download it again.",
-    )
+def _open_torch(path: Path) -> TensorFile:
+    content, records = load_torch(path)
+    return _from_torch(path, content, Counter(records))
 
 
 def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     """Take the state dict out of ``content``; ``records`` are the sizes of an archive's records."""
     notes: list[str] = []
+    outside = content if isinstance(content, Mapping) else {}
     configuration: Mapping[str, Any] = {}
     quantisation: Mapping[str, Any] = {}
     vocabulary = ""
     if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
         configuration = content.get("configuration", {})
-        vocabulary = str(content.get("vocabulary", ""))
+        vocabulary = content.get("vocabulary", "")
         quantisation = content.get("quantisation", {})
         content = content.get("state_dict")
-        if not all(isinstance(part, Mapping) for part in (configuration, quantisation, content)):
+        if not isinstance(vocabulary, str) or not all(
+            isinstance(part, Mapping) for part in (configuration, quantisation, content)
+        ):
             raise InputError(
                 f"{path} says it is this project's own format, but does not hold `configuration` "
-                "and `state_dict` (and mappings only)."
+                "and `state_dict` (mappings) and `vocabulary` (text)."
             )
         notes.append("this project's own format")
     else:
@@ -204,6 +199,12 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
             tensors[name] = StoredTensor(tuple(value.shape), dtype, _loader(value))
     if records:
         problems += _storage_problems(content.values(), records)
+    if tensors and "param_shapes" in outside and all(t.shape[:1] == (0,) for t in tensors.values()):
+        raise InputError(
+            f"{path} is a DeepSpeed ZeRO-3 file of placeholders: the weights are in the files of "
+            "the optimiser's partitions beside it.",
+            advice="Join them with DeepSpeed's zero_to_fp32.py, then give its output.",
+        )
     stripped, prefix_notes = _without_prefix(tensors)
     kind = "torch" if records else "torch-legacy"
     return TensorFile(
@@ -213,9 +214,12 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
 
 
 def _unwrap(content: Any, notes: list[str]) -> Any:
-    """The state dict inside common wrappers: ``{"state_dict": ...}``, ``{"model": ...}``."""
+    """The state dict inside common wrappers: ``{"state_dict": ...}``, ``{"model": ...}``.
+
+    Tensors may lie beside it (a best loss, a step): a state dict itself holds no mappings.
+    """
     for _ in range(3):
-        if not isinstance(content, Mapping) or any(isinstance(v, Tensor) for v in content.values()):
+        if not isinstance(content, Mapping):
             break
         key = next((k for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None)
         if key is None:

@@ -18,7 +18,7 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import LanguageModel, Network
-from spikegpt_neuro.scoring import PIECE, Scoring, prediction_windows
+from spikegpt_neuro.scoring import PIECE, Scoring, characters_of, prediction_windows
 
 
 def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
@@ -67,7 +67,7 @@ def float_scoring(
     *,
     context: int | None = None,
     limit: int | None = None,
-    characters: Callable[[npt.NDArray[np.int64]], int] = len,
+    ends: npt.NDArray[np.int64] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scoring:
     """As ``scoring.score_tokens``, of the float model."""
@@ -88,4 +88,4 @@ def float_scoring(
             found += float(loss) / math.log(2.0)
             progress(end, total)
         bits.append(found)
-    return Scoring(tuple(bits), total, characters(tokens[1 : total + 1]), context)
+    return Scoring(tuple(bits), total, characters_of(ends, total), context)

@@ -120,8 +120,15 @@ class Builder:
         largest = float(self.ranges[name])
         return largest if largest > 0 else 1.0
 
-    def projection(self, weight: FloatArray, operand: str, *, signed: bool = True) -> Projection:
-        """Quantise ``weight`` and choose the format of its operands from their range."""
+    def projection(
+        self, weight: FloatArray, operand: str, *, signed: bool = True, unit: float = 0.0
+    ) -> Projection:
+        """Quantise ``weight`` and choose the format of its operands from their range.
+
+        ``unit``: real value of one unit of what the operands are made of. Where training has driven
+        a layer to almost nothing, operands smaller than it round to 0, and their format need not
+        resolve them.
+        """
         integers, row_scale = quantise_rows(weight)
         payload = choose_payload(
             integers,
@@ -130,7 +137,9 @@ class Builder:
             bits=self.settings.activation_bits,
         )
         steps = (1 << (payload.bits - 1)) - 1 if signed else (1 << payload.bits) - 1
-        return Projection(integers, row_scale, self.range_of(operand) / steps, signed, payload)
+        return Projection(
+            integers, row_scale, max(self.range_of(operand), unit) / steps, signed, payload
+        )
 
     def dense(self, part: str, source: str, projection: Projection) -> str:
         """Synapses of ``projection``, driven by layer ``source``."""
@@ -152,7 +161,7 @@ class Builder:
         factors = (
             weight.astype(np.float64) * math.sqrt(size) * 2.0 ** (STREAM_BITS - NORMALISED_BITS)
         )
-        multiplier, shift = mantissa_and_shift(factors)
+        multiplier, shift = mantissa_and_shift(factors, self.name(part))
         mean_multiplier, mean_shift = mantissa_and_shift(np.array([1.0 / size]))
         return self.add(
             LayerNorm(
@@ -187,7 +196,7 @@ class Builder:
         """``mix * current + (1 - mix) * previous`` in the projection's operand format."""
         unit = 2.0**-STREAM_BITS / projection.operand_scale
         mix64 = mix.reshape(-1).astype(np.float64)
-        first, second, shift = paired_mantissas(mix64 * unit, (1.0 - mix64) * unit)
+        first, second, shift = paired_mantissas(mix64 * unit, (1.0 - mix64) * unit, self.name(part))
         return self.add(
             TokenShift(
                 self.name(part), (current, previous), projection.port(mix64.size),
@@ -197,7 +206,7 @@ class Builder:
 
     def gate(self, part: str, source: str, unit: npt.NDArray[np.float64]) -> str:
         """Sigmoid of a projection's accumulators; ``unit`` is the real value of one, [outputs]."""
-        multiplier, shift = mantissa_and_shift(unit * 2**SIGMOID_INPUT_BITS)
+        multiplier, shift = mantissa_and_shift(unit * 2**SIGMOID_INPUT_BITS, self.name(part))
         return self.add(
             Sigmoid(
                 self.name(part), (source,),
@@ -217,8 +226,10 @@ class Builder:
         """
         value_scale = self.range_of("value") / VALUE_LIMIT
         unit = LOG2_E * 2**EXPONENT_BITS
-        key_multiplier, key_shift = mantissa_and_shift(key_unit * unit)
-        value_multiplier, value_shift = mantissa_and_shift(value_unit / value_scale)
+        key_multiplier, key_shift = mantissa_and_shift(key_unit * unit, self.name(part))
+        value_multiplier, value_shift = mantissa_and_shift(
+            value_unit / value_scale, self.name(part)
+        )
         limit = (1 << 23) - 1
         decay = np.clip(np.rint(-np.exp(time_decay.astype(np.float64)) * unit), -limit, 0)
         first = np.clip(np.rint(time_first.astype(np.float64) * unit), -limit, limit)
@@ -239,7 +250,7 @@ class Builder:
         factors = np.broadcast_to(
             np.asarray(value_scale, np.float64) * 2.0**-GATE_BITS / port.scale, (port.size,)
         )
-        multiplier, shift = mantissa_and_shift(factors)
+        multiplier, shift = mantissa_and_shift(factors, self.name(part))
         return self.add(
             Product(self.name(part), (gate, value), port, multiplier=multiplier, shift=shift)
         )
@@ -247,7 +258,7 @@ class Builder:
     def residual(self, part: str, stream: str, branch: str, branch_scale: Any, size: int) -> str:
         """Add a branch (real value of one unit: ``branch_scale``) to the residual stream."""
         factors = np.broadcast_to(np.asarray(branch_scale, np.float64) * 2**STREAM_BITS, (size,))
-        multiplier, shift = mantissa_and_shift(factors)
+        multiplier, shift = mantissa_and_shift(factors, self.name(part))
         return self.add(
             Residual(
                 self.name(part), (stream, branch), Port(size, **GRADED_STREAM),  # type: ignore[arg-type]
@@ -258,7 +269,9 @@ class Builder:
     def readout(self, operand: str, projection: Projection) -> None:
         """The head's synapses and the logits, one scale for the whole vocabulary."""
         accumulated = self.dense("projection", operand, projection)
-        multiplier, shift = mantissa_and_shift(projection.scale * 2**LOGIT_BITS)
+        multiplier, shift = mantissa_and_shift(
+            projection.scale * 2**LOGIT_BITS, self.name("readout")
+        )
         self.add(
             Readout(
                 self.name("readout"), (accumulated,),
@@ -281,7 +294,7 @@ class Builder:
         bias of one least significant bit turns Lava's strict comparison into ``>=``.
         """
         multiplier, shift = mantissa_and_shift(
-            np.broadcast_to(np.asarray(factors, np.float64), (size,))
+            np.broadcast_to(np.asarray(factors, np.float64), (size,)), self.name(part)
         )
         return self.add(
             Lif(

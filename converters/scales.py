@@ -16,15 +16,20 @@ Int32Array = npt.NDArray[np.int32]
 MANTISSA_BITS = 15
 """A per-channel multiplier is a 15-bit mantissa with a shift: relative error at most 2**-15."""
 LARGEST_SHIFT = 62
+SMALLEST_PEAK = 1e-30
+"""Largest magnitude of a row of weights below which it is a row of zeros: float32 has no
+reciprocal of its steps."""
 BLOCK = 1 << 18
 """Weights handled at a time: temporaries stay in the cache, and a vocabulary's matrix small."""
 
 
-def mantissa_and_shift(factors: FloatArray) -> tuple[Int32Array, Int32Array]:
+def mantissa_and_shift(
+    factors: FloatArray, where: str = "a layer"
+) -> tuple[Int32Array, Int32Array]:
     """``factor = multiplier / 2**shift`` per channel, ``|multiplier|`` in [2**14, 2**15].
 
     Factors too small for a shift of 62 become 0 with shift 0; a factor of 2**15 or more cannot be
-    held and is an ``InputError``. Shapes [n] in, int32 [n] out.
+    held and is an ``InputError`` that names ``where``. Shapes [n] in, int32 [n] out.
     """
     factors = np.asarray(factors, np.float64)
     mantissa, exponent = np.frexp(factors)  # factor = mantissa * 2**exponent, |mantissa| in [.5, 1)
@@ -35,19 +40,20 @@ def mantissa_and_shift(factors: FloatArray) -> tuple[Int32Array, Int32Array]:
     shift[tiny] = 0
     if (shift < 0).any():
         raise InputError(
-            f"a channel needs a factor of {np.abs(factors).max():.3g}; at most "
+            f"{where}: a channel needs a factor of {np.abs(factors).max():.3g}; at most "
             f"{1 << MANTISSA_BITS} can be held.",
-            advice="The calibration text may never have driven this layer; use another text.",
+            advice="Its weights are far larger than those in front of it; look at the checkpoint's "
+            "tensors of this layer.",
         )
     return multiplier.astype(np.int32), shift.astype(np.int32)
 
 
 def paired_mantissas(
-    first: FloatArray, second: FloatArray
+    first: FloatArray, second: FloatArray, where: str = "a layer"
 ) -> tuple[Int32Array, Int32Array, Int32Array]:
     """Two factors a channel with one common shift: (first, second, shift), int32 [n] each."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    _, shift = mantissa_and_shift(np.maximum(np.abs(first), np.abs(second)))
+    _, shift = mantissa_and_shift(np.maximum(np.abs(first), np.abs(second)), where)
     power = np.exp2(shift.astype(np.float64))
     return (
         np.rint(first * power).astype(np.int32), np.rint(second * power).astype(np.int32), shift,
@@ -57,7 +63,8 @@ def paired_mantissas(
 def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
     """Symmetric int8 with one scale per output row: ``weight ~ integers * scale[:, None]``.
 
-    Integers in [-127, 127]; an all-zero row, whose scale means nothing, gets that of a peak of 1.
+    Integers in [-127, 127]; a row of zeros (or of less than ``SMALLEST_PEAK``), whose scale means
+    nothing, gets that of a peak of 1.
     Rounding to nearest, ties to even.
     """
     outputs, inputs = weight.shape
@@ -67,7 +74,7 @@ def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray
     for begin in range(0, outputs, rows):
         block = weight[begin : begin + rows]
         peak = np.abs(block).max(axis=1)
-        step = np.where(peak > 0, peak, 1.0) / 127.0
+        step = np.where(peak > SMALLEST_PEAK, peak, 1.0) / 127.0
         # float32 as the weights: a tie in float64 may round the other way, which is within the
         # half step that rounding costs anyway
         rounded = block * (1.0 / step)[:, None].astype(block.dtype)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT
+from spikegpt_neuro.arithmetic.tables import GATE_BITS
 from spikegpt_neuro.converters.layout import (
     GRADED_STREAM,
     STREAM_BITS,
@@ -69,7 +70,9 @@ def build_srwkv(
     previous = build.delay("previous", normed, Port(size, **GRADED_STREAM))  # type: ignore[arg-type]
     projections = {}
     for part, mix in (("key", "k"), ("value", "v"), ("receptance", "r")):
-        projection = build.projection(tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
+        projection = build.projection(
+            tensors(f"{mixer}.{part}.weight"), f"shift_{part}", unit=2.0**-STREAM_BITS
+        )
         shifted = build.token_shift(
             f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
         )
@@ -81,7 +84,10 @@ def build_srwkv(
         tensors(f"{mixer}.time_first"),
     )  # fmt: skip
     gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
-    output = build.projection(tensors(f"{mixer}.output.weight") / np.float32(divisor), "product")
+    output = build.projection(
+        tensors(f"{mixer}.output.weight") / np.float32(divisor), "product",
+        unit=build.range_of("value") * 2.0**-GATE_BITS,
+    )  # fmt: skip
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
     accumulated = build.dense("output", operand, output)
@@ -109,17 +115,22 @@ def build_srffn(
     previous = build.delay("previous", normed, Port(size, **GRADED_STREAM))  # type: ignore[arg-type]
     projections = {}
     for part, mix in (("key", "k"), ("receptance", "r")):
-        projection = build.projection(tensors(f"{mixer}.{part}.weight"), f"shift_{part}")
+        projection = build.projection(
+            tensors(f"{mixer}.{part}.weight"), f"shift_{part}", unit=2.0**-STREAM_BITS
+        )
         shifted = build.token_shift(
             f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
         )
         build.dense(part, shifted, projection)
         projections[part] = projection
     value = build.projection(
-        tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False
-    )
+        tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False,
+        unit=float(projections["key"].scale.max()) ** 2,
+    )  # fmt: skip
     root_scale = math.sqrt(value.operand_scale / 2**SQUARE_SHIFT)
-    multiplier, shift = mantissa_and_shift(projections["key"].scale / root_scale)
+    multiplier, shift = mantissa_and_shift(
+        projections["key"].scale / root_scale, build.name("square")
+    )
     square = build.add(
         SquaredRelu(
             build.name("square"), (build.name("key"),), value.port(multiplier.size),
@@ -155,7 +166,7 @@ def build_head(
     """Final norm, head projection of graded operands, and readout."""
     build = Builder("head", settings, ranges)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
-    projection = build.projection(weight, "norm")
+    projection = build.projection(weight, "norm", unit=2.0**-STREAM_BITS)
     multiplier, shift = mantissa_and_shift(
         np.full(weight.shape[1], 2.0**-STREAM_BITS / projection.operand_scale)
     )

@@ -83,6 +83,11 @@ def prediction_windows(tokens: int, context: int | None, limit: int | None) -> l
     ]
 
 
+def characters_of(ends: npt.NDArray[np.int64] | None, predictions: int) -> int:
+    """Characters of the text that the tokens predicted stand for: those behind the first token."""
+    return predictions if ends is None else int(ends[predictions] - ends[0])
+
+
 def _piece(vocabulary_size: int) -> int:
     piece = PIECE
     while piece > 1 and piece * vocabulary_size > _LARGEST_LOGITS:
@@ -98,13 +103,14 @@ def score_tokens(
     vocabulary_size: int,
     context: int | None = None,
     limit: int | None = None,
-    characters: Callable[[npt.NDArray[np.int64]], int] = len,
+    ends: npt.NDArray[np.int64] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scoring:
     """Score a text on a backend's session.
 
     ``context`` N: the state is reset at the start of each window of N tokens; None: carried on from
-    the first token to the last. ``characters`` counts the characters of the tokens predicted.
+    the first token to the last. ``ends``: characters of the text behind one after each
+    token (``EncodedText.ends``); None: a character a token.
     """
     array = np.asarray(tokens, np.int64)
     windows = prediction_windows(array.size, context, limit)
@@ -120,4 +126,4 @@ def score_tokens(
             found.extend(prediction_bits(logits, array[begin + 1 : end + 1], logit_scale).tolist())
             progress(end, total)
         bits.append(math.fsum(found))
-    return Scoring(tuple(bits), total, characters(array[1 : total + 1]), context)
+    return Scoring(tuple(bits), total, characters_of(ends, total), context)

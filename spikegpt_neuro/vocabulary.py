@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,24 @@ class DecodingStream(ABC):
     def finish(self) -> bytes:
         """What is left at the end."""
         return b""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as tokens: ``tokens`` int64 [T]; ``ends`` int64 [T], characters of ``text`` that are
+    behind one after each token, the whole text after the last.
+    """
+
+    text: str
+    tokens: Tokens
+    ends: Tokens
+
+    @property
+    def characters_per_token(self) -> float:
+        """Characters of the text a predicted token stands for; the first token is given."""
+        if self.tokens.size < 2:
+            return 1.0
+        return (len(self.text) - int(self.ends[0])) / (self.tokens.size - 1)
 
 
 class Vocabulary(ABC):
@@ -69,10 +88,34 @@ class Vocabulary(ABC):
         """The text of these tokens; bytes that are no UTF-8 become U+FFFD."""
         return self.decode_bytes(tokens).decode("utf-8", "replace")
 
-    def count_characters(self, tokens: Iterable[int]) -> int:
-        """Characters that begin in these tokens."""
-        array = np.frombuffer(self.decode_bytes(tokens), np.uint8)
-        return int(np.count_nonzero((array & 0xC0) != 0x80))
+    def encode_text(self, text: str) -> EncodedText:
+        """Token ids, and where in ``text`` each token ends. Raises InputError as ``encode``."""
+        tokens = self.encode(text)
+        ends = self._ends(text, tokens)
+        if ends.size:
+            ends[-1] = len(text)
+        return EncodedText(text, tokens, ends)
+
+    @abstractmethod
+    def _ends(self, text: str, tokens: Tokens) -> Tokens:
+        """Characters of ``text`` up to the end of each token."""
+
+    def loss(self, encoded: EncodedText) -> str:
+        """What decoding the tokens does not give back, as a sentence; empty if nothing is lost.
+
+        Tokenizers whose pre-tokenizer drops white space, or whose normaliser changes letters, give
+        another text: what a model of them writes, and what bits per token mean, is of that one.
+        """
+        decoded = self.decode(encoded.tokens)
+        if decoded == encoded.text:
+            return ""
+        same = (a == b for a, b in zip(decoded, encoded.text, strict=False))
+        place = next((i for i, equal in enumerate(same) if not equal), len(decoded))
+        return (
+            f"the tokenizer does not give the text back: {len(decoded)} of {len(encoded.text)} "
+            f"characters, different from character {place + 1} on; bits per character are shared "
+            "by the text's own characters"
+        )
 
     def check_token(self, token: int) -> int:
         """The token, if this vocabulary has it. Raises InputError otherwise."""
@@ -170,6 +213,13 @@ class CharacterVocabulary(Vocabulary):
         if unknown:
             raise _unknown_characters(text, unknown)
         return np.array(found, np.int64)
+
+    def _ends(self, text: str, tokens: Tokens) -> Tokens:
+        if tokens.size == len(text):
+            return np.arange(1, len(text) + 1)
+        # characters beyond U+FFFF may be two tokens, surrogates
+        sizes = [len(self.encode(character)) for character in text]
+        return np.repeat(np.arange(1, len(text) + 1), sizes)
 
     def stream(self) -> DecodingStream:
         """See ``Vocabulary.stream``."""
@@ -270,6 +320,10 @@ class TokenizerVocabulary(Vocabulary):
         if lost:
             raise _unknown_characters(text, lost)
         return np.array(encoding.ids, np.int64)
+
+    def _ends(self, text: str, tokens: Tokens) -> Tokens:
+        offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
+        return np.maximum.accumulate(np.array([end for _, end in offsets], np.int64))
 
     def _drops(self, character: str) -> bool:
         """True if the model has nothing for a character that its normaliser keeps."""

@@ -94,13 +94,14 @@ def export(
         vocabulary = parse_vocabulary(read.vocabulary, f"the vocabulary in {checkpoint}")
     if vocabulary is not None:
         vocabulary.check_size(read.architecture.vocabulary_size)
-    tokens, characters_per_token = None, 1.0
+    tokens, characters_per_token, loss = None, 1.0, ""
     if calibration is not None:
         if vocabulary is None:
             raise InputError("--calibration needs --vocab, to turn the text into tokens.")
         text = read_text(calibration)
-        tokens = vocabulary.encode(text).tolist()
-        characters_per_token = len(text) / max(1, len(tokens))
+        encoded = vocabulary.encode_text(text)
+        tokens, characters_per_token = encoded.tokens.tolist(), encoded.characters_per_token
+        loss = vocabulary.loss(encoded)
     stored = vocabulary.text if vocabulary is not None else ""
     if vocab_by_reference:
         if vocab is None:
@@ -120,6 +121,8 @@ def export(
         f"{size / 1e6:.1f} MB, {watch.seconds:.1f} s",
         *(f"note: {note}" for note in report.notes),
     ]
+    if loss:
+        lines.append(f"note: {loss}")
     if report.unproven:
         lines.append(
             f"note: {len(report.unproven)} projections could overflow {accumulator_bits} bits in "

@@ -9,6 +9,7 @@ import typer
 
 from spikegpt_neuro.cli.inputs import check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +28,15 @@ def import_chain(
     input_message_bits: Annotated[
         int, typer.Option(metavar="B", min=0, max=24, help="Width of a graded input; 0: spikes.")
     ] = 0,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,H,C",
+            help="Shape of the raster, as stock NetX's input_shape, where the chain begins with a "
+            "convolution: width, height, channels. A raster's rows are the channels' images, row "
+            "by row.",
+        ),
+    ] = None,
     slayer_timing: Annotated[
         bool,
         typer.Option(help="Without the one-step delay stock NetX gives every synapse."),
@@ -43,7 +53,7 @@ def import_chain(
     check_free(network, force=force)
     value = read_netx(
         stock, layers=layers, input_message_bits=input_message_bits,
-        synapse_delay=not slayer_timing,
+        synapse_delay=not slayer_timing, input_shape=_shape(input_shape),
     )  # fmt: skip
     write_network(value, network)
     sizes = (value.layers[0].output.size, value.layers[-1].output.size)
@@ -52,3 +62,13 @@ def import_chain(
          "outputs": sizes[1]},
         f"{network}: {len(value.layers)} layers, {sizes[0]} inputs, {sizes[1]} outputs",
     )  # fmt: skip
+
+
+def _shape(given: str | None) -> tuple[int, int, int] | None:
+    """``W,H,C`` as three sizes."""
+    if given is None:
+        return None
+    sizes = [int(part) if part.strip().isdigit() else 0 for part in given.split(",")]
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise InputError(f"--input-shape {given}: must be three sizes W,H,C, such as 34,34,2.")
+    return sizes[0], sizes[1], sizes[2]

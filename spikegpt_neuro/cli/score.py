@@ -93,14 +93,14 @@ def score(
     executing = backend_of(backend, threads)
     value = as_language_model(read_network(network))
     vocabulary = vocabulary_of(value, vocab)
-    array = vocabulary.encode(read_text(text[0]))
-    characters = len if vocabulary.kind == "characters" else vocabulary.count_characters
+    encoded = vocabulary.encode_text(read_text(text[0]))
+    array, loss = encoded.tokens, vocabulary.loss(encoded)
     watch = Stopwatch()
     with output.progress("scoring") as progress, executing.open(value) as session:
         scoring = score_tokens(
             session, array, logit_scale=value.logit_scale,
             vocabulary_size=value.info.vocabulary_size, context=context, limit=tokens,
-            characters=characters, progress=progress,
+            ends=encoded.ends, progress=progress,
         )  # fmt: skip
         overflows = session.counters.total("overflows")
     seconds = watch.seconds
@@ -123,6 +123,9 @@ def score(
         f"{scoring.perplexity:.3f}) over {scoring.tokens:,} tokens, {windows}; "
         f"{result['tokens_per_second']:,.0f} tokens/s on {backend}",
     ]
+    if loss:
+        result["note"] = loss
+        lines.append(f"note: {loss}")
     if overflows:
         lines.append(f"{overflows:,} accumulators exceeded the declared width")
     if against is not None:
@@ -131,7 +134,7 @@ def score(
         with output.progress("float model") as progress:
             reference = float_scoring(
                 load_float_model(against, value), array, context=context, limit=tokens,
-                characters=characters, progress=progress,
+                ends=encoded.ends, progress=progress,
             )  # fmt: skip
         difference = scoring.bits_per_character - reference.bits_per_character
         result["against"] = {

@@ -130,6 +130,8 @@ def train(
     from spikegpt_neuro.training.optimiser import Rates
     from spikegpt_neuro.training.start import read_start, transfer
 
+    if threads < 1:
+        raise InputError(f"threads is {threads}; must be at least 1.")
     torch.set_num_threads(threads)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
@@ -142,9 +144,11 @@ def train(
         return SpikeGPTConfiguration(
             layout=layout, embedding=embedding, norm=norm,  # type: ignore[arg-type]
             branches=branches,  # type: ignore[arg-type]
-            n_layer=layers or PRESETS[preset]["n_layer"], n_embd=width or PRESETS[preset]["n_embd"],
+            n_layer=PRESETS[preset]["n_layer"] if layers is None else layers,
+            n_embd=PRESETS[preset]["n_embd"] if width is None else width,
             vocab_size=vocabulary, decay_4096=decay, soft_reset=soft_reset,
-            levels_input=levels, levels_product=levels, levels_hidden=levels_hidden or levels,
+            levels_input=levels, levels_product=levels,
+            levels_hidden=levels if levels_hidden is None else levels_hidden,
             levels_head=levels_head, labels=labels, pooling=pooling,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -168,6 +172,8 @@ def train(
         )  # fmt: skip
         return
     text = read_corpus(corpus, valid, tokens, context)
+    if text.loss:
+        shown.note(f"note: {text.loss}")
     configuration = configure(text.vocabulary.size, ())
     torch.manual_seed(seed)
     model = SpikeGPT(configuration)
@@ -212,6 +218,8 @@ def train(
             if progress.evaluation is not None:
                 shown.note(_line(progress))
 
+        if trainer.step >= steps:
+            shown.note(f"all {steps} steps are done; {output} stays as it is.")
         last = trainer.run(report)
     result = {
         "output": str(output), "parameters": parameters, "tokens": last.tokens,

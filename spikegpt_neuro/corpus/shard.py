@@ -66,16 +66,15 @@ def score_shard(shard: Shard, settings: Settings) -> dict[str, Any]:
     ``problems``, a sentence for each document that cannot be scored.
     """
     network, vocabulary = _opened(settings.network, settings.network_sha256, settings.vocabulary)
-    characters = len if vocabulary.kind == "characters" else vocabulary.count_characters
     documents, problems = [], []
     for document in shard.documents:
         try:
-            tokens = vocabulary.encode(read_text(document.path))
+            encoded = vocabulary.encode_text(read_text(document.path))
             with get_backend(settings.backend).open(network) as session:
                 scoring = score_tokens(
-                    session, tokens, logit_scale=network.logit_scale,
+                    session, encoded.tokens, logit_scale=network.logit_scale,
                     vocabulary_size=network.info.vocabulary_size, context=settings.context,
-                    characters=characters,
+                    ends=encoded.ends,
                 )  # fmt: skip
                 counters = session.counters
         except InputError as error:

@@ -12,11 +12,11 @@ POOLINGS: Final[tuple[Pooling, ...]] = get_args(Pooling)
 
 def label_problems(labels: Sequence[str], pooling: str) -> Iterator[str]:
     """What is wrong with a classifier's classes; no labels stand for a language model."""
+    if not all(isinstance(label, str) and label for label in labels):
+        yield f"labels: {list(labels)!r:.80} must be texts that are not empty"
+        return
     if len(labels) == 1:
         yield f"labels: only {labels[0]!r}; a classifier has at least 2"
-    for label in labels:
-        if not isinstance(label, str) or not label:
-            yield f"labels: {label!r} must be a text that is not empty"
     if len(set(labels)) < len(labels):
         yield f"labels: {list(labels)} are not all different"
     if pooling not in POOLINGS:

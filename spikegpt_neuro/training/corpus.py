@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from spikegpt_neuro.training.data import read_text, token_tensor
+from spikegpt_neuro.training.data import read_folder, token_tensor
 from spikegpt_neuro.vocabulary import (
     CharacterVocabulary,
     TokenizerVocabulary,
@@ -20,13 +20,15 @@ from spikegpt_neuro.vocabulary import (
 class Corpus:
     """Token ids int64 [N] of the training text and, where given, the validation text.
 
-    ``characters_per_token``: of the training and of the validation text.
+    ``characters_per_token``: of the training and of the validation text. ``loss``: what the
+    vocabulary does not give back of them, a sentence, or empty.
     """
 
     vocabulary: Vocabulary
     train: Tensor
     valid: Tensor | None
     characters_per_token: tuple[float, float]
+    loss: str
 
 
 def byte_vocabulary() -> Vocabulary:
@@ -43,8 +45,8 @@ def byte_vocabulary() -> Vocabulary:
 
 def read_corpus(train: Path, valid: Path | None, tokens: str, context: int) -> Corpus:
     """Read texts and vocabulary. ``tokens``: 'characters' that occur, 'bytes', or a file."""
-    train_text = read_text(train)
-    valid_text = None if valid is None else read_text(valid)
+    train_text = read_folder(train)
+    valid_text = None if valid is None else read_folder(valid)
     vocabulary: Vocabulary
     if tokens == "characters":
         vocabulary = CharacterVocabulary(sorted(set(train_text) | set(valid_text or "")))
@@ -53,11 +55,12 @@ def read_corpus(train: Path, valid: Path | None, tokens: str, context: int) -> C
     else:
         vocabulary = read_vocabulary(tokens)
     size = vocabulary.size
-    train_ids = token_tensor(vocabulary.encode(train_text), size, context, str(train))
-    per_token = len(train_text) / train_ids.numel()
+    encoded = vocabulary.encode_text(train_text)
+    loss = vocabulary.loss(encoded)
+    train_ids = token_tensor(encoded.tokens, size, context, str(train))
+    per_token = encoded.characters_per_token
     if valid_text is None:
-        return Corpus(vocabulary, train_ids, None, (per_token, per_token))
-    valid_ids = token_tensor(vocabulary.encode(valid_text), size, context, str(valid))
-    return Corpus(
-        vocabulary, train_ids, valid_ids, (per_token, len(valid_text) / valid_ids.numel())
-    )
+        return Corpus(vocabulary, train_ids, None, (per_token, per_token), loss)
+    encoded = vocabulary.encode_text(valid_text)
+    valid_ids = token_tensor(encoded.tokens, size, context, str(valid))
+    return Corpus(vocabulary, train_ids, valid_ids, (per_token, encoded.characters_per_token), loss)

@@ -10,25 +10,17 @@ import torch
 from torch import Tensor
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.texts import read_text
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 file, or all ``*.txt`` files below a folder in sorted order, one after another."""
-    if path.is_dir():
-        files = sorted(path.rglob("*.txt"))
-        if not files:
-            raise InputError(f"{path} holds no .txt file.", advice="Name a file or another folder.")
-    elif path.is_file():
-        files = [path]
-    else:
-        raise InputError(f"{path} does not exist.", advice="Name a text file or a folder of them.")
-    try:
-        return "\n".join(file.read_text("utf-8") for file in files)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}.",
-            advice="Convert it to UTF-8 first.",
-        ) from error
+def read_folder(path: Path) -> str:
+    """A text, or all ``*.txt`` files below a folder in sorted order, joined by line ends."""
+    if not path.is_dir():
+        return read_text(path)
+    files = sorted(path.rglob("*.txt"))
+    if not files:
+        raise InputError(f"{path} holds no .txt file.", advice="Name a file or another folder.")
+    return "\n".join(read_text(file) for file in files)
 
 
 def token_tensor(ids: npt.ArrayLike, vocab_size: int, context: int, what: str) -> Tensor:

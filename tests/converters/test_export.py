@@ -233,3 +233,27 @@ def test_calibration_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
         export_checkpoint(path, tmp_path / "m.net", calibration=[1, 2, 20])
     with pytest.raises(InputError, match="has 1 tokens; give at least 2"):
         export_checkpoint(path, tmp_path / "m.net", calibration=[1])
+
+
+@pytest.mark.parametrize("layout", ["upstream", "rwkv"])
+@pytest.mark.parametrize("scale", [3e-7, 1e-38])
+def test_a_block_that_training_drove_to_nothing_exports(
+    layout: str, scale: float, tmp_path: Path
+) -> None:
+    model = lively_model(SpikeGPTConfiguration(layout, 2, 32, 31, embedding="real"))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(("blocks.0.ln2", "blocks.0.ffn")):
+                parameter.mul_(scale)
+    tokens = np.random.default_rng(1).integers(0, 31, 96)
+    options = ExportOptions(embedding="real", layout=layout)  # type: ignore[arg-type]
+    export_checkpoint(
+        save(model, tmp_path / "model.pth"), tmp_path / "model.net",
+        calibration=tokens.tolist(), options=options,
+    )  # fmt: skip
+    names = ["blocks.0.srwkv.residual", "blocks.0.srffn.residual"]
+    with Emulator().open(read_network(tmp_path / "model.net"), trace=names) as session:
+        session.score(tokens)
+        before, after = map(session.trace, names)
+    # the dead block adds nothing, not even a rounding
+    assert np.array_equal(before, after)

@@ -86,7 +86,7 @@ def test_characters_other_than_tokens() -> None:
     with Emulator().open(NETWORK) as session:
         scoring = score_tokens(
             session, TOKENS, logit_scale=NETWORK.logit_scale, vocabulary_size=9, limit=10,
-            characters=lambda tokens: 2 * len(tokens),
+            ends=2 * np.arange(len(TOKENS)),
         )  # fmt: skip
     assert (scoring.tokens, scoring.characters) == (10, 20)
     assert scoring.bits_per_character == scoring.bits_per_token / 2

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -71,7 +72,26 @@ def test_text_survives_encoding_and_decoding(kind: str) -> None:
     assert tokens.min() >= 0 and tokens.max() < vocabulary.size
     assert vocabulary.decode_bytes(tokens) == TEXT.encode()
     assert vocabulary.decode(tokens) == TEXT
-    assert vocabulary.count_characters(tokens) == len(TEXT)
+    encoded = vocabulary.encode_text(TEXT)
+    assert (encoded.tokens == tokens).all() and encoded.ends[-1] == len(TEXT)
+    assert (np.diff(encoded.ends) >= 0).all()
+    assert vocabulary.loss(encoded) == ""
+
+
+def test_what_a_tokenizer_loses_is_said_and_characters_are_the_texts_own() -> None:
+    words = ["[UNK]", "line", "one", "two", "hello", "world"]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    vocabulary = TokenizerVocabulary(tokenizer.to_str())
+    text = "line one\n\n\n\nline two      hello\n\n\t\tworld\n" * 5
+    encoded = vocabulary.encode_text(text)
+    assert encoded.tokens.size == 30
+    assert encoded.ends[:2].tolist() == [4, 8]
+    assert encoded.ends[-1] == len(text)
+    assert encoded.characters_per_token == (len(text) - 4) / 29
+    assert f"of {len(text)} characters" in vocabulary.loss(encoded)
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)
