@@ -1,5 +1,9 @@
 """Energy and time of a run on a hardware target, from exact counts and sourced coefficients."""
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from spikegpt_neuro.energy.report import EnergyReport, build_report, build_reports
 from spikegpt_neuro.energy.study import DEFAULT_PROFILES, Study, TextRun, build_study, run_text
 
@@ -7,3 +11,15 @@ __all__ = [
     "DEFAULT_PROFILES", "EnergyReport", "Study", "TextRun", "build_report", "build_reports",
     "build_study", "run_text",
 ]  # fmt: skip
+
+
+class _Callable(ModuleType):
+    """A package that is also the function ``spikegpt_neuro.energy``, whose name it has."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Study:
+        from spikegpt_neuro.api import energy
+
+        return energy(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

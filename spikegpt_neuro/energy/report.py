@@ -80,7 +80,7 @@ class BillLine:
         return self.energy.value / self.count if self.count else 0.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EnergyReport:
     """Energy and time of one token on one target, in one mode, with everything they rest on.
 
@@ -100,6 +100,18 @@ class EnergyReport:
     violations: tuple[Violation, ...]
     sensitivity: tuple[Sensitivity, ...]
     statement: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        if self.energy is None:
+            return f"<EnergyReport: {self.profile.name}, {self.mode}: no energies known>"
+        low, value, high = (
+            f"{1e6 * joules:.4g}"
+            for joules in (self.energy.low, self.energy.value, self.energy.high)
+        )
+        return (
+            f"<EnergyReport: {self.profile.name}, {self.mode}: estimated {value} microjoules a "
+            f"token ({low} to {high})>"
+        )
 
     @cached_property
     def energy(self) -> Energy | None:

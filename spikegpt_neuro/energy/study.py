@@ -40,7 +40,7 @@ CONTEXT: Final = 1024
 """Context length of the transformer opponent, as in the SpikeGPT paper."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextRun:
     """What happened while a backend read a text.
 
@@ -54,6 +54,9 @@ class TextRun:
     windows: tuple[Counters, ...]
     raster: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
+
+    def __repr__(self) -> str:
+        return f"<TextRun: {self.counters.tokens:,} tokens on {self.backend}>"
 
     @cached_property
     def boundaries(self) -> tuple[int, ...]:
@@ -123,7 +126,7 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
     return TextRun("counted before", counters, (counters,), {})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
 
@@ -141,6 +144,10 @@ class Study:
     paper: PaperFormula | None
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = [f"  {report!r}" for report in self.reports]
+        return "\n".join([f"<Study of {self.network!r} over {self.run!r}:", *lines]) + ">"
 
     @property
     def main(self) -> EnergyReport:

@@ -34,7 +34,7 @@ class Use:
     byte_share: float | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mapping:
     """Where everything is. ``chips`` is the number of chips the cores fill."""
 
@@ -46,6 +46,12 @@ class Mapping:
     baseline: Placement
     traffic: Traffic
     violations: tuple[Violation, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Mapping on {self.profile.name}, {self.packing} packing: {len(self.cores)} cores on "
+            f"{self.chips} chips, {len(self.violations)} design rules broken>"
+        )
 
     @cached_property
     def chips(self) -> int:

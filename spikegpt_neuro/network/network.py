@@ -5,6 +5,7 @@ There are two types: a ``LanguageModel`` reads tokens, a ``Chain`` a raster.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -86,7 +87,7 @@ def make_network(
     return LanguageModel(info, layers, vocabulary, contents)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """Layers in execution order. ``vocabulary`` is the text of a vocabulary, or empty.
 
@@ -106,6 +107,30 @@ class Network:
                 f"This is not a valid network ({len(problems)} problems):", problems,
                 "Export it again from its checkpoint.",
             )  # fmt: skip
+
+    def __repr__(self) -> str:
+        weights = sum(layer.weight_count for layer in self.layers)
+        return (
+            f"<{type(self).__name__}: {self._summary()}, {len(self.layers)} layers, "
+            f"{weights:,} weights>"
+        )
+
+    def _summary(self) -> str:
+        """What is special about a network of this type, in a few words."""
+        return str(self.info.layout)
+
+    def _repr_html_(self) -> str:
+        """The stages as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{html.escape(stage)}</td><td>{len(layers)}</td>"
+            f"<td>{sum(layer.weight_count for layer in layers):,}</td>"
+            f"<td>{sum(layer.state_words for layer in layers):,}</td></tr>"
+            for stage, layers in self.stages.items()
+        )
+        return (
+            f"<p>{html.escape(repr(self)[1:-1])}</p><table><tr><th>stage</th><th>layers</th>"
+            f"<th>weights</th><th>state words</th></tr>{rows}</table>"
+        )
 
     def _problems(self) -> Iterator[str]:
         known: dict[str, Layer] = {}
@@ -194,11 +219,18 @@ class Network:
         return tuple(layer.name for layer in self.layers if layer.fires)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel(Network):
     """A network that reads tokens and gives logits of the next one, or of classes after each."""
 
     info: ModelInfo
+
+    def _summary(self) -> str:
+        info = self.info
+        return (
+            f"{info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, vocabulary "
+            f"{info.vocabulary_size}"
+        )
 
     def _ends_problems(self, first: Layer, last: Layer) -> Iterator[str]:
         if self.info.layout not in MODEL_LAYOUTS:
@@ -245,12 +277,15 @@ def as_classifier(network: Network) -> LanguageModel:
     return network
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Chain(Network):
     """A stock NetX chain: it reads a raster of spikes, of integers or of (one column of) token ids,
     one row a time step, and gives its last layer's integers."""
 
     info: ChainInfo
+
+    def _summary(self) -> str:
+        return f"{self.input_size} values in, {self.output_size} out"
 
     def _ends_problems(self, first: Layer, last: Layer) -> Iterator[str]:
         if not isinstance(first, RasterInput) and (

@@ -41,6 +41,7 @@ from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
     Delta,
+    LeakyIntegrator,
     NetxConvolution,
     NetxDense,
     RasterInput,
@@ -250,6 +251,6 @@ def _own_neurons(build: FineBuilder, layer: Layer) -> None:
 
 FINE_FORMS.refuse(
     RasterInput, NetxDense, NetxConvolution, ChannelDelay, Cuba, RecurrentCuba, Alif, RecurrentAlif,
-    Sigma, Delta, SigmaDelta,
+    Sigma, Delta, SigmaDelta, LeakyIntegrator,
     why="of a stock chain, which is made of stock processes",
 )  # fmt: skip

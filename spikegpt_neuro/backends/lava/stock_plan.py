@@ -37,6 +37,7 @@ from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
     Delta,
+    LeakyIntegrator,
     NetxConvolution,
     NetxDense,
     RasterInput,
@@ -97,6 +98,8 @@ STOCK_FORMS.refuse(
     SquaredRelu, Wkv, Product, Lif, Residual,
     why="of a language model; its fine graph says what it needs",
 )  # fmt: skip
+
+STOCK_FORMS.refuse(LeakyIntegrator, why="no stock process sends its voltage")
 
 
 def is_stock_neuron(layer: Layer) -> bool:

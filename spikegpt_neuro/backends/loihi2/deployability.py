@@ -38,7 +38,9 @@ class KindNeed:
 
     ``processes``: stock processes, by class, and own neurons, by name, that compute the kind.
     ``need``: ``own`` if an own neuron is among them, so that it needs microcode; ``stock``;
-    ``routing`` where axons do all; ``host``; ``none`` where the network has no fine graph.
+    ``routing`` where axons do all; ``host``; ``none`` where the network has no fine graph. A
+    chain's layers without a stock process need an own neuron that is not written: no process is
+    named.
     ``evidence``: public code that runs the stock processes on Loihi 2.
     """
 
@@ -147,15 +149,15 @@ def _kinds(network: Network, planned: Schedule | None) -> Iterator[KindNeed]:
 
 
 def _kinds_of_chain(network: Network) -> Iterator[KindNeed]:
-    kinds = _by_kind(network)
-    unknown = sorted(kind for kind, layers in kinds.items() if STOCK_FORMS.refusal(layers[0]))
-    if unknown:
-        raise InputError("no statement can be made about these kinds of layers:", unknown)
-    for kind, layers in kinds.items():
+    for kind, layers in _by_kind(network).items():
+        size = sum(layer.output.size for layer in layers)
+        if STOCK_FORMS.refusal(layers[0]):  # an own neuron, which nobody has written
+            yield KindNeed(kind, "own", (), (), len(layers), size)
+            continue
         form = STOCK_FORMS(layers[0])
         yield KindNeed(
             kind, form.need, form.processes, (form.evidence,) if form.evidence else (), len(layers),
-            sum(layer.output.size for layer in layers),
+            size,
         )  # fmt: skip
 
 
@@ -201,6 +203,8 @@ def _verdict(
         if problems:
             return Verdict(profile.name, False, "loihi2: has no fine graph", tuple(problems))
         own = [name for name in programs if name in OWN_NEURONS]
+        if isinstance(network, Chain):
+            own = sorted({x.kind for x in network.layers if STOCK_FORMS.refusal(x)})
         parts.append(f"needs neuron programs for {', '.join(own)}" if own else "stock throughout")
         unproven = sum(report.headroom_bits < 0 for report in synapses)
         parts.append(

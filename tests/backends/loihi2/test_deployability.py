@@ -16,10 +16,26 @@ from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
 from spikegpt_neuro.network import LAYER_KINDS, Chain, ChainInfo, Network, Port
 from spikegpt_neuro.network.layers import Dense, Lif, Residual
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.network.slayer_layers import Cuba, NetxDense, RasterInput, RecurrentCuba
+from spikegpt_neuro.network.slayer_layers import (
+    Cuba,
+    LeakyIntegrator,
+    NetxDense,
+    RasterInput,
+    RecurrentCuba,
+)
 
 NETWORK = random_network(RandomShape(n_layer=2, n_embd=16, vocabulary_size=12))
 LOIHI2 = [load_profile("loihi2")]
+
+
+def voltage_chain() -> Chain:
+    raster = RasterInput("in", (), Port(2, "binary", 1, False, 1.0))
+    synapse = NetxDense(
+        "a", ("in",), Port(2, "accumulator", 32, True, 1.0), np.eye(2, dtype=np.int16)
+    )
+    port = Port(2, "graded", 24, True, 1.0)
+    voltage = LeakyIntegrator("b", ("a",), port, np.zeros(2, np.int32), 4096, 100)
+    return Chain(ChainInfo(), (raster, synapse, voltage))
 
 
 def test_every_kind_of_layer_has_a_statement() -> None:
@@ -32,6 +48,7 @@ def test_every_kind_of_layer_has_a_statement() -> None:
         kinds = deployability(random_network(shape), LOIHI2).kinds
         assert all(kind.need in ("stock", "own", "routing", "host") for kind in kinds)
         told |= {kind.kind for kind in kinds}
+    told |= {kind.kind for kind in deployability(voltage_chain(), LOIHI2).kinds}
     assert told | {"real_embedding"} == set(LAYER_KINDS)
 
 
@@ -174,3 +191,9 @@ def test_memoryless_binary_neurons_and_hard_token_shifts_need_no_program() -> No
     assert "leaky_lif" in before.processes
     assert "leaky_lif" not in after.processes
     assert "lava.proc.lif.LIFReset" in after.processes
+
+
+def test_a_chain_says_which_of_its_layers_have_no_stock_process() -> None:
+    report = deployability(voltage_chain(), LOIHI2)
+    assert {kind.kind: kind.need for kind in report.kinds}["leaky_integrator"] == "own"
+    assert "needs neuron programs for leaky_integrator" in report.verdicts[0].sentence
