@@ -85,10 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     runs = [
-        one(layout, seed, given.data, given.output) for seed in SEEDS for layout in LAYOUTS
+        one(layout, seed, given.data, given.output) for seed in given.seeds for layout in LAYOUTS
     ]  # fmt: skip
     print("| layout | float % | integers % | uJ a decision | ms a decision |")
     print("|---|---|---|---|---|")
