@@ -62,7 +62,7 @@ class Share(IntEnum):
 
 
 class Count(IntEnum):
-    """Columns of the raw counters; ``backends/counters.py`` turns them into named counts."""
+    """Columns of the raw counters; ``events/counters.py`` turns them into named counts."""
 
     ACTIVE = 0
     SATURATIONS = 1

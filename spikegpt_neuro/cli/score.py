@@ -129,7 +129,7 @@ def score(
     if overflows:
         lines.append(f"{overflows:,} accumulators exceeded the declared width")
     if against is not None:
-        from spikegpt_neuro.converters.float_model import float_scoring, load_float_model
+        from spikegpt_neuro.comparison.float_model import float_scoring, load_float_model
 
         with output.progress("float model") as progress:
             reference = float_scoring(

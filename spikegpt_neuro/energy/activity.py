@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer, Role
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.activity import LayerActivity, activities
 from spikegpt_neuro.energy.parts import (
     CATEGORIES,
-    SYSTEM,
     Energy,
     NotCounted,
     PricedPart,
@@ -21,6 +19,8 @@ from spikegpt_neuro.energy.parts import (
 from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
 from spikegpt_neuro.energy.spikes import spike_statement
 from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.hardware_profiles.schema import COEFFICIENTS
 from spikegpt_neuro.mapping import (

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import Backend, Steps
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
 from spikegpt_neuro.energy.claims import Claim, claims
-from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.readers.json_file import read_json

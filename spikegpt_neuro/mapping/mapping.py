@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, System
 from spikegpt_neuro.mapping.partition import (
     PACKINGS,

@@ -12,9 +12,9 @@ import torch
 
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.backends.lava.fine import FineSession
-from spikegpt_neuro.backends.lava.schedule import arrivals, schedule
+from spikegpt_neuro.backends.lava.fine.session import FineSession
 from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.decomposition.schedule import arrivals, schedule
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.network import TOKEN, Network
