@@ -20,8 +20,8 @@ from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.backends.counters import Counters
     from spikegpt_neuro.classification import Decision
+    from spikegpt_neuro.events.counters import Counters
     from spikegpt_neuro.network import LanguageModel
 
 _SHOWN_TEXT = 60
@@ -232,7 +232,7 @@ def _float_accuracy(
     """The float model's share of right decisions on the same tokens."""
     import numpy as np
 
-    from spikegpt_neuro.converters.float_model import load_float_model
+    from spikegpt_neuro.comparison.float_model import load_float_model
     from spikegpt_neuro.training.classification import Examples, accuracy
 
     place = {label: i for i, label in enumerate(network.info.labels)}
