@@ -368,6 +368,7 @@ class _Export:
         return ModelInfo(
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,
+            labels=configuration.labels, pooling=configuration.pooling,
             source={
                 "checkpoint": self._checkpoint.path.name, "sha256": self._sha256.result(),
                 "format": self._checkpoint.format, "configuration": configuration.to_dict(),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spikegpt_neuro.cli import (
+    classify,
     demo,
     doctor,
     energy,
@@ -41,6 +42,7 @@ app.command("fit")(fit.fit)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)
+app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)

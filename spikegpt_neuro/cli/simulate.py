@@ -140,6 +140,9 @@ def simulate(
             force=force,
         )  # fmt: skip
         return
+    from spikegpt_neuro.network.network import as_language_model
+
+    value = as_language_model(value)
     if prompts is not None:
         if prompt is not None or prompt_tokens is not None or state is not None or trace:
             raise InputError("--prompts goes without --prompt, --prompt-tokens, --state, --trace.")

@@ -42,7 +42,13 @@ from spikegpt_neuro.network.container import (
     seal,
 )
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.network import Chain, LanguageModel, Network, NetworkInfo
+from spikegpt_neuro.network.network import (
+    Chain,
+    LanguageModel,
+    ModelInfo,
+    Network,
+    NetworkInfo,
+)
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.version_1 import FORMAT, read_version_1
 from spikegpt_neuro.readers.guard import input_file
@@ -130,7 +136,9 @@ class NetworkWriter:
             "format": FORMAT, "format_version": FORMAT_VERSION, "tool_version": __version__,
             "time_step": TIME_STEP, "reset_rule": RESET_RULE,
         }  # fmt: skip
-        types = info_types(info.layout)
+        types = info_types(
+            info.layout, classifies=isinstance(info, ModelInfo) and bool(info.labels)
+        )
         plain = {name: getattr(info, name) for name in types}
         plain |= {name: dict(plain[name]) for name, kind in types.items() if kind is dict}
         entry = self._write(self._file["/"], VOCABULARY_DATASET, text, "")
@@ -209,7 +217,8 @@ def _read_container(path: Path, stream: BinaryIO) -> LanguageModel | Chain:
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its index is not JSON: {error}.") from error
     problems: list[str] = []
-    types = info_types(index.get("layout") if isinstance(index, dict) else None)
+    said = index if isinstance(index, dict) else {}
+    types = info_types(said.get("layout"), classifies="labels" in said)
     if compare_names("/", index, {*_ABOUT, *types, *_PARTS}, "key", problems):
         for key, value in (("format", FORMAT), ("format_version", FORMAT_VERSION)):
             if index[key] != value:

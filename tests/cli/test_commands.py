@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 RunJson = Callable[..., Any]
 COMMANDS = [
     "export", "fit", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
-    "doctor", "demo", "nir", "netx",
+    "doctor", "demo", "classify", "nir", "netx",
 ]  # fmt: skip
 
 
