@@ -102,7 +102,6 @@ FEATURES: Final[dict[str, str]] = {
     "programmable_neurons": "neurons run a program of the user's",
     "lif_neurons": "neurons leak, integrate and fire",
     "event_driven_synapses": "a zero operand costs nothing",
-    "sparse_synapses": "zero weights need not be stored",
 }
 """Feature names and what they say."""
 

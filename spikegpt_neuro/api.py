@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.backends.base import Session
-    from spikegpt_neuro.converters.export import ExportReport
+    from spikegpt_neuro.converters.export_report import ExportReport
     from spikegpt_neuro.energy.study import Study
     from spikegpt_neuro.mapping import Mapping
     from spikegpt_neuro.network import Chain, LanguageModel
@@ -55,11 +55,12 @@ def export(
     """Calibrate and quantise a checkpoint and write an integer network.
 
     ``vocabulary``, ``calibration``: files, the latter a text like that the model was trained on.
-    ``options``: fields of ``converters.export.ExportOptions`` (``layout``, ``activation_bits``
+    ``options``: fields of ``converters.export_report.ExportOptions`` (``layout``, ``weight_bits``
     ...). ``network`` is replaced only when everything has succeeded. Raises ``InputError``.
     """
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
-    from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
+    from spikegpt_neuro.converters.export import export_checkpoint
+    from spikegpt_neuro.converters.export_report import ExportOptions
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
 

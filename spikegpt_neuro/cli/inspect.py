@@ -110,6 +110,7 @@ def inspect(
         headline = (
             f"{network}: {model.layout} layout, {model.n_layer} blocks of width {model.n_embd}, "
             f"vocabulary {model.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}"
+            f"{', classes ' + ', '.join(model.labels) if model.labels else ''}"
         )
     else:
         headline = f"{network}: chain, {value.input_size} values in, {value.output_size} out"

@@ -157,9 +157,10 @@ def _score_corpus(
     from spikegpt_neuro.corpus.run import score_corpus
     from spikegpt_neuro.corpus.shard import Settings
     from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.network.network import as_language_model
 
     check_available([backend])
-    vocabulary = vocabulary_of(read_network(network), vocab)
+    vocabulary = vocabulary_of(as_language_model(read_network(network)), vocab)
     settings = Settings(
         str(network.resolve()), sha256_of(network), vocabulary.text, context, backend
     )

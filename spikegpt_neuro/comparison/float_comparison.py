@@ -3,7 +3,7 @@
 The way from one to the other in steps, each run on the same text with its state carried on::
 
     float            the checkpoint
-    weights          float, projections hold the int8 rows of the export
+    weights          float, projections hold the integer rows of the export
     spikes           the same, and every LIF fires exactly as in the integer network
     activations      the integer network, with room enough that no operand is clipped
     saturation       the integer network
@@ -24,14 +24,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.backends import Backend, get_backend
 from spikegpt_neuro.converters.scales import quantise_rows
+from spikegpt_neuro.converters.trained_weights import tensor_of
 from spikegpt_neuro.model.passage import State
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import ACCUMULATOR_LIMIT, OPERAND_LIMIT, Dense
 from spikegpt_neuro.network.schema import Layer
-from spikegpt_neuro.scoring import PIECE, prediction_bits, prediction_windows
+from spikegpt_neuro.predictions import prediction_bits
+from spikegpt_neuro.scoring import PIECE, prediction_windows
 from spikegpt_neuro.verification import Difference, earliest, first_difference
 
 STAGES = ("float", "weights", "spikes", "activations", "saturation")
@@ -88,13 +91,28 @@ class FloatComparison:
         }
 
 
-def with_rounded_weights(model: SpikeGPT) -> SpikeGPT:
-    """A copy whose projections hold the int8 rows of the export, in float."""
+def with_rounded_weights(model: SpikeGPT, network: Network | None = None) -> SpikeGPT:
+    """A copy whose projections hold the int8 rows of the export, in float.
+
+    Weights of fewer bits are those of ``network``, each row in the unit in which it is nearest to
+    the model's: the file holds no scales of weights, only what they become in their readers.
+    """
     copied = copy.deepcopy(model)
+    few = {
+        tensor_of(layer.name): np.asarray(layer.weight)
+        for layer in (() if network is None else network.layers)
+        if isinstance(layer, Dense) and layer.weight_bits < MOST_BITS
+    }
     with torch.no_grad():
         for name, parameter in copied.named_parameters():
             if parameter.ndim == 2 and name != "emb.weight":
-                integers, scale = quantise_rows(parameter.detach().numpy())
+                weight = parameter.detach().numpy()
+                if name in few:
+                    integers = few[name]
+                    q = integers.astype(np.float64)
+                    scale = (q * weight).sum(axis=1) / np.maximum((q * q).sum(axis=1), 1.0)
+                else:
+                    integers, scale = quantise_rows(weight)
                 parameter.copy_(torch.from_numpy(integers * scale[:, None]))
     return copied
 
@@ -173,7 +191,7 @@ def compare_with_float(
     names = network.spiking_layers
     counts = {name: np.zeros(3, np.int64) for name in names}
     bits = dict.fromkeys(STAGES, 0.0)
-    rounded_model = with_rounded_weights(model)
+    rounded_model = with_rounded_weights(model, network)
     exact, rounded, firing = _FloatRun(model), _FloatRun(rounded_model), _FloatRun(rounded_model)
     difference = None
     with (

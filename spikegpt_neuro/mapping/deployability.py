@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.decomposition.decomposition import fine_problems
 from spikegpt_neuro.decomposition.neuron_programs import (
     LAYER_NORM,
@@ -24,6 +25,7 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import check_rules, describes_cores, map_network
 from spikegpt_neuro.network import Chain, Network
+from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 
 Need = Literal["stock", "own", "routing", "host", "none"]
@@ -177,9 +179,9 @@ def _sign_mode(weight: np.ndarray) -> SignMode:
 
 def _synapses(network: Network) -> Iterator[SynapseReport]:
     for layer in network.layers:
-        weight = layer.rows
-        if weight is None:
+        if layer.rows is None:
             continue
+        weight = np.asarray(layer.rows)
         mode = _sign_mode(weight)
         odd = int(np.count_nonzero(weight & 1))
         bits = max(abs(int(weight.min())), int(weight.max())).bit_length() + (mode == "mixed")
@@ -187,6 +189,10 @@ def _synapses(network: Network) -> Iterator[SynapseReport]:
         passed = "as they are"
         if mode == "mixed" and odd:
             passed = "doubled, exponent -1"
+        if isinstance(layer, Dense) and layer.weight_bits < MOST_BITS:
+            bits = layer.weight_bits
+            left = MOST_BITS - bits + (mode == "mixed")
+            passed = f"{bits} weight bits, times {1 << left}, exponent {-left}"
         yield SynapseReport(
             layer.name, layer.kind, int(weight.size), bits, mode, odd, passed, width, bound,
             width - 1 - bound.bit_length(),

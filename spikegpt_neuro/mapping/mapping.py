@@ -26,7 +26,10 @@ from spikegpt_neuro.network import Network
 
 @dataclass(frozen=True)
 class Use:
-    """How full a core or chip is: amounts and their share of the limit (None: no limit known)."""
+    """How full a core or chip is: amounts and their share of the limit (None: no limit known).
+
+    ``weight_share``: of the synaptic memory, which weights of few bits fill less.
+    """
 
     weights: int
     weight_share: float

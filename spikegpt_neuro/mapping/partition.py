@@ -15,8 +15,9 @@ from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.encoding import BYTE_BITS
 from spikegpt_neuro.mapping.roles import made_by, synapses_of
-from spikegpt_neuro.mapping.synapses import Synapses, projection, recurrent, synapse_bytes
+from spikegpt_neuro.mapping.synapses import Synapses, projection, recurrent, stored_bytes
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer
 
@@ -139,13 +140,18 @@ def demands(network: Network) -> tuple[Demand, ...]:
 def capacity_needed(network: Network) -> dict[str, int]:
     """Totals a chip without described cores is checked against: neurons, weights, bytes.
 
-    A convolution's kernels count once, weights a byte each.
+    A convolution's kernels count once; bytes are those of the weights' encodings.
     """
     listed = demands(network)
     neurons = sum(d.layer.output.size for d in listed)
     weights = sum(d.weights(d.layer.output.size) for d in listed)
     words = sum(d.layer.output.size * d.words_per_neuron for d in listed)
-    return {"neurons": neurons, "weights": weights, "bytes": weights + WORD_BYTES * words}
+    stored = sum(
+        stored_bytes(s, d.layer.output.size, BYTE_BITS, exact=False)
+        for d in listed
+        for s in d.synapses
+    )
+    return {"neurons": neurons, "weights": weights, "bytes": stored + WORD_BYTES * words}
 
 
 def weights_per_core(profile: Profile, packing: str) -> int:
@@ -199,7 +205,7 @@ def output_axons(core: Core, reached: Mapping[str, int]) -> int:
 
 
 @dataclass(frozen=True)
-class _Limits:
+class Limits:
     """What one core holds under a packing."""
 
     synapses: int
@@ -208,11 +214,10 @@ class _Limits:
     memory: int
     overhead: int
     word_bits: int
-    sparse: bool
     exact: bool
 
     @classmethod
-    def of(cls, profile: Profile, packing: str) -> _Limits:
+    def of(cls, profile: Profile, packing: str) -> Limits:
         """The limits of a profile; what it does not state does not bind."""
         return cls(
             weights_per_core(profile, packing),
@@ -220,8 +225,7 @@ class _Limits:
             profile.limit("output_axons_per_core") or 1 << 60,
             profile.limit("memory_per_core") or 1 << 60,
             profile.limit("neuron_overhead") or 0,
-            profile.limit("synapse_word") or 8,
-            profile.can("sparse_synapses") is True,
+            profile.limit("synapse_word") or BYTE_BITS,
             packing == "optimistic",
         )
 
@@ -239,8 +243,7 @@ class _Limits:
     def bytes_of(self, demand: Demand, neurons: int) -> int:
         """Synaptic memory of so many neurons."""
         return sum(
-            synapse_bytes(s, neurons, self.word_bits, sparse=self.sparse, exact=self.exact)
-            for s in demand.synapses
+            stored_bytes(s, neurons, self.word_bits, exact=self.exact) for s in demand.synapses
         )
 
     def slice_of(self, demand: Demand, begin: int, end: int) -> Slice:
@@ -269,7 +272,7 @@ def partition(
     """
     if spread not in SPREADS:
         raise InputError(f"spread {spread!r} is unknown; allowed: {', '.join(SPREADS)}.")
-    limits = _Limits.of(profile, packing)
+    limits = Limits.of(profile, packing)
     reached: dict[str, int] = {}
     listed = demands(network)
     cores = _cut(listed, limits, reached, {})
@@ -327,7 +330,7 @@ def _shares(
 
 
 def _cut(
-    listed: tuple[Demand, ...], limits: _Limits, reached: Mapping[str, int],
+    listed: tuple[Demand, ...], limits: Limits, reached: Mapping[str, int],
     counts: Mapping[str, int],
 ) -> tuple[Core, ...]:  # fmt: skip
     """Slices that keep all limits, output axons with the ``reached`` cores taken as given.
@@ -362,7 +365,7 @@ def _cut(
     return tuple(cores)
 
 
-def _most(demand: Demand, limits: _Limits, axons: int) -> int:
+def _most(demand: Demand, limits: Limits, axons: int) -> int:
     """Most neurons of a layer on one core: whole columns where one fits; at least one."""
     low, high = 1, demand.layer.output.size
     while low < high:
@@ -384,7 +387,7 @@ def _bounds(size: int, columns: int, count: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _evenly(shared: list[Demand], limits: _Limits, count: int) -> list[Core]:
+def _evenly(shared: list[Demand], limits: Limits, count: int) -> list[Core]:
     """Layers of one stage over ``count`` cores: the same part of each, so that values of one
     channel stay on their core."""
     cores = []
@@ -399,7 +402,7 @@ def _evenly(shared: list[Demand], limits: _Limits, count: int) -> list[Core]:
     return cores
 
 
-def _next_fit(shared: list[Demand], limits: _Limits, reached: Mapping[str, int]) -> list[Core]:
+def _next_fit(shared: list[Demand], limits: Limits, reached: Mapping[str, int]) -> list[Core]:
     """Layers of one stage one after the other, a new core when one is full."""
     cores: list[Core] = []
     held: list[Slice] = []

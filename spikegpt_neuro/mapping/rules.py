@@ -14,6 +14,7 @@ from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.partition import (
     WORD_BYTES,
     Core,
+    Limits,
     capacity_needed,
     demands,
     reach,
@@ -56,7 +57,7 @@ Rule = Callable[[Design], Iterator[Finding]]
 
 
 def weight_width(design: Design) -> Iterator[Finding]:
-    """Weights are stored in 8 bits, those of chains in what they need; the target must hold it."""
+    """Weights are as wide as the largest of a layer needs; the target must hold it."""
     limit = design.profile.limit("weight_bits")
     if limit is None:
         return
@@ -147,9 +148,16 @@ def neuron_fits_core(design: Design) -> Iterator[Finding]:
         return
     capacity = weights_per_core(design.profile, design.packing)
     for demand in demands(design.network):
-        own = demand.weights(1)
-        if own > capacity:
-            yield demand.layer.name, f"one neuron has {own} weights, a core holds {capacity}"
+        limits = Limits.of(design.profile, design.packing)
+        needed = limits.bytes_of(demand, 1)
+        if needed > capacity:
+            yield (
+                demand.layer.name,
+                (
+                    f"one neuron has {demand.fan_in} weights, a core holds "
+                    f"{capacity * demand.fan_in // needed}"
+                ),
+            )
 
 
 def fan_in(design: Design) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from spikegpt_neuro.converters.export import export_checkpoint
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import read_network
-from spikegpt_neuro.scoring import prediction_bits
+from spikegpt_neuro.predictions import prediction_bits
 from spikegpt_neuro.vocabulary import read_vocabulary
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

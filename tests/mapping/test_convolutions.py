@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pytest
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import map_network
+from spikegpt_neuro.mapping.encoding import SynapseBlock
 from spikegpt_neuro.mapping.partition import demands
-from spikegpt_neuro.mapping.synapses import Synapses, synapse_bytes
+from spikegpt_neuro.mapping.synapses import Synapses, stored_bytes
 from spikegpt_neuro.mapping.traffic import Fan, Traffic, busiest_link, hops
 from spikegpt_neuro.network import Network
 
@@ -169,14 +171,14 @@ def test_a_fan_is_the_sum_over_its_pairs() -> None:
 def test_dense_words_are_those_of_the_published_listing(
     axons: int, neurons: int, words: int
 ) -> None:
-    synapses = Synapses("s", axons, axons, 8, 8, 0, 1.0, None)
-    assert synapse_bytes(synapses, neurons, 32, sparse=False, exact=False) == 4 * words
+    block = SynapseBlock(axons, 8, Fraction(axons))
+    synapses = Synapses("s", axons, block, 8, 0, None)
+    assert stored_bytes(synapses, neurons, 32, exact=False) == 4 * words
 
 
-def test_sparse_lists_are_taken_where_they_are_smaller() -> None:
-    dense = Synapses("s", 256, 256, 8, 8, 0, 0.05, None)
-    full = synapse_bytes(dense, 64, 32, sparse=False, exact=False)
-    listed = synapse_bytes(dense, 64, 32, sparse=True, exact=False)
-    assert full == 256 * 64 and listed == -(-int(256 * 64 * 0.05 * 14) // 32) * 4 + 0
-    narrow = Synapses("s", 256, 256, 4, 4, 0, 1.0, None)
-    assert synapse_bytes(narrow, 64, 32, sparse=True, exact=False) == full // 2
+def test_lists_are_taken_where_they_are_smaller_and_bits_as_asked() -> None:
+    few = Synapses("s", 256, SynapseBlock(256, 8, Fraction(256, 20)), 4, 0, None)
+    assert stored_bytes(few, 64, 32, exact=False) == -(-820 * 14 // 8)
+    full = Synapses("s", 256, SynapseBlock(256, 8, Fraction(256)), 4, 0, None)
+    assert stored_bytes(full, 64, 32, exact=False) == 256 * 64
+    assert stored_bytes(full, 64, 32, exact=True) == 256 * 32

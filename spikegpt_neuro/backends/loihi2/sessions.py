@@ -137,7 +137,7 @@ class BoardTokenSession(_Board):
         """See ``Session.score``: a token every time step."""
         checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._vocabulary_size), np.int32)
+            return np.empty((0, self._network.output_size), np.int32)
         logits = self._advance(checked, "pipelined")
         self._compare(logits, self._emulator.score(tokens))
         return logits

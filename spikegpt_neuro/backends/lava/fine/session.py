@@ -98,7 +98,7 @@ class FineSession(GraphSession):
         """See ``Session.score``: a token every time step."""
         checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._vocabulary_size), np.int32)
+            return np.empty((0, self._network.output_size), np.int32)
         entering = [(ADVANCE, int(token)) for token in checked]
         return self._advance([*entering, *[(IDLE, 0)] * self.depth])
 

@@ -128,7 +128,7 @@ class FusedSession(StageGraph):
         """See ``Session.score``; earlier stages compute the next tokens already."""
         checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._vocabulary_size), np.int32)
+            return np.empty((0, self._network.output_size), np.int32)
         commands = self._command(ADVANCE, checked.size)
         commands[:, 1] = checked
         return self._advance(commands)

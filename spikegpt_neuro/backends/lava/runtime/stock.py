@@ -18,6 +18,8 @@ from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import identity
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
+
 MESSAGE_BITS = 24
 """Width told to synapses of graded spikes; any positive number makes them take integers."""
 BIAS_EXPONENT = 6
@@ -25,17 +27,19 @@ BIAS_EXPONENT = 6
 
 
 def synapses(
-    program: str, weight: Any, *, mixed: bool, binary: bool, exponent: int
+    program: str, weight: Any, *, mixed: bool, binary: bool, exponent: int, bits: int = MOST_BITS
 ) -> AbstractProcess:
     """``Dense`` or ``Sparse`` of ``weight * 2**exponent``; ``weight`` -128..127, or 0..255.
 
-    8-bit mixed-sign weights are truncated to even numbers: twice the weight, half the sum. The sign
-    mode is told, because a signed matrix without positive weights would lose -256.
+    8-bit mixed-sign weights are truncated to even numbers: twice the weight, half the sum. Those
+    of ``bits`` keep their upper bits in the same 8 (and a sign): ``2**(8 - bits)`` times as large.
+    The sign mode is told, because a signed matrix without positive weights would lose -256.
     """
-    doubled = int(mixed)
+    left = MOST_BITS - bits + int(mixed)
     return {"dense": Dense, "sparse": Sparse}[program](
-        weights=(weight << doubled if program == "dense" else weight * (1 << doubled)),
-        weight_exp=exponent - doubled,
+        weights=(weight << left if program == "dense" else weight * (1 << left)),
+        weight_exp=exponent - left,
+        num_weight_bits=bits,
         sign_mode=SignMode.MIXED if mixed else SignMode.EXCITATORY,
         num_message_bits=0 if binary else MESSAGE_BITS,
     )
