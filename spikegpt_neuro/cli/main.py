@@ -15,8 +15,10 @@ from spikegpt_neuro.cli import (
     energy,
     export,
     fit,
+    frontier,
     inspect,
     map,
+    measure,
     netx,
     nir,
     profiles,
@@ -46,6 +48,8 @@ app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
+app.command("frontier")(frontier.frontier)
+app.command("measure")(measure.measure)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
 app.add_typer(nir.app, name="nir")

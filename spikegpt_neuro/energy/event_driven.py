@@ -2,7 +2,7 @@
 
     E = N_syn e_syn + N_active e_act + N_idle e_idle + N_ops e_op
       + N_spikes e_out + N_packets (e_packet + e_tile) + N_EW e_EW + N_NS e_NS
-      + (P_static chips + P_host) t
+      + (P_static chips + P_core cores + P_host) t
 
 A synaptic operation's energy includes reading its weight; a neuron update's includes its state.
 """
@@ -149,18 +149,20 @@ def _transport(bill: _Bill, mapping: Mapping) -> None:
 
 
 def _over_time(bill: _Bill, mapping: Mapping | None, timing: Timing | None) -> list[NotCounted]:
-    """Powers times the time of a token: the chips at rest, and the host that feeds them."""
+    """Powers times the time of a token: the chips at rest, cores in use, and the host."""
     chips = mapping.chips if mapping is not None else 1
-    missing = []
-    for category, name, count, event in (
-        (
-            "static",
-            "static_power_per_chip",
-            chips,
-            f"static power of {chips} chip{'s' * (chips > 1)}",
-        ),
+    static = "static_power_per_chip"
+    if chips > 1 and f"{static}_in_system" in bill.profile.coefficients:
+        static += "_in_system"
+    cores = len(mapping.cores) if mapping is not None else 0
+    rows = [
+        ("static", static, chips, f"static power of {chips} chip{'s' * (chips > 1)}"),
         ("host", "host_power", 1, "power of the host"),
-    ):
+    ]
+    if "power_per_core_in_use" in bill.profile.coefficients:
+        rows.append(("static", "power_per_core_in_use", cores, f"power of {cores} cores in use"))
+    missing = []
+    for category, name, count, event in rows:
         figure = bill.profile.coefficients.get(name)
         if figure is None:
             missing.append(NotCounted(event, None, "not published for this target"))

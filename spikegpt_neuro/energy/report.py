@@ -37,7 +37,7 @@ ALWAYS_NOT_COUNTED = (
     "tokenisation, sampling and everything else the host does",
     "loading weights, configuration and start-up",
     "off-chip memory, voltage conversion, cooling, boards",
-    "congestion in routers, and waiting for the host (time is a lower bound)",
+    "queues in routers: a link's own time is counted, waiting behind other packets is not",
     "time steps a layer norm's sums may need beyond one (its operations are counted)",
 )
 """What no profile prices."""
@@ -134,10 +134,15 @@ class EnergyReport:
 
     @property
     def power_watts(self) -> float | None:
-        """Mean power: energy over the time bound; an upper bound as far as energy is known."""
+        """Mean power over the time of a token."""
         if self.energy is None or self.timing is None or self.timing.value == 0:
             return None
         return self.energy.value / self.timing.value
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before quoting: the profile's sentences, and a power no chip can draw."""
+        return self.profile.warnings + power_warnings(self)
 
     @cached_property
     def by_category(self) -> dict[str, Energy]:
@@ -251,7 +256,7 @@ class EnergyReport:
             ],
             "never_counted": list(ALWAYS_NOT_COUNTED),
             "unpublished": list(self.profile.unpublished),
-            "warnings": list(self.profile.warnings),
+            "warnings": list(self.warnings),
             "violations": [v.to_dict() for v in self.violations],
             "mapping": None if self.mapping is None else _mapping_summary(self.mapping),
         }
@@ -297,6 +302,24 @@ class EnergyReport:
         }
 
 
+def power_warnings(report: EnergyReport) -> tuple[str, ...]:
+    """A sentence where the mean power of a chip is above the most that was ever published.
+
+    Energies of operations that cannot be drawn in the time they are said to take: one of the two is
+    wrong, so this is a rule that warns.
+    """
+    ceiling = report.profile.coefficients.get("power_ceiling_per_chip")
+    if ceiling is None or report.power_watts is None or report.mapping is None:
+        return ()
+    each = report.power_watts / report.mapping.chips
+    if each <= ceiling.value:
+        return ()
+    return (
+        f"Mean power is {each:.2f} W a chip; the published ceiling is {float(ceiling.value):.2f} W "
+        f"({ceiling.source}): this time is too short, or these energies are too large.",
+    )
+
+
 def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
     """Every coefficient and curve of a profile with range, unit, status, source and note."""
     figures = [figure.to_dict() for figure in profile.coefficients.values()]
@@ -305,17 +328,26 @@ def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
 
 def _timing_dict(timing: Timing, tokens: int) -> dict[str, Any]:
     return {
-        "seconds_per_sequence_lower_bound": timing.seconds(tokens),
-        "seconds_per_token_lower_bound": timing.value,
-        "seconds_per_token_lower_bound_low": timing.low,
-        "seconds_per_token_lower_bound_high": timing.high,
-        "latency_seconds_lower_bound": timing.latency,
-        "tokens_per_second_upper_bound": 1.0 / timing.value if timing.value else None,
+        "seconds_per_sequence": timing.seconds(tokens),
+        "seconds_per_token": timing.value,
+        "seconds_per_token_low": timing.low,
+        "seconds_per_token_high": timing.high,
+        "latency_seconds": timing.latency,
+        "tokens_per_second": 1.0 / timing.value if timing.value else None,
         "time_steps_per_token": timing.steps if timing.mode == "fall-through" else 1,
         "busiest_core": timing.busiest_core,
         "busiest_core_layers": list(timing.busiest_layers),
-        "barrier_share": timing.barrier_share,
-    }
+        "overhead_share": timing.overhead_share,
+        "host_seconds_per_token": timing.host_seconds,
+        "seconds_per_token_by_bottleneck": timing.bottlenecks,
+        "steps": [
+            {
+                "step": step.number, "seconds": step.seconds, "bottleneck": step.bottleneck,
+                "busiest_core_layers": list(step.layers),
+            }
+            for step in timing.each_step
+        ],
+    }  # fmt: skip
 
 
 def _part_dict(priced: PricedPart) -> dict[str, Any]:
@@ -340,7 +372,7 @@ def _mapping_summary(mapping: Mapping) -> dict[str, Any]:
 
 def build_report(
     network: Network, counters: Counters, profile: Profile, *, mode: str = "pipelined",
-    packing: str = "middle", mapping: Mapping | None = None,
+    packing: str = "middle", spread: str = "spread", mapping: Mapping | None = None,
 ) -> EnergyReport:  # fmt: skip
     """Price a run.
 
@@ -352,7 +384,7 @@ def build_report(
     checked = check_mode(mode)
     layers = activities(network, counters)
     if mapping is None and describes_cores(profile):
-        mapping = map_network(network, profile, packing, counters)
+        mapping = map_network(network, profile, packing, counters, spread)
     if mapping is not None:
         violations = mapping.violations
     else:
@@ -377,16 +409,14 @@ def build_report(
 def build_reports(
     network: Network, counters: Counters, profiles: Sequence[Profile], *,
     modes: Sequence[str] = ("pipelined", "fall-through"), packing: str = "middle",
+    spread: str = "spread",
 ) -> tuple[EnergyReport, ...]:  # fmt: skip
     """Reports of every profile in every mode; each profile is mapped once."""
     reports = []
     for profile in profiles:
         mapping = None
         if describes_cores(profile):
-            mapping = map_network(network, profile, packing, counters)
+            mapping = map_network(network, profile, packing, counters, spread)
         used = modes if profile.method == "event-driven" else tuple(modes)[:1]
-        reports += [
-            build_report(network, counters, profile, mode=m, packing=packing, mapping=mapping)
-            for m in used
-        ]
+        reports += [build_report(network, counters, profile, mode=m, mapping=mapping) for m in used]
     return tuple(reports)

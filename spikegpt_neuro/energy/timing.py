@@ -1,22 +1,36 @@
-"""Time of a token: a lower bound from the busiest core, without congestion.
+"""Time of a token: in every step the busiest of several resources, and what it is.
 
-    t_core = max(N_syn t_syn + N_active t_act + N_idle t_idle + N_ops t_op, N_in t_in + N_out t_out)
-    pipelined     t_token = max over cores (t_core) + t_barrier
-    fall-through  t_token = sum over time steps of (max over cores (work of that step) + t_barrier)
+    t_step = max(compute, synapses, spikes in, spikes out, links, overhead) + t_barrier
+      compute    max over cores  N_active t_act + N_idle t_idle + N_ops t_op
+      synapses   max over cores  N_syn t_syn
+      spikes     max over cores  N_in t_in, and N_out t_out
+      links      max over links  N_packets t_link
+      overhead   the shortest step that boards show: synchronisation, and what hides behind it
+      barrier    synchronisation alone, where the profile knows that instead
+    pipelined     t_token = t_step
+    fall-through  t_token = sum over time steps of t_step + host round trip
 
 Pipelined (prefill, scoring): every layer works on a different token, a token leaves every step.
 Fall-through (generation): one token walks through the layers, one neuron layer a step, while all
-other neurons are updated idle. A core receives and sends packets while it computes. Real runs are
-slower: routers congest, hosts wait.
+other neurons are updated idle; then the host chooses the next one.
+
+The maximum, with the least times of the profile, is the low end: resources overlap fully, and as
+far as those times are least ones it is a lower bound. The high end adds up what one core does and
+the overhead, with the largest times. On several chips the high end of generation lets every step
+last as long as one of prefill, as the one published run of a language model does.
+
+Sources: J. Timcheck et al., arXiv 2601.10035 (maximum of compute and communication); J. Yik et al.,
+arXiv 2511.21549 (memory-, compute- and traffic-bound states, by the busiest core).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.equations import operations
 from spikegpt_neuro.energy.activity import LayerActivity
@@ -40,7 +54,11 @@ LIF_OPERATIONS: Final = sum(
 )
 """Element-wise operations of one LIF update, which a neuron update's coefficient covers."""
 
+RESOURCES: Final = ("compute", "synapses", "spikes in", "spikes out", "links", "overhead")
+"""What can bound a step."""
+
 _NANOSECONDS: Final = 1e-9
+FloatArray = npt.NDArray[np.float64]
 
 
 def check_mode(mode: str) -> Mode:
@@ -66,8 +84,23 @@ def synaptic_work(layer: LayerActivity, profile: Profile) -> int:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One time step: its seconds, what bounds it, and the layers of the busiest core."""
+
+    number: int
+    seconds: float
+    bottleneck: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Timing:
-    """Seconds a token (low, value, high), the time steps a token needs, and the busiest core."""
+    """Seconds a token (low, value, high), the time steps a token needs, and the busiest core.
+
+    ``each_step``: the steps of a token at the middle values; one where tokens are pipelined.
+    ``overhead_share``: part of the time in steps that neither work nor traffic bounds;
+    ``host_seconds``: waiting for the host, part of ``value``.
+    """
 
     mode: Mode
     steps: int
@@ -76,7 +109,9 @@ class Timing:
     high: float
     busiest_core: int
     busiest_layers: tuple[str, ...]
-    barrier_share: float
+    overhead_share: float
+    host_seconds: float
+    each_step: tuple[Step, ...]
 
     @property
     def fill_steps(self) -> int:
@@ -85,89 +120,146 @@ class Timing:
 
     @property
     def latency(self) -> float:
-        """Seconds from a token's arrival to its result, at least."""
+        """Seconds from a token's arrival to its result."""
         return self.value * (1 + self.fill_steps)
 
+    @property
+    def bottlenecks(self) -> dict[str, float]:
+        """Seconds a token by what bounds the steps they are spent in, longest first."""
+        found: dict[str, float] = {}
+        for step in self.each_step:
+            found[step.bottleneck] = found.get(step.bottleneck, 0.0) + step.seconds
+        if self.host_seconds:
+            found["host"] = self.host_seconds
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
     def seconds(self, tokens: int) -> float:
-        """Seconds of a sequence, at least: a pipeline must fill before its first result."""
+        """Seconds of a sequence: a pipeline must fill before its first result."""
         return self.value * (tokens + self.fill_steps)
 
 
 def token_time(
     layers: tuple[LayerActivity, ...], mapping: Mapping, profile: Profile, mode: Mode
 ) -> Timing | None:
-    """The bound, or None where the profile has no time of a synaptic operation."""
+    """The time, or None where the profile has no time of a synaptic operation."""
     if "synaptic_operation_time" not in profile.coefficients:
         return None
-    found = [_bound(layers, mapping, profile, mode, which) for which in ("low", "value", "high")]
-    low, value, high = found
-    core = mapping.cores[value[1]]
+    clocks = {which: _Clock(layers, mapping, profile, which) for which in ("low", "value", "high")}
+    each: dict[str, tuple[Step, ...]]
+    if mode == "pipelined":
+        each = {which: (clock.pipelined(),) for which, clock in clocks.items()}
+    else:
+        each = {which: clock.fall_through() for which, clock in clocks.items()}
+    seconds = {which: sum(step.seconds for step in steps) for which, steps in each.items()}
+    host = {which: 0.0 for which in clocks}
+    if mode == "fall-through":
+        host = {which: clock.time("host_round_trip") * _NANOSECONDS
+                for which, clock in clocks.items()}  # fmt: skip
+        if mapping.chips > 1:
+            prefill = clocks["high"].pipelined().seconds
+            seconds["high"] = max(seconds["high"], prefill * len(each["high"]))
+    value = seconds["value"] + host["value"]
+    busiest = clocks["value"].busiest()
+    overhead = sum(step.seconds for step in each["value"] if step.bottleneck == "overhead")
     return Timing(
-        mode, max(levels(mapping.network).values()), low[0], value[0], high[0], value[1],
-        tuple(part.layer for part in core.slices), value[2] / value[0] if value[0] else 0.0,
+        mode, max(levels(mapping.network).values()), seconds["low"] + host["low"], value,
+        seconds["high"] + host["high"], busiest,
+        tuple(part.layer for part in mapping.cores[busiest].slices),
+        overhead / value if value else 0.0, host["value"], each["value"],
     )  # fmt: skip
 
 
-def _bound(
-    layers: tuple[LayerActivity, ...], mapping: Mapping, profile: Profile, mode: Mode, which: str
-) -> tuple[float, int, float]:
-    """Seconds a token, number of the busiest core, seconds of them spent in barriers."""
+class _Clock:
+    """Times of all cores at one end of a profile's ranges; ``high`` lets nothing overlap."""
 
-    def time_of(name: str) -> float:
-        figure = profile.coefficients.get(f"{name}_time")
-        return 0.0 if figure is None else float(getattr(figure, which))
+    def __init__(
+        self, layers: tuple[LayerActivity, ...], mapping: Mapping, profile: Profile, which: str
+    ) -> None:
+        self._profile = profile
+        self._which = which
+        self._mapping = mapping
+        activity = {layer.name: layer for layer in layers}
+        self._ends = synapses_of(mapping.network)
+        level = levels(mapping.network)
+        slices = [(n, part) for n, core in enumerate(mapping.cores) for part in core.slices]
+        self._core = np.array([n for n, _ in slices], np.int64)
+        self._step = np.array([level[part.layer] for _, part in slices], np.int64)
+        neurons = np.array([part.neurons for _, part in slices], np.float64)
+        each = {
+            name: _neuron_time(
+                activity[name],
+                [synaptic_work(activity[s], profile) for s in (*self._ends.get(name, ()), name)],
+                self.time,
+            )
+            for name in {part.layer for _, part in slices}
+        }
+        self._compute = neurons * np.array([each[part.layer][0] for _, part in slices])
+        self._synapses = neurons * np.array([each[part.layer][1] for _, part in slices])
+        self._idle = neurons * self.time("neuron_update_idle")
+        self._count = len(mapping.cores)
+        curve = profile.curves.get("barrier_time")
+        self._barrier = float(curve.at(mapping.tiles_per_chip)) if curve is not None else 0.0
+        self.overhead = self.time("step")
 
-    activity = {layer.name: layer for layer in layers}
-    ends = synapses_of(mapping.network)
-    level = levels(mapping.network)
-    slices = [
-        (number, part.layer, part.neurons)
-        for number, core in enumerate(mapping.cores)
-        for part in core.slices
-    ]
-    core = np.array([s[0] for s in slices], np.int64)
-    neurons = np.array([s[2] for s in slices], np.float64)
-    per_neuron = {
-        name: _neuron_time(
-            activity[name],
-            [synaptic_work(activity[s], profile) for s in (*ends.get(name, ()), name)],
-            time_of,
-        )
-        for name in {s[1] for s in slices}
-    }
-    work = neurons * np.array([per_neuron[s[1]] for s in slices])
-    step = np.array([level[s[1]] for s in slices], np.int64)
-    count = len(mapping.cores)
-    ports = np.zeros(count)
-    traffic = mapping.traffic
-    inside = traffic.source >= 0
-    np.add.at(ports, traffic.target, traffic.packets * time_of("spike_in"))
-    np.add.at(ports, traffic.source[inside], traffic.packets[inside] * time_of("spike_out"))
-    curve = profile.curves.get("barrier_time")
-    barrier = float(curve.at(mapping.tiles_per_chip)) if curve is not None else 0.0
-    whole = np.maximum(np.bincount(core, work, count), ports)
-    busiest = int(whole.argmax())
-    if mode == "pipelined":
-        return (float(whole.max()) + barrier) * _NANOSECONDS, busiest, barrier * _NANOSECONDS
-    idle = neurons * time_of("neuron_update_idle")
-    resting = np.bincount(core, idle, count)
-    steps = int(step.max(initial=0))
-    slowest = np.full(steps + 1, float(resting.max(initial=0.0)))
-    share = neurons / np.bincount(core, neurons, count)[core]
-    at_work = np.maximum(resting[core] - idle + work, ports[core] * share)
-    np.maximum.at(slowest, step, at_work)
-    total = float(slowest[1:].sum()) + barrier * steps
-    return total * _NANOSECONDS, busiest, barrier * steps * _NANOSECONDS
+    def time(self, name: str) -> float:
+        """Nanoseconds of an event at this end of its range; 0 where the profile has none."""
+        figure = self._profile.coefficients.get(f"{name}_time")
+        return 0.0 if figure is None else float(getattr(figure, self._which))
+
+    def busiest(self) -> int:
+        """The core that is busy longest, over a whole token."""
+        work = np.maximum(self._over_cores(self._compute), self._over_cores(self._synapses))
+        return int(work.argmax())
+
+    def pipelined(self) -> Step:
+        """The step in which everything works."""
+        return self._step_of(
+            0, self._over_cores(self._compute), self._over_cores(self._synapses)
+        )  # fmt: skip
+
+    def fall_through(self) -> tuple[Step, ...]:
+        """The steps of one token, in order."""
+        resting = self._over_cores(self._idle)
+        found = []
+        for number in range(1, int(self._step.max(initial=0)) + 1):
+            here = self._step == number
+            compute = resting + self._over_cores(np.where(here, self._compute - self._idle, 0.0))
+            synapses = self._over_cores(np.where(here, self._synapses, 0.0))
+            found.append(self._step_of(number, compute, synapses))
+        return tuple(found)
+
+    def _over_cores(self, times: FloatArray) -> FloatArray:
+        return np.bincount(self._core, times, self._count).astype(np.float64)
+
+    def _step_of(self, number: int, compute: FloatArray, synapses: FloatArray) -> Step:
+        load = self._mapping.loads[number]
+        arrays = (
+            compute, synapses, load.received * self.time("spike_in"),
+            load.sent * self.time("spike_out"),
+        )  # fmt: skip
+        longest = [float(values.max(initial=0.0)) for values in arrays]
+        busy = [*longest, load.link * self.time("link"), self.overhead]
+        bottleneck = busy.index(max(busy))
+        longest_of_all = max(busy)
+        if self._which == "high":
+            together = compute + synapses + arrays[2] + arrays[3]
+            longest_of_all = max(float(together.max(initial=0.0)), busy[4]) + self.overhead
+        core = int(arrays[bottleneck if bottleneck < 4 else 0].argmax())
+        return Step(
+            number, (longest_of_all + self._barrier) * _NANOSECONDS, RESOURCES[bottleneck],
+            tuple(part.layer for part in self._mapping.cores[core].slices),
+        )  # fmt: skip
 
 
 def _neuron_time(
-    layer: LayerActivity, operations: Sequence[int], time_of: Callable[[str], float]
-) -> float:
-    """Nanoseconds a token that one neuron of a layer keeps its core busy, synapses included."""
+    layer: LayerActivity, operations: list[int], time_of: Callable[[str], float]
+) -> tuple[float, float]:
+    """Nanoseconds a token that one neuron of a layer keeps its core computing, and that its
+    synapses keep the synaptic memory busy."""
     each = 1.0 / (layer.tokens * layer.size)
-    return each * (
+    compute = (
         layer.active_updates * time_of("neuron_update_active")
         + layer.idle_updates * time_of("neuron_update_idle")
         + extra_operations(layer) * time_of("neuron_operation")
-        + sum(operations) * time_of("synaptic_operation")
     )
+    return each * compute, each * sum(operations) * time_of("synaptic_operation")

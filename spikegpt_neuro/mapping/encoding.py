@@ -60,15 +60,3 @@ def synapse_bits(blocks: tuple[SynapseBlock, ...], neurons: int) -> int:
 def synapse_bytes(blocks: tuple[SynapseBlock, ...], neurons: int) -> int:
     """The same in whole bytes."""
     return -(-synapse_bits(blocks, neurons) // BYTE_BITS)
-
-
-def neurons_that_fit(blocks: tuple[SynapseBlock, ...], size: int, most: int) -> int:
-    """Most neurons, up to ``most``, whose synapses take at most ``size`` bytes; may be 0."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if synapse_bytes(blocks, middle) <= size:
-            low = middle
-        else:
-            high = middle - 1
-    return low

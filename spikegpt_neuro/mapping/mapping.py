@@ -17,8 +17,10 @@ from spikegpt_neuro.mapping.partition import (
     weights_per_core,
 )
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
+from spikegpt_neuro.mapping.roles import levels, synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
-from spikegpt_neuro.mapping.traffic import Hops, Traffic, hops, hops_per_edge, measure
+from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
+from spikegpt_neuro.mapping.work import short_work, work_of
 from spikegpt_neuro.network import Network
 
 
@@ -37,6 +39,16 @@ class Use:
     byte_share: float | None
 
 
+@dataclass(frozen=True)
+class Load:
+    """Packets a token that each core receives and sends (float64 [cores]), and those over the
+    busiest link."""
+
+    received: FloatArray
+    sent: FloatArray
+    link: float
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Mapping:
     """Where everything is. ``chips`` is the number of chips the cores fill."""
@@ -44,6 +56,7 @@ class Mapping:
     network: Network
     profile: Profile
     packing: str
+    spread: str
     cores: tuple[Core, ...]
     placement: Placement
     baseline: Placement
@@ -82,19 +95,36 @@ class Mapping:
     def transport(self) -> dict[str, tuple[float, Hops]]:
         """Packets and hops a token by the layer that receives them."""
         p = self.placement
-        dx, dy, away = hops_per_edge(self.traffic, p.chip, p.x, p.y)
-        count = len(self.network.layers)
-        packets = self.traffic.packets
-        by = self.traffic.layer
-        sums = [
-            np.bincount(by, values, count)
-            for values in (packets, packets * dx, packets * dy, packets * away)
-        ]
-        return {
-            layer.name: (float(sums[0][i]), Hops(*(float(s[i]) for s in sums[1:])))
-            for i, layer in enumerate(self.network.layers)
-            if sums[0][i] > 0
-        }
+        found = {}
+        for number in self.traffic.layers:
+            part = self.traffic.of({number})
+            if part.total > 0:
+                found[self.network.layers[number].name] = (
+                    part.total, hops(part, p.chip, p.x, p.y)
+                )  # fmt: skip
+        return found
+
+    @cached_property
+    def loads(self) -> dict[int, Load]:
+        """Traffic of every time step of a token, and of all of them together under 0."""
+        level = levels(self.network)
+        ends = synapses_of(self.network)
+        steps: dict[int, set[int]] = {}
+        numbers = {layer.name: i for i, layer in enumerate(self.network.layers)}
+        for name, number in level.items():
+            names = (name, *ends.get(name, ()))
+            steps.setdefault(number, set()).update(numbers[n] for n in names)
+        found = {0: self._load(self.traffic)}
+        for number, layers in steps.items():
+            if number:
+                found[number] = self._load(self.traffic.of(layers))
+        return found
+
+    def _load(self, traffic: Traffic) -> Load:
+        received, sent = traffic.ports(len(self.cores))
+        p = self.placement
+        link = busiest_link(traffic, p.chip, p.x, p.y) if self.has_mesh else 0.0
+        return Load(received, sent, link)
 
     @cached_property
     def system(self) -> System | None:
@@ -153,6 +183,7 @@ class Mapping:
         return {
             "profile": self.profile.name,
             "packing": self.packing,
+            "spread": self.spread,
             "weights_per_core": weights_per_core(self.profile, self.packing),
             "cores": len(self.cores),
             "chips": self.chips,
@@ -201,19 +232,24 @@ def _use_dict(use: Use) -> dict[str, Any]:
 
 
 def map_network(
-    network: Network, profile: Profile, packing: str = "middle", counters: Counters | None = None
-) -> Mapping:
+    network: Network, profile: Profile, packing: str = "middle", counters: Counters | None = None,
+    spread: str = "spread",
+) -> Mapping:  # fmt: skip
     """Cut the network into cores, place them, and check the design rules.
 
-    ``packing`` is one of ``PACKINGS``. ``counters`` of a run weigh the traffic; without them every
-    value counts as an event. Raises InputError where the profile describes no cores.
+    ``packing`` is one of ``PACKINGS``, ``spread`` one of ``SPREADS``. ``counters`` of a run weigh
+    work and traffic; without them every value counts as an event. Raises InputError where the
+    profile describes no cores.
     """
-    cores = partition(network, profile, packing)
+    work = work_of(network, profile, counters)
+    cores = partition(network, profile, packing, spread, work, short_work(profile))
     traffic = measure(network, cores, counters)
     placement = keep_local(traffic, len(cores), profile)
     baseline = in_order(len(cores), profile)
     violations = check_rules(network, profile, packing, cores, counters)
-    return Mapping(network, profile, packing, cores, placement, baseline, traffic, violations)
+    return Mapping(
+        network, profile, packing, spread, cores, placement, baseline, traffic, violations
+    )
 
 
 @dataclass(frozen=True)

@@ -46,19 +46,48 @@ def in_order(count: int, profile: Profile) -> Placement:
     return _at_slots(order // per_chip, order % per_chip, profile)
 
 
-def core_graph(traffic: Traffic, count: int) -> nx.Graph:
-    """Undirected graph of cores; edge weights are packets a token. Host traffic is left out."""
-    inside = (traffic.source >= 0) & (traffic.source != traffic.target)
-    low = np.minimum(traffic.source[inside], traffic.target[inside])
-    high = np.maximum(traffic.source[inside], traffic.target[inside])
-    keys, where = np.unique(low * count + high, return_inverse=True)
-    weights = np.bincount(where, weights=traffic.packets[inside], minlength=keys.size)
+def core_graph(traffic: Traffic, members: Int64Array) -> nx.Graph:
+    """Undirected graph of some cores; edge weights are packets a token. Host traffic is left out.
+
+    Pairs are formed among ``members`` only (a chip's cores), whatever the number of all cores.
+    """
+    count = members.size
+    number = np.full(max(int(members.max(initial=0)), _highest(traffic)) + 1, -1, np.int64)
+    number[members] = np.arange(count)
+    low, high, packets = [], [], []
+    inside = traffic.source >= 0
+    a, b = number[traffic.source[inside]], number[traffic.target[inside]]
+    keep = (a >= 0) & (b >= 0) & (a != b)
+    low.append(np.minimum(a, b)[keep])
+    high.append(np.maximum(a, b)[keep])
+    packets.append(traffic.packets[inside][keep])
+    for fan in traffic.fans:
+        known = fan.source >= 0
+        a, w = number[fan.source[known]], fan.packets[known]
+        w, a = w[a >= 0], a[a >= 0]
+        b = number[fan.target]
+        b = b[b >= 0]
+        left, right = np.repeat(a, b.size), np.tile(b, a.size)
+        keep = left != right
+        low.append(np.minimum(left, right)[keep])
+        high.append(np.maximum(left, right)[keep])
+        packets.append(np.repeat(w, b.size)[keep])
+    keys, where = np.unique(np.concatenate(low) * count + np.concatenate(high), return_inverse=True)
+    weights = np.bincount(where, weights=np.concatenate(packets), minlength=keys.size)
     graph = nx.Graph()
     graph.add_nodes_from(range(count))
     graph.add_weighted_edges_from(
         zip((keys // count).tolist(), (keys % count).tolist(), weights.tolist(), strict=True)
     )
     return graph
+
+
+def _highest(traffic: Traffic) -> int:
+    """Largest core number that sends or receives."""
+    ends = [traffic.source, traffic.target]
+    for fan in traffic.fans:
+        ends += [fan.source, fan.target]
+    return max(int(end.max(initial=0)) for end in ends)
 
 
 def _distance(place: Placement, a: Int64Array, b: Int64Array) -> Int64Array:
@@ -77,11 +106,10 @@ def keep_local(traffic: Traffic, count: int, profile: Profile) -> Placement:
     start = in_order(count, profile)
     if profile.limit("mesh_width") is None:
         return start
-    graph = core_graph(traffic, count)
     slot = start.slot.copy()
     for chip in range(int(start.chip.max()) + 1 if count else 0):
         members = np.flatnonzero(start.chip == chip)
-        slot[members] = _arrange(graph, members, start, profile)
+        slot[members] = _arrange(core_graph(traffic, members), members, start, profile)
     return _at_slots(start.chip, slot, profile)
 
 
@@ -89,11 +117,7 @@ def _arrange(
     graph: nx.Graph, members: Int64Array, start: Placement, profile: Profile
 ) -> Int64Array:
     """Places of one chip's cores."""
-    number = {int(core): i for i, core in enumerate(members)}
-    edges = [
-        (number[a], number[b], w)
-        for a, b, w in graph.subgraph(number).edges(data="weight")
-    ]  # fmt: skip
+    edges = list(graph.edges(data="weight"))
     best = start.slot[members].copy()
     if not edges:
         return best

@@ -11,10 +11,10 @@ from typing import Final
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.encoding import synapse_bytes
 from spikegpt_neuro.mapping.partition import (
     WORD_BYTES,
     Core,
+    Limits,
     capacity_needed,
     demands,
     reach,
@@ -148,7 +148,8 @@ def neuron_fits_core(design: Design) -> Iterator[Finding]:
         return
     capacity = weights_per_core(design.profile, design.packing)
     for demand in demands(design.network):
-        needed = synapse_bytes(demand.synapses, 1)
+        limits = Limits.of(design.profile, design.packing)
+        needed = limits.bytes_of(demand, 1)
         if needed > capacity:
             yield (
                 demand.layer.name,

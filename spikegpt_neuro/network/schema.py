@@ -237,6 +237,12 @@ class Layer:
         return 0
 
     @property
+    def receptive_field(self) -> tuple[int, ...] | None:
+        """Of synapses that neurons of an image share: channels, rows, columns of input and output;
+        kernel, stride, padding, dilation (rows, columns); groups. None where each has its own."""
+        return None
+
+    @property
     def sum_bits(self) -> int:
         """Signed width of the synapses' accumulators; 0 without any."""
         return 0

@@ -176,6 +176,11 @@ class NetxConvolution(NetxWeights, _Still):
         return channels * inside[0] * inside[1]
 
     @property
+    def receptive_field(self) -> tuple[int, ...]:
+        """See ``Layer.receptive_field``."""
+        return tuple(int(number) for number in self.geometry)
+
+    @property
     def parameter_words(self) -> int:
         """None: the geometry is how the synapses are connected."""
         return 0

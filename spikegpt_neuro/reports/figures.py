@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 
+from spikegpt_neuro.comparison.frontier import REFERENCE_LAYOUT, Point
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.parts import CATEGORIES
@@ -27,6 +30,52 @@ _METADATA: Final[dict[str, dict[str, Any]]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
 }
+
+
+def frontier_figure(points: Sequence[Point], kind: str) -> bytes:
+    """Bits a character against joules a token, a panel for every target and mode, as the bytes of
+    an ``svg`` or ``png``. Points that no other beats are filled and joined; references are squares.
+    """
+    panels = [
+        where
+        for where in dict.fromkeys((p.profile, p.mode) for p in points)
+        if any(p.cost["joules_per_token"] for p in points if (p.profile, p.mode) == where)
+    ]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(3.4 * max(1, len(panels)), 3.2), layout="constrained")
+        for axes, where in zip(
+            figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
+        ):
+            here = [
+                p for p in points
+                if (p.profile, p.mode) == where and p.cost["joules_per_token"]
+            ]  # fmt: skip
+            best = sorted(
+                (p for p in here if "joules_per_token" in p.frontier),
+                key=lambda p: p.bits_per_character,
+            )
+            axes.plot(
+                [p.bits_per_character for p in best], [p.cost["joules_per_token"] for p in best],
+                color=PALETTE[0], linewidth=1,
+            )  # fmt: skip
+            for p in here:
+                reference = p.layout == REFERENCE_LAYOUT
+                color = PALETTE[1 if reference else 0]
+                axes.plot(
+                    p.bits_per_character, p.cost["joules_per_token"],
+                    marker="s" if reference else "o", color=color,
+                    markerfacecolor=color if p in best else "white",
+                )  # fmt: skip
+                axes.annotate(
+                    Path(p.model).stem, (p.bits_per_character, p.cost["joules_per_token"]),
+                    textcoords="offset points", xytext=(4, 3), fontsize=6,
+                )  # fmt: skip
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(EngFormatter("J"))
+            axes.set(title=" ".join(where).strip(), xlabel="bits a character", ylabel="a token")
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, dpi=300, metadata=_METADATA[kind])
+    return stream.getvalue()
 
 
 def write_figures(study: Study, folder: Path) -> tuple[Path, ...]:

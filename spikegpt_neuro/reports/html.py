@@ -13,7 +13,15 @@ from spikegpt_neuro.mapping import RULES, Mapping, unchecked_rules
 from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.reports import charts
 from spikegpt_neuro.reports.elements import bullets, figure, fold, table
-from spikegpt_neuro.reports.numbers import count, engineering, plural, points, share, times_price
+from spikegpt_neuro.reports.numbers import (
+    bottlenecks,
+    count,
+    engineering,
+    plural,
+    points,
+    share,
+    times_price,
+)
 from spikegpt_neuro.reports.opponents import claim_section
 from spikegpt_neuro.reports.style import CSS, SCRIPT
 from spikegpt_neuro.reports.svg import escape
@@ -59,7 +67,7 @@ def _summary(study: Study) -> str:
             continue
         time = ""
         if report.timing is not None:
-            time = f"at least {engineering(report.timing.value, 's')} a token"
+            time = f"{engineering(report.timing.value, 's')} a token"
         cards.append(
             f"<li>{escape(report.profile.name)}, {escape(_mode(report))}"
             f"<b>{escape(_joules(report))}</b>{escape(_extent(report))}<br>{escape(time)}</li>"
@@ -94,16 +102,15 @@ def _summary(study: Study) -> str:
     return (
         f'<ul class="cards">{"".join(cards)}</ul>'
         "<p>Energies are estimates: counts of a real run times published coefficients. Times are "
-        "lower bounds without congestion; a power is the energy over that bound.</p>"
+        "the busiest resource of every step; a power is the energy over that time.</p>"
         + table(
             "Energy of one token on every target",
-            "target|mode*|energy per token|range|largest part*|time per token, at least|chips|"
-            "broken rules",
+            "target|mode*|energy per token|range|largest part*|time per token|chips|broken rules",
             rows,
         )
         + table(
             f"The whole text as one sequence of {count(tokens)} tokens",
-            "target|mode*|energy|time, at least|tokens a second, at most|latency, at least|power",
+            "target|mode*|energy|time|tokens a second|latency|power",
             sequences,
         )
     )
@@ -177,8 +184,8 @@ def _spikes(study: Study) -> str:
 def _target(report: EnergyReport, name: str) -> str:
     heading = f"<h3>{escape(report.profile.name)}, {escape(_mode(report))}</h3>"
     text = [heading, f"<p>{escape(report.profile.summary)}</p>"]
-    if report.profile.warnings:
-        text.append(bullets(report.profile.warnings, "warning"))
+    if report.warnings:
+        text.append(bullets(report.warnings, "warning"))
     if report.energy is None:
         text.append("<p><b>No per-operation data</b>: capacity checks only.</p>")
     else:
@@ -187,11 +194,13 @@ def _target(report: EnergyReport, name: str) -> str:
         text.append(_sources(report.profile))
     if report.timing is not None:
         text.append(
-            f"<p>A token takes at least {escape(engineering(report.timing.value, 's'))} "
+            f"<p>A token takes {escape(engineering(report.timing.value, 's'))} "
             f"({escape(engineering(report.timing.low, 's'))} to "
             f"{escape(engineering(report.timing.high, 's'))}); the busiest core holds "
             f"{escape(', '.join(report.timing.busiest_layers))}; "
-            f"{escape(share(report.timing.barrier_share))} of it is synchronisation.</p>"
+            f"{escape(share(report.timing.overhead_share))} of it is synchronisation. "
+            f"What bounds it: "
+            f"{escape(bottlenecks(report.timing))}.</p>"
         )
     gaps = [
         n.what

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from spikegpt_neuro.energy.timing import Timing
 from spikegpt_neuro.hardware_profiles import Curve
 
 _PREFIXES: Final = {
@@ -71,3 +72,10 @@ def times_price(number: float, joules: float, *, power: bool) -> tuple[str, str]
 def points(curve: Curve) -> str:
     """The points of a curve, argument and value."""
     return ", ".join(f"{count(float(x))}: {float(y):g}" for x, y in curve.points)
+
+
+def bottlenecks(timing: Timing) -> str:
+    """What the steps of a token are bound by, with the share of its time."""
+    return ", ".join(
+        f"{name} {share(seconds / timing.value)}" for name, seconds in timing.bottlenecks.items()
+    )

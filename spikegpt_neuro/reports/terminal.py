@@ -56,7 +56,8 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
     counters = study.run.counters
     table = _table(
         f"Energy per token over {counters.tokens} tokens of {study.text or 'the text'} (estimates)",
-        "target", "mode", "energy/token", "range", "time/token >=", "chips", "largest part",
+        "target", "mode", "energy/token", "range", "time/token", "bound by", "chips",
+        "largest part",
     )  # fmt: skip
     for report in study.reports:
         value, extent = _range(report.energy)
@@ -70,6 +71,7 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
             value,
             extent,
             engineering(report.timing.value, "s") if report.timing else "-",
+            next(iter(report.timing.bottlenecks)) if report.timing else "-",
             str(report.mapping.chips) if report.mapping else "-",
             largest,
         )
@@ -119,7 +121,7 @@ def sequence_table(study: Study) -> Table:
     tokens = study.run.counters.tokens
     table = _table(
         f"The text as one sequence of {count(tokens)} tokens",
-        "target", "mode", "energy", "time >=", "tokens/s <=", "latency >=", "mean power",
+        "target", "mode", "energy", "time", "tokens/s", "latency", "mean power",
     )  # fmt: skip
     for report in study.reports:
         joules, timing, watts = report.joules_per_sequence, report.timing, report.power_watts
@@ -227,7 +229,7 @@ def _measured(measured: Measurement) -> list[str]:
 
 def _gaps(report: EnergyReport) -> Text:
     """Warnings, broken rules and what has no price, in a few lines."""
-    lines = list(report.profile.warnings)
+    lines = list(report.warnings)
     for figure in report.profile.coefficients.values():
         if figure.name.endswith("power_per_chip") and report.energy is None:
             lines.append(f"{figure.name}: {_extent(figure)} ({figure.status}; {figure.source})")

@@ -104,7 +104,7 @@ def test_delays_are_wiring_and_synapses_find_their_neurons(recurrent_chain: Path
     }
     assert network["dense_2.input_delay"].role == "wiring"
     assert max(levels(network).values()) == 4
-    mapping = map_network(network, load_profile("loihi2"))
+    mapping = map_network(network, load_profile("loihi2"), spread="packed")
     held = {part.layer: part for core in mapping.cores for part in core.slices}
     assert set(held) == {name for name in synapses_of(network)}
     # recurrent synapses are stored beside the others

@@ -30,8 +30,10 @@ def test_the_dense_opponent_has_its_closed_form_where_only_synapses_cost(run: An
     assert dense_joules(report) == Fraction(10 * products, 10**12)
     answer = claims([report])[0]
     effective = counters.total("synaptic_operations") / counters.tokens
-    assert answer.ratio == pytest.approx(products / effective, rel=1e-9)  # the report's rounding
-    assert answer.reached is (products / effective >= 5)
+    assert float(dense_joules(report)) / report.energy.value == pytest.approx(
+        products / effective, rel=1e-9
+    )  # the report's rounding
+    assert answer.reached is None and "no verdict" in answer.sentence  # only a part is priced
 
 
 def test_every_chip_and_mode_gets_an_answer(run: Any) -> None:
@@ -43,12 +45,14 @@ def test_every_chip_and_mode_gets_an_answer(run: Any) -> None:
         "loihi2, prefill (pipelined)", "loihi2, generation (fall-through)",
     ]  # fmt: skip
     for claim in found:
+        if claim.method.startswith("loihi1"):
+            assert (claim.ratio, claim.reached) == (None, None)
+            assert "no verdict" in claim.sentence and "broken design rules" in claim.sentence
+            continue
         assert claim.ratio is not None and claim.ratio > 1
         assert claim.reached is (claim.ratio >= 5)
         word = "yes" if claim.reached else "no"
         assert f"Five times less: {word}." in claim.sentence
-        fits = "does not run there as it is" not in claim.sentence
-        assert fits is claim.method.startswith("loihi2")
     # the chips of generation mostly wait, dense or not
     assert found[2].ratio > found[3].ratio
 

@@ -109,7 +109,9 @@ def test_generation_pays_for_neurons_that_wait(run: Any) -> None:
 def test_static_power_times_time_times_chips(run: Any) -> None:
     report = build_report(*run("upstream", 1), load_profile("loihi2"))
     assert report.timing is not None and report.mapping is not None
-    exact = Fraction(257, 1000) * report.mapping.chips * Fraction(report.timing.value)
+    assert report.mapping.chips == 1
+    watts = Fraction(257, 1000) + Fraction(7, 10_000) * len(report.mapping.cores)
+    exact = watts * Fraction(report.timing.value)
     assert _close(report.by_category["static"].value, exact, len(report.parts))
 
 
@@ -201,9 +203,8 @@ def test_sensitivity_finds_what_moves_the_total(run: Any) -> None:
     # the elasticity of a coefficient that prices events is its share of the total
     share = report.by_category["synaptic"].value / report.energy.value
     assert synaptic.elasticity == pytest.approx(share, rel=1e-9)  # float division
-    assert synaptic.at_low == pytest.approx(report.energy.value, rel=1e-9)
-    assert synaptic.at_high > synaptic.at_low
-    assert by_name["synaptic_operation_time"].elasticity > 0  # through static energy
+    assert synaptic.at_low < report.energy.value < synaptic.at_high
+    assert by_name["step_time"].elasticity > 0  # through static energy
     strengths = [s.elasticity for s in report.sensitivity]
     assert strengths == sorted(strengths, reverse=True)
 
@@ -309,8 +310,8 @@ def test_a_sequence_pays_for_the_time_its_pipeline_fills(run: Any) -> None:
     assert generation.timing.seconds(40) == generation.timing.value * 40
     assert generation.joules_per_sequence == generation.energy.value * 40
     time = prefill.to_dict()["time"]
-    assert time["latency_seconds_lower_bound"] == step * steps
-    assert time["seconds_per_sequence_lower_bound"] == step * (40 + steps - 1)
+    assert time["latency_seconds"] == step * steps
+    assert time["seconds_per_sequence"] == step * (40 + steps - 1)
 
 
 def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> None:
@@ -320,7 +321,7 @@ def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> N
     assert len(lines) == len(report.lines)
     synaptic = lines["synaptic operations, graded"]
     assert synaptic.count * counters.tokens == counters.total("synaptic_operations")
-    assert synaptic.joules_each == pytest.approx(23.6e-12, rel=1e-9)  # rounded to the grid
+    assert synaptic.joules_each == pytest.approx(12e-12, rel=1e-9)  # rounded to the grid
     static = lines["static power of 1 chip over the time of a token"]
     assert report.timing is not None
     assert static.over_time and static.count == report.timing.value

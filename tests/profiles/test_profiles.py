@@ -69,7 +69,7 @@ def test_published_values_are_kept_to_the_digit() -> None:
     assert loihi1["neuron_update_active"].value == 81
     assert loihi1["neuron_update_idle"].value == 52
     loihi2 = load_profile("loihi2").coefficients
-    assert loihi2["synaptic_operation"].status == "assumed"
+    assert loihi2["synaptic_operation"].status == "derived"
     assert loihi2["static_power_per_chip"].status == "measured"
     assert loihi2["static_power_per_chip"].low == Fraction(232, 1000)
     int8 = load_profile("cmos45-int8").coefficients

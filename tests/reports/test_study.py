@@ -100,7 +100,7 @@ def test_terminal_summary_says_what_matters(make_study: MakeStudy) -> None:
         "Five times less: no.",
         "not counted:",
         "What moves the total",
-        "Every energy per operation is Loihi 1's",
+        "are derived from board runs",
         "how the total is made",
         "E_AC R 3 T d^2",
         "On loihi2, prefill (pipelined):",

@@ -1,0 +1,224 @@
+"""Published runs on Loihi 2 boards beside what this package predicts for them.
+
+    .venv/bin/python examples/published_boards.py           # all of them, a minute
+    .venv/bin/python examples/published_boards.py --json
+
+Descriptions and measured figures are in published_boards.toml. A prediction is the range low to
+high over the mappings named: the board's own way of mapping in the middle, and for cores and chips
+all packings and both spreads. See docs/validation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.converters.netx import read_netx
+from spikegpt_neuro.energy import EnergyReport, build_report, run_text
+from spikegpt_neuro.events.counters import COLUMNS, Counters
+from spikegpt_neuro.hardware_profiles import load_profile
+from spikegpt_neuro.mapping import PACKINGS, map_network
+from spikegpt_neuro.mapping.partition import SPREADS
+from spikegpt_neuro.network import Network
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+BOARDS = Path(__file__).with_suffix(".toml")
+TOKENS = 100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: the predicted range and the measured value."""
+
+    board: str
+    role: str
+    figure: str
+    low: float
+    value: float
+    high: float
+    measured: float
+
+    @property
+    def inside(self) -> bool:
+        """True if the range holds the measurement."""
+        return self.low <= self.measured <= self.high
+
+    @property
+    def ratio(self) -> float:
+        """Measured over predicted."""
+        return self.measured / self.value
+
+
+def read_boards(path: Path = BOARDS) -> list[dict[str, Any]]:
+    """The descriptions, in order."""
+    boards: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))["boards"]
+    return boards
+
+
+def write_dense(path: Path, sizes: list[int], *, recurrent: bool) -> None:
+    """A stock chain of dense layers of CUBA neurons, weights of 8 bits."""
+    with h5py.File(path, "w") as file:
+        for i, (before, after) in enumerate(pairwise(sizes)):
+            group = file.create_group(f"layer/{i}")
+            kind = b"dense_rec" if recurrent else b"dense"
+            group["type"] = np.array([kind], "S10")
+            group["shape"], group["inFeatures"], group["outFeatures"] = [after], before, after
+            group["weight"] = _weights(after, before)
+            if recurrent:
+                group["weight_rec"] = _weights(after, after)
+            for key, value in {
+                "type": b"CUBA", "iDecay": 1024, "vDecay": 300, "vThMant": 90, "refDelay": 1,
+                "gradedSpike": False,
+            }.items():  # fmt: skip
+                group[f"neuron/{key}"] = value
+
+
+def _weights(rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """Weights that need all of 8 bits and a sign."""
+    weight = np.full((rows, columns), 254, np.float32)
+    weight[0, 0] = -256
+    return weight
+
+
+def counted(network: Network, activity: float) -> Counters:
+    """Counts of a run in which ``activity`` of all values of every layer are not zero."""
+    layers = {}
+    for layer in network.layers:
+        row = dict.fromkeys(COLUMNS, 0)
+        row["output_events"] = round(TOKENS * layer.output.size * activity)
+        row["input_events"] = round(TOKENS * layer.operand_size * activity)
+        row["synaptic_operations"] = round(TOKENS * layer.products * activity)
+        row["active_updates"] = TOKENS * layer.output.size if not layer.products else 0
+        layers[layer.name] = row
+    return Counters(TOKENS, layers)
+
+
+def pilotnet() -> tuple[Network, Counters]:
+    """PilotNet LIF and its image from the lava-dl wheel, 16 steps on the emulator."""
+    ending = "gts/pilotnet_lif/network.net"
+    (path,) = (str(f.locate()) for f in files("lava-dl") or () if str(f).endswith(ending))
+    network = read_netx(Path(path), synapse_delay=False)
+    image = np.load(Path(path).with_name("image.npy")).transpose(2, 1, 0).reshape(1, -1)
+    return network, run_text(Emulator(), network, np.repeat(image, 16, axis=0)).counters
+
+
+def network_of(board: dict[str, Any]) -> tuple[Network, Counters]:
+    """The network a board ran, and counts of a token."""
+    if board["kind"] == "wheel":
+        return pilotnet()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "board.net"
+        write_dense(path, board["sizes"], recurrent=board["kind"] == "recurrent")
+        network = read_netx(path)
+    return network, counted(network, board["activity"])
+
+
+def _scaled(report: EnergyReport, board: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """Seconds, joules and watts of a token of the whole system (low, value, high)."""
+    timing, mapping = report.timing, report.mapping
+    assert timing is not None and mapping is not None and report.energy is not None
+    copies = board.get("copies", 1)
+    through = report.mode == "fall-through"
+    more = board.get("more_steps", 0) if through else 0
+    found: dict[str, list[float]] = {"seconds": [], "joules": [], "dynamic_joules": []}
+    profile = report.profile.coefficients
+    chips = board.get("powered_chips", mapping.chips * copies)
+    name = "static_power_per_chip" + "_in_system" * (chips > 1)
+    for end in ("low", "value", "high"):
+        host = float(getattr(profile["host_round_trip_time"], end)) * 1e-9 * through
+        step = float(getattr(profile["step_time"], end)) * 1e-9
+        if end == "high" and mapping.chips > 1:  # steps as long as those of prefill
+            step = (timing.high - host) / len(timing.each_step)
+        alone = getattr(timing, end) - host + more * step
+        seconds = alone * (copies if through else 1)
+        rest = [p for p in report.parts if not p.part.coefficient.startswith("static_power")]
+        dynamic = copies * sum(getattr(p.energy, end) for p in rest)
+        waiting = [p for p in rest if "waiting" in p.part.event]
+        if copies > 1:  # every copy's neurons wait for all copies
+            dynamic += copies * (copies - 1) * sum(getattr(p.energy, end) for p in waiting)
+        static = float(getattr(profile[name], end)) * chips * seconds
+        found["seconds"].append(seconds)
+        found["joules"].append(dynamic + static)
+        found["dynamic_joules"].append(dynamic)
+    # static power, and the least dynamic energy in the longest time to the most in the shortest
+    seconds, dynamics = found["seconds"], found["dynamic_joules"]
+    found["watts"] = [
+        float(getattr(profile[name], end)) * chips + dynamics[i] / seconds[2 - i]
+        for i, end in enumerate(("low", "value", "high"))
+    ]
+    return {key: (v[0], v[1], v[2]) for key, v in found.items()}
+
+
+def rows_of(board: dict[str, Any]) -> list[Row]:
+    """Every measured figure of a board beside its prediction."""
+    measured = board["measured"]
+    if not measured:
+        return []
+    network, counters = network_of(board)
+    profile = load_profile("loihi2")
+    own = board.get("packing", "middle"), board.get("spread", "packed")
+    mappings = {
+        (packing, spread): map_network(network, profile, packing, counters, spread)
+        for packing in PACKINGS
+        for spread in SPREADS
+    }
+    mapping = mappings[own]
+    copies = board.get("copies", 1)
+    found: dict[str, tuple[float, float, float]] = {}
+    for key, counts in {
+        "cores": {k: float(len(m.cores)) for k, m in mappings.items()},
+        "chips": {k: float(m.chips) for k, m in mappings.items()},
+    }.items():
+        scaled = [copies * n for n in counts.values()]
+        found[key] = min(scaled), copies * counts[own], max(scaled)
+    for mode in board["modes"]:
+        report = build_report(network, counters, profile, mode=mode, mapping=mapping)
+        found |= {f"{k}_{mode}": v for k, v in _scaled(report, board).items()}
+    return [
+        Row(board["name"], board["role"], key, *found[key], value)
+        for key, value in measured.items()
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    boards = read_boards()
+    rows = [row for board in boards for row in rows_of(board)]
+    if options.json:
+        print(json.dumps([{**asdict(r), "inside": r.inside} for r in rows], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("board", "figure", "low", "predicted", "high", "measured", "measured / predicted",
+                 "inside"):  # fmt: skip
+        table.add_column(name)
+    for r in rows:
+        table.add_row(
+            r.board, r.figure, *(f"{v:.3g}" for v in (r.low, r.value, r.high, r.measured)),
+            f"{r.ratio:.2f}", "yes" if r.inside else "NO",
+        )  # fmt: skip
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
