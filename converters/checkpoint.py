@@ -30,6 +30,7 @@ from spikegpt_neuro.converters.checkpoint_files import (
 from spikegpt_neuro.converters.checkpoint_hints import other_model
 from spikegpt_neuro.converters.checkpoint_names import with_released_names
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.configuration import configuration_problems
 
 Shapes = dict[str, tuple[int, ...]]
 UPSTREAM, RWKV = "upstream", "rwkv"
@@ -176,6 +177,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path} is not a SpikeGPT checkpoint: {what}.", advice=advice)
     architecture, problems = _architecture(path, file, layout)
     shapes = architecture.shapes()
+    if file.configuration:
+        problems += configuration_problems(file.configuration, partial=True)
     if layout not in RELEASED_LAYOUTS and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)

@@ -1,16 +1,11 @@
 """Opening files of tensors safely: nothing in them is executed, nothing large is allocated.
 
-A torch archive is a zip file of uncompressed records; its pickle is read by torch's restricted
-unpickler (``weights_only``), which knows tensors and plain containers only, and its tensors stay
-memory mapped. A safetensors file is a JSON header and raw data. The kind is found by content.
+A torch archive is read by ``torch_archive``; its tensors stay memory mapped. A safetensors file is
+a JSON header and raw data. The kind is found by content.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from spikegpt_neuro.converters.checkpoint_hints import GIT_LFS
+from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.guard import input_file, parsing
+from spikegpt_neuro.readers.json_file import read_json
 
 FLOAT_TYPES = {
     torch.float16: "float16",
@@ -31,8 +29,6 @@ FLOAT_TYPES = {
     torch.float64: "float64",
 }
 _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-LARGEST_PICKLE = 64 << 20
-"""Bytes of a torch archive's pickle: names, shapes and settings, no values."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params", "weights")
 _PREFIXES = ("module.", "_forward_module.", "_orig_mod.", "model.")
 OWN_FORMAT = "spikegpt-neuro"
@@ -64,10 +60,7 @@ def open_tensor_file(path: Path) -> TensorFile:
     """Open a ``.pt``, ``.pth`` or ``.safetensors`` file. Raises InputError for anything else."""
     if path.is_dir():
         return open_tensor_file(_in_folder(path))
-    if not path.exists():
-        raise InputError(f"{path} does not exist.")
-    if not path.is_file():
-        raise InputError(f"{path} is not a regular file.")
+    path = input_file(path, "a checkpoint")
     if path.name.endswith(".index.json"):
         return _open_shards(path)
     with path.open("rb") as stream:
@@ -80,11 +73,11 @@ def open_tensor_file(path: Path) -> TensorFile:
             advice="Fetch it with `git lfs pull`, or download the file from its page.",
         )
     if head[:4] == b"PK\x03\x04":
-        return _open_torch(path, zipped=True)
+        return _open_torch(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return _open_safetensors(path)
     if head[:1] == b"\x80":
-        return _open_torch(path, zipped=False)
+        return _open_torch(path)
     raise InputError(
         f"{path} is neither a torch checkpoint nor a safetensors file.",
         [f"it begins with {head[:8]!r}"],
@@ -113,11 +106,11 @@ def _in_folder(path: Path) -> Path:
 
 def shard_files(index: Path) -> list[Path]:
     """The shards an index names, beside it, each once and in order. Raises InputError."""
+    content = read_json(index, "an index of shards")
     try:
-        content = json.loads(index.read_text("utf-8"))
         names = sorted(set(content["weight_map"].values()))
         problems = [f"{name!r} is not a file's name" for name in names if Path(name).name != name]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(
             f"{index} is not an index of shards: {error}.",
             advice="Expected a JSON object whose `weight_map` maps names to files beside it.",
@@ -142,15 +135,11 @@ def _open_shards(index: Path) -> TensorFile:
 
 
 def _open_safetensors(path: Path) -> TensorFile:
-    try:
+    advice = "The file may be truncated; copy or download it again."
+    with parsing(path, "a safetensors file", advice):
         handle: Any = safe_open(path, framework="pt", device="cpu")  # its methods are untyped
         names = list(handle.keys())
         slices = {name: handle.get_slice(name) for name in names}
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{path} cannot be read as a safetensors file: {error}.",
-            advice="The file may be truncated; copy or download it again.",
-        ) from error
     tensors = {
         name: StoredTensor(
             tuple(part.get_shape()),
@@ -163,64 +152,9 @@ def _open_safetensors(path: Path) -> TensorFile:
     return TensorFile("safetensors", stripped, notes=tuple(notes))
 
 
-def _archive_problems(path: Path, entries: list[zipfile.ZipInfo]) -> Iterator[str]:
-    """Why a zip file is not a torch archive that can be mapped; checked before torch sees it."""
-    names = {entry.filename.split("/", 1)[-1] for entry in entries}
-    if "data.pkl" not in names:
-        yield "it is a zip archive without torch's data.pkl"
-    if "constants.pkl" in names:
-        yield "it is a TorchScript archive, which holds a program; save the state_dict instead"
-    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    if packed:
-        yield f"{len(packed)} records are compressed, which torch.save never does: {packed[0]}"
-    declared = sum(entry.file_size for entry in entries)
-    size = path.stat().st_size
-    if declared > size:
-        yield f"its records declare {declared} bytes, the file has {size}"
-    pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
-    if any(entry.file_size > LARGEST_PICKLE for entry in pickles):
-        yield f"its data.pkl is larger than {LARGEST_PICKLE} bytes"
-
-
-def _open_torch(path: Path, *, zipped: bool) -> TensorFile:
-    entries: list[zipfile.ZipInfo] = []
-    if zipped:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise InputError(
-                f"{path} is a damaged torch checkpoint: {error}.",
-                advice="It is probably truncated; copy or download it again.",
-            ) from error
-        if problems := list(_archive_problems(path, entries)):
-            raise InputError(f"{path} is not a torch checkpoint that can be read:", problems)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    # a damaged pickle can break torch's reader with nearly any exception
-    except Exception as error:
-        raise _torch_error(path, error) from error
-    return _from_torch(path, content, Counter(entry.file_size for entry in entries))
-
-
-def _torch_error(path: Path, error: Exception) -> InputError:
-    """What the restricted unpickler refused, in a sentence."""
-    text = str(error)
-    wanted = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"class (?:`|')?([\w.]+)", text)
-    if "Weights only" in text or "weights_only" in text:
-        refused = f"asks for {wanted.group(1)}" if wanted else "asks for more than tensors"
-        return InputError(
-            f"{path} is refused: its pickle {refused}, and checkpoints that run code are never "
-            "loaded. Nothing was executed.",
-            advice="Save the plain state_dict with torch.save, or as .safetensors.",
-        )
-    first = (text.strip() or type(error).__name__).splitlines()[0]
-    return InputError(
-        f"{path} cannot be read as a torch checkpoint: {first[:300]}",
-        advice="The file may be truncated or damaged; copy or download it again.",
-    )
+def _open_torch(path: Path) -> TensorFile:
+    content, records = load_torch(path)
+    return _from_torch(path, content, Counter(records))
 
 
 def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
@@ -232,13 +166,15 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     vocabulary = ""
     if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
         configuration = content.get("configuration", {})
-        vocabulary = str(content.get("vocabulary", ""))
+        vocabulary = content.get("vocabulary", "")
         quantisation = content.get("quantisation", {})
         content = content.get("state_dict")
-        if not all(isinstance(part, Mapping) for part in (configuration, quantisation, content)):
+        if not isinstance(vocabulary, str) or not all(
+            isinstance(part, Mapping) for part in (configuration, quantisation, content)
+        ):
             raise InputError(
                 f"{path} says it is this project's own format, but does not hold `configuration` "
-                "and `state_dict` (and mappings only)."
+                "and `state_dict` (mappings) and `vocabulary` (text)."
             )
         notes.append("this project's own format")
     else:
@@ -263,7 +199,7 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
             tensors[name] = StoredTensor(tuple(value.shape), dtype, _loader(value))
     if records:
         problems += _storage_problems(content.values(), records)
-    if tensors and "param_shapes" in outside and not any(t.shape[0] for t in tensors.values()):
+    if tensors and "param_shapes" in outside and all(t.shape[:1] == (0,) for t in tensors.values()):
         raise InputError(
             f"{path} is a DeepSpeed ZeRO-3 file of placeholders: the weights are in the files of "
             "the optimiser's partitions beside it.",

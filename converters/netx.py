@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from spikegpt_neuro.converters.netx_blocks import BLOCKS, embedding_layers
@@ -36,6 +35,7 @@ from spikegpt_neuro.network.slayer_layers import (
     Sigma,
     SigmaDelta,
 )
+from spikegpt_neuro.readers.hdf5 import Hdf5Group, read_hdf5
 
 SPIKE_BITS = 6
 """Fraction bits of sigma-delta messages, stock ``spike_exp``."""
@@ -55,7 +55,7 @@ def _graded(size: int, bits: int = 24) -> Port:
 def read_netx(
     path: Path, *, layers: int | None = None, input_message_bits: int = 0,
     spike_bits: int = SPIKE_BITS, synapse_delay: bool = True,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, int, int] | None = None, root: Hdf5Group | None = None,
 ) -> Chain:  # fmt: skip
     """The chain in ``path``. Raises ``InputError`` listing every layer that cannot be held.
 
@@ -65,25 +65,20 @@ def read_netx(
     ``synapse_delay``: True is stock NetX's timing, every synapse one step late; False is SLAYER's,
     where a time step passes all layers, so that biased neurons of deep layers do not start early.
     ``input_shape``: (width, height, channels), in stock's order, of the raster that a chain
-    beginning with a convolution reads; such a file does not say it.
+    beginning with a convolution reads; such a file does not say it. ``root``: what ``read_hdf5``
+    gave for ``path``, if it was read already.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.")
-    try:
-        with h5py.File(path, "r") as file:
-            return _Chain(
-                path, file, layers, input_message_bits, spike_bits, synapse_delay, input_shape
-            ).network()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as HDF5: {error}.") from error
+    root = read_hdf5(path, "a stock NetX network") if root is None else root
+    return _Chain(
+        Path(path), root, layers, input_message_bits, spike_bits, synapse_delay, input_shape
+    ).network()
 
 
 class _Chain:
     """Builds the layers of one file, collecting problems on the way."""
 
     def __init__(
-        self, path: Path, file: h5py.File, limit: int | None, message_bits: int, spike_bits: int,
+        self, path: Path, file: Hdf5Group, limit: int | None, message_bits: int, spike_bits: int,
         synapse_delay: bool, input_shape: tuple[int, int, int] | None,
     ) -> None:  # fmt: skip
         self._path, self._file, self._limit = path, file, limit
@@ -103,7 +98,7 @@ class _Chain:
         unknown = sorted(set(self._file) - {"layer", "simulation"})
         self.problems += [f"/{name}: unknown group" for name in unknown]
         group = self._file.get("layer")
-        if not isinstance(group, h5py.Group):
+        if not isinstance(group, Hdf5Group):
             raise InputError(f"{self._path} holds no /layer: it is not a stock NetX network.")
         names = [str(i) for i in range(len(group))]
         if set(names) != set(group):

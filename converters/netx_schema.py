@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import h5py
 import numpy as np
 
 from spikegpt_neuro.network.schema import Array
+from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable
 
 LARGEST = 1 << 26
 """Most values of one dataset; checked before anything is read."""
@@ -31,7 +31,7 @@ class GroupReader:
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""
-        return isinstance(self._group, h5py.Group) and key in self._group
+        return isinstance(self._group, Hdf5Group) and key in self._group
 
     def group(self, key: str) -> GroupReader:
         """A group inside this one."""
@@ -40,11 +40,14 @@ class GroupReader:
 
     def _value(self, key: str) -> Any:
         self._read.add(key)
-        dataset = self._group.get(key) if isinstance(self._group, h5py.Group) else None
-        if not isinstance(dataset, h5py.Dataset):
+        dataset = self._group.get(key) if isinstance(self._group, Hdf5Group) else None
+        if isinstance(dataset, Unreadable):
+            self.problem(key, dataset.problem)
+            return None
+        if not isinstance(dataset, np.ndarray):
             self.problem(key, "missing" if dataset is None else "must be a dataset")
             return None
-        if dataset.size is None or not 1 <= dataset.size <= LARGEST:
+        if not 1 <= dataset.size <= LARGEST:
             self.problem(key, f"{dataset.size} values")
             return None
         return dataset[()]
@@ -163,7 +166,7 @@ class GroupReader:
 
     def finish(self) -> None:
         """Report unknown keys."""
-        if not isinstance(self._group, h5py.Group):
+        if not isinstance(self._group, Hdf5Group):
             return
         known = self._read | _IGNORED_BY_STOCK
         self._problems += [

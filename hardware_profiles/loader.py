@@ -24,6 +24,7 @@ from spikegpt_neuro.hardware_profiles.schema import (
     Profile,
     System,
 )
+from spikegpt_neuro.readers.guard import parsing, read_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,14 +62,9 @@ def load_profile(name_or_path: str | Path) -> Profile:
                 [f"known: {', '.join(list_profiles())}"],
                 "Give one of these names, or the path of a .toml file of your own.",
             )
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"{path} is larger than {_LARGEST_FILE} bytes: not a profile.")
-        values = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise InputError(f"The profile {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}") from error
+    content = read_bytes(path, "a hardware profile", largest=_LARGEST_FILE)
+    with parsing(path, "a TOML file"):
+        values = tomllib.loads(content.decode("utf-8"), parse_float=Decimal)
     return parse_profile(values, str(path))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from spikegpt_neuro.backends.base import TokenSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.readers.arrays import read_arrays
+from spikegpt_neuro.readers.guard import parsing
 from spikegpt_neuro.sampling import Sampler
 
 Int32Array = npt.NDArray[np.int32]
@@ -87,20 +88,16 @@ def save_state(path: str | Path, saved: SavedState) -> None:
 def load_state(path: str | Path, network: Network) -> SavedState:
     """Read what ``save_state`` wrote. Raises InputError if it does not belong to ``network``."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.")
-    if path.stat().st_size > _LARGEST_STATE_FILE:
-        raise InputError(f"{path} is too large to be a state file.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(bytes(file["meta"]).decode("utf-8"))
-            state, logits = file["state"], file["logits"]
-            saved = SavedState(
-                str(meta["network_sha256"]), state, logits, dict(meta["sampler"]),
-                int(meta["tokens_seen"]),
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a state file: {error}") from error
+    found = read_arrays(
+        path, ("state", "logits", "meta"), "a state file", largest=_LARGEST_STATE_FILE
+    )
+    with parsing(path, "a state file"):
+        meta = json.loads(found["meta"].tobytes().decode("utf-8"))
+        state, logits = found["state"], found["logits"]
+        saved = SavedState(
+            str(meta["network_sha256"]), state, logits, dict(meta["sampler"]),
+            int(meta["tokens_seen"]),
+        )  # fmt: skip
     if saved.network_sha256 != network_digest(network):
         raise InputError(
             f"{path} was saved from another network.",
@@ -108,4 +105,6 @@ def load_state(path: str | Path, network: Network) -> SavedState:
         )
     if logits.shape != (network.info.vocabulary_size,) or logits.dtype != np.int32:
         raise InputError(f"{path} holds logits {logits.dtype} {logits.shape}, which do not fit.")
+    if state.dtype != np.int32 or state.ndim != 1:
+        raise InputError(f"{path} holds a state {state.dtype} {state.shape}, which does not fit.")
     return saved

@@ -200,6 +200,7 @@ class BackendDefaults:
 
     def open(self, network: Network, *, trace: Iterable[str] = ()) -> Session:
         """See ``Backend.open``."""
+        network.check_contents()
         if isinstance(network, Chain):
             return self.open_chain(network, trace=trace)
         if isinstance(network, LanguageModel):

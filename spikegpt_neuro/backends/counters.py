@@ -130,6 +130,14 @@ class Counters:
             isinstance(counts, Mapping) for counts in layers.values()
         ):
             problems.append("layers must map layer names to counts by column")
+            layers = {}
+        counts = [("tokens", values.get("tokens", 0))]
+        counts += [(f"{name}/{k}", n) for name, row in layers.items() for k, n in row.items()]
+        problems += [
+            f"{where} is {count!r:.60}, must be a whole number of at least 0"
+            for where, count in counts
+            if type(count) is not int or count < 0
+        ]
         if problems:
             raise InputError("These are not event counters:", problems)
         return cls(values["tokens"], {name: dict(counts) for name, counts in layers.items()})

@@ -100,8 +100,10 @@ class Emulator(BackendDefaults):
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> EmulatorChainSession:
         """See ``Backend.open_chain``; its layers are too small to share between threads."""
+        network.check_contents()
         return EmulatorChainSession(network, trace=trace)
 
     def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> EmulatorSession:
         """See ``Backend.open_model``."""
+        network.check_contents()
         return EmulatorSession(network, trace=trace, threads=self._threads)

@@ -61,38 +61,41 @@ PackingOption = Annotated[
 
 
 def open_network(path: Path) -> LanguageModel | Chain:
-    """The network in a file of ours, or the chain in a stock NetX file.
+    """The network in a file of ours, or the chain in a stock NetX file; its contents are checked.
 
     A stock file is read as strictly as ``netx import`` does, with that command's defaults: all of
     its layers, stock timing, spikes where a dense layer reads the raster.
     """
-    import h5py
+    network = _opened(path)
+    network.check_contents()
+    return network
 
+
+def _opened(path: Path) -> LanguageModel | Chain:
+    from spikegpt_neuro.network.container import has_header
     from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.network.version_1 import is_own, read_version_1
+    from spikegpt_neuro.readers.guard import input_file
+    from spikegpt_neuro.readers.hdf5 import is_hdf5, read_hdf5
 
-    if path.is_file() and h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            is_stock = "format" not in file.attrs and "layer" in file
-        if is_stock:
-            from spikegpt_neuro.converters.netx import read_netx
+    with input_file(path, "a network").open("rb") as stream:
+        own = has_header(stream)
+    if own or not is_hdf5(path):
+        return read_network(path)
+    root = read_hdf5(path, "a network")
+    if "layer" in root and not is_own(root):
+        from spikegpt_neuro.converters.netx import read_netx
 
-            return read_netx(path)
-    return read_network(path)
+        return read_netx(path, root=root)
+    return read_version_1(path, root)
 
 
 def read_raster(network: Chain, path: Path) -> Int32Array:
     """The raster in a .npy file, checked against the chain: int32 [time steps, inputs]."""
-    import numpy as np
-
     from spikegpt_neuro.backends.raster import check_raster
+    from spikegpt_neuro.readers.arrays import read_array
 
-    try:
-        values = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise InputError(f"{path} is not a .npy array: {error}.") from error
-    if not isinstance(values, np.ndarray):
-        raise InputError(f"{path} holds several arrays; give a .npy file with one.")
-    return check_raster(values, network)
+    return check_raster(read_array(path), network)
 
 
 def read_steps(

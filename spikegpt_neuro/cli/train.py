@@ -115,6 +115,8 @@ def train(
     from spikegpt_neuro.training.optimiser import Rates
     from spikegpt_neuro.training.start import read_start, transfer
 
+    if threads < 1:
+        raise InputError(f"threads is {threads}; must be at least 1.")
     torch.set_num_threads(threads)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
@@ -126,9 +128,11 @@ def train(
         shown.note(f"note: {text.loss}")
     configuration = SpikeGPTConfiguration(
         layout=layout, embedding=embedding, norm=norm, branches=branches,  # type: ignore[arg-type]
-        n_layer=layers or PRESETS[preset]["n_layer"], n_embd=width or PRESETS[preset]["n_embd"],
+        n_layer=PRESETS[preset]["n_layer"] if layers is None else layers,
+        n_embd=PRESETS[preset]["n_embd"] if width is None else width,
         vocab_size=text.vocabulary.size, decay_4096=decay, soft_reset=soft_reset,
-        levels_input=levels, levels_product=levels, levels_hidden=levels_hidden or levels,
+        levels_input=levels, levels_product=levels,
+        levels_hidden=levels if levels_hidden is None else levels_hidden,
         levels_head=levels_head,
     )  # fmt: skip
     torch.manual_seed(seed)
@@ -174,6 +178,8 @@ def train(
             if progress.evaluation is not None:
                 shown.note(_line(progress))
 
+        if trainer.step >= steps:
+            shown.note(f"all {steps} steps are done; {output} stays as it is.")
         last = trainer.run(report)
     result = {
         "output": str(output), "parameters": parameters, "tokens": last.tokens,

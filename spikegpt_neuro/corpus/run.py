@@ -17,6 +17,7 @@ from spikegpt_neuro.corpus.documents import Document, Shard, make_shards
 from spikegpt_neuro.corpus.shard import Settings, score_shard, shard_key
 from spikegpt_neuro.errors import InputError, RunFailed, Unavailable
 from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.readers.json_file import read_json
 
 ALLOWED_DEATHS = 1
 """Workers that may die on one shard before it is tried alone, and then before it is given up."""
@@ -72,6 +73,9 @@ class CorpusScore:
         }
 
 
+_DOCUMENT = {"name", "bits", "tokens", "characters", "counters"}
+
+
 class ResultFolder:
     """Results of finished shards, one file each, named by what they are results of."""
 
@@ -86,10 +90,14 @@ class ResultFolder:
         if path is None or not path.is_file():
             return None
         try:
-            result: Result = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            result: Result = read_json(path, "a shard's result")
+            whole = set(result) == {"documents", "problems"} and result["problems"] == []
+            documents = [_DOCUMENT & set(document) for document in result["documents"]]
+            for document in result["documents"]:
+                Counters.from_dict(document["counters"])
+        except (InputError, TypeError, KeyError, AttributeError):
             return None
-        return result if set(result) == {"documents", "problems"} else None
+        return result if whole and all(keys == _DOCUMENT for keys in documents) else None
 
     def save(self, key: str, result: Result) -> None:
         """Keep a result, atomically."""

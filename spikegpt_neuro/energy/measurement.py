@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.guard import reason
+from spikegpt_neuro.readers.json_file import read_json
 
 SCHEMA: Final = "spikegpt-neuro measurement 1"
 
@@ -116,17 +118,17 @@ class Measurement:
 
 def read_measurements(path: Path) -> tuple[Measurement, ...]:
     """The measurements in a JSON report of a run on a board. InputError if there are none."""
+    advice = (
+        "Write it where the board is: `spikegpt-neuro energy NET ... --backend loihi2 "
+        "--output FILE.json`."
+    )
+    content = read_json(path, "measurements", advice)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["measurements"]
-        found = tuple(_parse(dict(row["measurement"])) for row in rows)
+        found = tuple(_parse(dict(row["measurement"])) for row in content["measurements"])
         if not found:
             raise ValueError("its list of measurements is empty")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} holds no measurements: {error}.",
-            advice="Write it where the board is: `spikegpt-neuro energy NET ... --backend loihi2 "
-            "--output FILE.json`.",
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} holds no measurements: {reason(error)}.", (), advice) from error
     return found
 
 
@@ -136,6 +138,27 @@ def _parse(values: dict[str, Any]) -> Measurement:
     if schema != SCHEMA or unknown:
         raise ValueError(f"schema {schema!r}, unknown keys {sorted(unknown)}")
     found = Measurement(**{**values, "notes": tuple(values["notes"])})
+    _check_types(found)
     if found.tokens < 1 or found.time_steps < 1:
         raise ValueError("no token was run")
     return found
+
+
+def _check_types(found: Measurement) -> None:
+    """ValueError for the first value that is not what its field says."""
+    texts: list[Any] = [found.board, found.sdk, found.mode, *found.notes]
+    counts: list[Any] = [found.time_steps, found.tokens, *found.activity.values()]
+    numbers: list[Any] = [*found.power_watts.values()]
+    counts += [] if found.cores is None else [found.cores]
+    shares = (found.seconds_per_step, found.fullest_core_memory_share)
+    numbers += [number for number in shares if number is not None]
+    wrong = [(value, "text") for value in texts if not isinstance(value, str)]
+    wrong += [(v, "a whole number") for v in counts if type(v) is not int or v < 0]
+    wrong += [
+        (v, "a number") for v in numbers if type(v) not in (int, float) or not math.isfinite(v)
+    ]
+    for value, what in wrong:
+        raise ValueError(f"{value!r:.60} must be {what}")
+    unknown = {*found.power_watts} - {*POWERS} | {*found.activity} - {*ACTIVITIES}
+    if unknown:
+        raise ValueError(f"unknown figures {sorted(map(repr, unknown))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.network import LanguageModel, Network
+from spikegpt_neuro.readers.json_file import read_json
 
 Progress = Callable[[int, int], None]
 
@@ -113,14 +113,11 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
 
     Raises InputError if the file is not that, or counts layers of another network.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        counters = Counters.from_dict(values["counters"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} holds no counters: {error}.",
-            advice="Write it with `spikegpt-neuro score NET FOLDER --json > FILE`.",
-        ) from error
+    advice = "Write it with `spikegpt-neuro score NET FOLDER --json > FILE`."
+    values = read_json(path, "counters", advice)
+    if not isinstance(values.get("counters"), dict):
+        raise InputError(f"{path} holds no counters.", advice=advice)
+    counters = Counters.from_dict(values["counters"])
     if set(counters.layers) != set(network.by_name) or counters.tokens == 0:
         raise InputError(f"{path} counts another network, or nothing.")
     return TextRun("counted before", counters, (counters,), {})

@@ -44,6 +44,7 @@ from spikegpt_neuro.network.slayer_layers import (
     RasterInput,
     RecurrentCuba,
 )
+from spikegpt_neuro.readers.guard import parsing
 
 
 def _spikes(size: int) -> Port:
@@ -56,11 +57,8 @@ def import_nir(path: Path) -> Network:
     if not path.is_file():
         raise InputError(f"{path} is not a file.")
     nir = import_package()
-    try:
-        graph = nir.read(path, type_check=False)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise InputError(f"{path} cannot be read as a NIR graph: {error}.") from error
-    return _Reader(graph, path).network()
+    with parsing(path, "a NIR graph"):
+        return _Reader(nir.read(path, type_check=False), path).network()
 
 
 def _text(metadata: Any) -> dict[str, Any]:

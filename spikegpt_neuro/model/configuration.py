@@ -58,13 +58,17 @@ class SpikeGPTConfiguration:
     levels_head: int = 0
 
     def __post_init__(self) -> None:
-        if self.hidden_size == 0:
+        if self.hidden_size == 0 and type(self.n_embd) is int:
             object.__setattr__(self, "hidden_size", 4 * self.n_embd)
         problems = list(self._problems())
         if problems:
             raise InputError("This model configuration cannot be built.", problems)
 
     def _problems(self) -> Iterator[str]:
+        wrong = list(_type_problems(asdict(self)))
+        if wrong:  # what is of a wrong type cannot be compared
+            yield from wrong
+            return
         if self.layout not in LAYOUTS:
             yield f"layout is {self.layout!r}; allowed: {', '.join(map(repr, LAYOUTS))}"
         if self.embedding not in ("binary", "real"):
@@ -96,13 +100,45 @@ class SpikeGPTConfiguration:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SpikeGPTConfiguration:
         """From a checkpoint's ``configuration``; unknown or missing keys are an ``InputError``."""
-        known = {field.name for field in fields(cls)}
-        required = {"layout", "n_layer", "n_embd", "vocab_size"}
-        problems = [f"unknown key {name!r}" for name in sorted(set(values) - known)]
-        problems += [f"missing key {name!r}" for name in sorted(required - set(values))]
-        if problems:
+        if problems := configuration_problems(values):
             raise InputError("The checkpoint's configuration cannot be used.", problems)
         return cls(**values)
+
+
+def configuration_problems(values: Mapping[str, Any], *, partial: bool = False) -> list[str]:
+    """Everything wrong with a stored configuration: keys, types, and then ranges.
+
+    ``partial``: keys may be missing, as the tensors beside them say the same.
+    """
+    known = {field.name for field in fields(SpikeGPTConfiguration)}
+    required = {"layout", "n_layer", "n_embd", "vocab_size"}
+    unknown = sorted(map(repr, set(values) - known))
+    problems = [f"unknown key {name}" for name in unknown]
+    missing = sorted(required - set(values))
+    problems += [f"missing key {name!r}" for name in missing if not partial]
+    problems += _type_problems({name: values[name] for name in known & set(values)})
+    if not problems and not missing:
+        try:
+            SpikeGPTConfiguration(**values)
+        except InputError as error:
+            problems += error.problems
+    return problems
+
+
+def _type_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """Values whose type is not that of their field; True is no integer here."""
+    for name, value in sorted(values.items()):
+        wanted = _TYPES.get(str(SpikeGPTConfiguration.__annotations__[name]), str)
+        if type(value) is not wanted:
+            yield f"{name} is {value!r:.60}; must be {_TYPE_NAMES[wanted]}"
+        elif isinstance(value, int) and abs(value) > _LARGEST:
+            yield f"{name} is {value}; must be at most {_LARGEST}"
+
+
+_TYPES: dict[str, type] = {"int": int, "bool": bool}
+_TYPE_NAMES: dict[type, str] = {int: "an integer", bool: "true or false", str: "text"}
+_LARGEST = 1 << 24
+"""Most blocks, channels or tokens: beyond any model, so that a size in a file costs nothing."""
 
 
 PRESETS: dict[str, dict[str, int]] = {

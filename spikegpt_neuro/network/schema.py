@@ -25,6 +25,8 @@ Role = Literal["synapse", "neuron", "wiring", "input"]
 ``neuron``: one neuron a channel (a token's delay is a neuron that holds a value). ``wiring``: what
 axons and synapses do themselves. ``input``: sent in by the host."""
 Array = npt.NDArray[Any]
+LARGEST_SIZE = 1 << 26
+"""Most values of a port: what a session allocates for them is not in the file, so it is limited."""
 Range = tuple[int, int]
 """Least and largest integer."""
 WORD = (1 << 31) - 1
@@ -49,7 +51,8 @@ class Port:
     @property
     def high(self) -> int:
         """Largest integer the port carries."""
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+        bits = min(self.bits, 64)  # a file may say any number; ``problems`` refuses beyond 32
+        return (1 << max(bits - 1, 0)) - 1 if self.signed else (1 << max(bits, 0)) - 1
 
     @property
     def low(self) -> int:
@@ -65,6 +68,8 @@ class Port:
         """Everything wrong with the port, one phrase each. Integers must fit int32."""
         if self.size < 1:
             yield f"output size is {self.size}, must be >= 1"
+        if self.size > LARGEST_SIZE:
+            yield f"output size is {self.size}, must be <= {LARGEST_SIZE}"
         largest = 32 if self.signed else 31
         smallest = 2 if self.signed else 1
         if not smallest <= self.bits <= largest:

@@ -132,6 +132,18 @@ def _unless_wrapped(found: Range, limit: int) -> Range:
     return found if inside else (-limit - 1, limit)
 
 
+def _positions_inside(
+    size: int, places: int, kernel: int, stride: int, padding: int, dilation: int
+) -> int:
+    """Pairs of a place and a tap of the kernel where 0 <= place*stride - padding + tap*dilation
+    < size, on one axis: for each tap the places between two quotients, limited to those there are.
+    """
+    taps = padding - dilation * np.arange(kernel, dtype=np.int64)
+    first = np.clip(-(-taps // stride), 0, places)
+    end = np.clip(-(-(taps + size) // stride), 0, places)
+    return int(np.maximum(end - first, 0).sum())
+
+
 @layer_kind
 @dataclass(frozen=True, eq=False)
 class NetxConvolution(NetxWeights, _Still):
@@ -157,15 +169,8 @@ class NetxConvolution(NetxWeights, _Still):
     def products(self) -> int:
         """See ``Layer.products``; positions of the kernel outside the input are none."""
         inside = [
-            sum(
-                bool(0 <= place * stride - padding + tap * dilation < size)
-                for place in range(places)
-                for tap in range(kernel)
-            )
-            for size, places, kernel, stride, padding, dilation in (
-                self.geometry[[axis + 1, axis + 4, axis + 6, axis + 8, axis + 10, axis + 12]]
-                for axis in (0, 1)
-            )
+            _positions_inside(*map(int, self.geometry[[axis + k for k in (1, 4, 6, 8, 10, 12)]]))
+            for axis in (0, 1)
         ]
         channels = int(self.geometry[0] // self.geometry[14] * self.geometry[3])
         return channels * inside[0] * inside[1]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from spikegpt_neuro.errors import InputError, Unavailable
 from spikegpt_neuro.readers.guard import input_file
 
-SECONDS = 3
+SECONDS = 2
 """Processor time of the child for a small file; more for a large one."""
 BYTES_A_SECOND = 50 << 20
 WALL = 12

@@ -30,24 +30,24 @@ MOST_EXPANSION = 1100
 _PLAIN = "biuf"
 
 
-def _limit(seconds: int, memory: int, output: int) -> None:
+def limit(seconds: int, memory: int, output: int, files: int | None = 3) -> None:
+    """Limit this process; ``files``: how many it may have open, None for as many as it likes."""
     try:
         import resource
     except ImportError:  # no such limits on this system; the caller's clock remains
         return
     for encoding in ("ascii", "utf-8", "latin-1"):  # modules that could not be opened later
         codecs.lookup(encoding)
-    for name, limit in (
+    for name, value in (
         ("RLIMIT_CORE", 0), ("RLIMIT_CPU", seconds), ("RLIMIT_AS", memory),
-        ("RLIMIT_FSIZE", output), ("RLIMIT_NOFILE", 3),
+        ("RLIMIT_FSIZE", output), ("RLIMIT_NOFILE", files),
     ):  # fmt: skip
         number = getattr(resource, name, None)
-        if number is None:
+        if number is None or value is None:
             continue
         hard = resource.getrlimit(number)[1]
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(number, (limit, hard))
+        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (soft, hard))
 
 
 class _Description:
@@ -169,5 +169,5 @@ def describe(stream: BinaryIO, result: BinaryIO, output: int) -> None:
 
 
 if __name__ == "__main__":
-    _limit(*map(int, sys.argv[1:4]))
+    limit(*map(int, sys.argv[1:4]))
     describe(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[3]))

@@ -10,13 +10,13 @@ beside it (``<name>.resume``) adds optimisers, random states, step and settings.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from spikegpt_neuro.converters.quantise import Quantisation
+from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -50,10 +50,7 @@ def model_content(
 
 def load(path: Path) -> dict[str, Any]:
     """A file's content; never executes code from it."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+    content, _ = load_torch(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
     return content
@@ -67,10 +64,13 @@ def load_model(path: Path) -> SpikeGPT:
             f"{path} is not a {FORMAT} version {VERSION} model file.",
             advice="Released SpikeGPT checkpoints are read by spikegpt_neuro.converters.",
         )
-    model = SpikeGPT(SpikeGPTConfiguration.from_dict(content["configuration"]))
+    configuration, tensors = content.get("configuration"), content.get("state_dict")
+    if not isinstance(configuration, dict) or not isinstance(tensors, dict):
+        raise InputError(f"{path} holds no `configuration` and `state_dict`.")
+    model = SpikeGPT(SpikeGPTConfiguration.from_dict(configuration))
     try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+        model.load_state_dict(tensors)
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         problems = [line.strip() for line in str(error).splitlines()[1:]]
         raise InputError(f"{path}: tensors do not fit its configuration.", problems) from error
     return model.eval()

@@ -19,6 +19,7 @@ from spikegpt_neuro.converters.layout import QuantisationSettings
 from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.readers.guard import parsing
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import draw_batch
 from spikegpt_neuro.training.evaluation import Evaluation, evaluate, mean_rate
@@ -68,6 +69,18 @@ class TrainingSettings:
             for name in ("steps", "batch", "context", "evaluate_every", "save_every")
             if getattr(self, name) < 1
         ]
+        for name in ("warm_up", "seed"):
+            if getattr(self, name) < 0:
+                problems.append(f"{name} is {getattr(self, name)}; must be at least 0")
+        for name, low in (("clip", True), ("dropout", False), ("rate_penalty", False)):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (low and value == 0):
+                problems.append(f"{name} is {value}; must be {'above' if low else 'at least'} 0")
+        if self.dropout >= 1:
+            problems.append(f"dropout is {self.dropout}; must be below 1")
+        if self.mixed_precision not in ("no", "bf16"):
+            problems.append(f"mixed_precision is {self.mixed_precision!r}; allowed: 'no', 'bf16'")
+        problems += self.rates.problems()
         if not 0 <= self.distillation <= 1:
             problems.append(f"distillation is {self.distillation}; allowed: 0..1")
         if self.penalise not in ("additions", "events"):
@@ -163,7 +176,12 @@ class Trainer:
         return self.accelerator is None or bool(self.accelerator.is_main_process)
 
     def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
-        """Train to the end; ``report`` after every step. The last progress, with its evaluation."""
+        """Train to the end; ``report`` after every step. The last progress, with its evaluation.
+
+        A run that was resumed at its end is evaluated again and changes no file.
+        """
+        if self.step >= self.settings.steps:
+            return self._finished()
         log = Log(self.log_path, self.tensorboard, self.step) if self.is_main else None
         try:
             return self._run(report, log)
@@ -181,7 +199,7 @@ class Trainer:
                 self._begin_integers()
             self._advance(counts)
             self.seconds += time.perf_counter() - began
-            last = self.step == settings.steps
+            last = self.step >= settings.steps
             evaluation = None
             if log is not None and (last or self.step % settings.evaluate_every == 0):
                 if self.valid is not None:
@@ -200,6 +218,21 @@ class Trainer:
             report(progress)
             if last:
                 return progress
+
+    def _finished(self) -> Progress:
+        """The progress of a run with no steps left."""
+        evaluation = None
+        if self.valid is not None:
+            evaluation = evaluate(
+                self.model, self.valid, self.settings.context, self.integers,
+                self.characters_per_token[1],
+            )  # fmt: skip
+        events = 0.0 if evaluation is None else evaluation.events_per_token
+        additions = 0.0 if evaluation is None else evaluation.additions_per_token
+        return Progress(
+            self.step, self.settings.steps, self.tokens, self.seconds, self.bits_per_character,
+            events, additions, evaluation,
+        )  # fmt: skip
 
     @property
     def bits_per_character(self) -> float:
@@ -310,6 +343,10 @@ class Trainer:
         Raises ``InputError`` where its settings or configuration differ from this run's.
         """
         content = checkpoint.load(self.resume_path)
+        with parsing(self.resume_path, "a run to go on from"):
+            self._resume(content)
+
+    def _resume(self, content: dict[str, Any]) -> None:
         mine = {
             "settings": asdict(self.settings),
             "configuration": self.model.configuration.to_dict(),
@@ -325,11 +362,13 @@ class Trainer:
             problems.append(f"processes: stored {stored}, asked for {self.processes}")
         if problems:
             raise InputError(f"{self.resume_path} belongs to another run.", problems)
+        self.step, self.average = int(content["step"]), float(content["average"])
+        self.seconds = float(content["seconds"])
+        if not 0 <= self.step <= self.settings.steps:
+            raise InputError(f"{self.resume_path} says step {self.step} of {self.settings.steps}.")
         self.model.load_state_dict(content["state_dict"])
         for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
             optimiser.load_state_dict(state)
-        self.step, self.average = content["step"], content["average"]
-        self.seconds = content["seconds"]
         if "quantisation" in content:
             self.integers = IntegerForward(Quantisation.from_dict(content["quantisation"]))
         torch_random, window_random = content["random"][self.rank]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,18 @@ class Rates:
     adam: float = 6e-4
     muon: float = 2e-3
     neuron_factor: float = 1.0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the rates, one phrase each."""
+        found = []
+        if self.recipe not in get_args(Recipe):
+            allowed = ", ".join(map(repr, get_args(Recipe)))
+            found.append(f"recipe is {self.recipe!r}; allowed: {allowed}")
+        for name in ("adam", "muon", "neuron_factor"):
+            rate = getattr(self, name)
+            if not math.isfinite(rate) or rate < 0:
+                found.append(f"the rate {name} is {rate}; must be finite and at least 0")
+        return found
 
 
 def schedule(step: int, steps: int, warm_up: int) -> float:

@@ -195,7 +195,7 @@ MISTAKES: dict[str, tuple[tuple[object, ...], int, str]] = {
     "unknown option": (("doctor", "--wings"), 2, "--wings"),
     "no file": (("inspect", "none.net"), 2, "none.net"),
     "not a network": (("inspect", __file__), 2, "network"),
-    "folder": (("inspect", "/"), 2, "not a file"),
+    "folder": (("inspect", "/"), 2, "is a folder"),
     "not a checkpoint": (("export", __file__, "x.net"), 2, "neither a torch checkpoint"),
     "no such folder": (("export", "CHECKPOINT", "/none/x.net"), 2, "/none does not exist"),
     "wrong bits": (("export", "CHECKPOINT", "x.net", "--activation-bits", 99), 2, "99"),

@@ -74,9 +74,9 @@ def test_files_that_are_no_state(tmp_path: Path) -> None:
         b"", b"x", b"PK\x03\x04", (tmp_path / "other.npz").read_bytes(), pickled.read_bytes(),
     ):  # fmt: skip
         path.write_bytes(content)
-        with pytest.raises(InputError, match="not a state file"):
+        with pytest.raises(InputError, match="a state file"):
             load_state(path, NETWORK)
-    with pytest.raises(InputError, match="not a file"):
+    with pytest.raises(InputError, match="does not exist"):
         load_state(tmp_path / "none", NETWORK)
 
 

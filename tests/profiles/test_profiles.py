@@ -163,9 +163,9 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
     )
     assert load_profile(path).coefficients["energy_per_token"].value == Fraction(1, 4)
     path.write_text("schema = ")
-    with pytest.raises(InputError, match="is not a TOML file"):
+    with pytest.raises(InputError, match="as a TOML file"):
         load_profile(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         load_profile(tmp_path / "absent.toml")
 
 

@@ -28,6 +28,7 @@ class LavaBackend(BackendDefaults):
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
         """See ``Backend.open_chain``."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import FusedChainSession
 
@@ -35,6 +36,7 @@ class LavaBackend(BackendDefaults):
 
     def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
         """See ``Backend.open_model``."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.fused import FusedSession
 
@@ -57,6 +59,7 @@ class LavaFineBackend(LavaBackend):
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
         """See ``Backend.open_chain``."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import StockChainSession
 
@@ -64,6 +67,7 @@ class LavaFineBackend(LavaBackend):
 
     def open_model(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> TokenSession:
         """See ``Backend.open_model``."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.fine import FineSession
 

@@ -42,6 +42,7 @@ class NetxBackend(BackendDefaults):
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> Any:
         """See ``Backend.open_chain``. Raises ``InputError`` for what stock NetX cannot build."""
+        network.check_contents()
         prepare_lava()
         from spikegpt_neuro.backends.lava.chain import StockChainSession
 

@@ -49,6 +49,7 @@ class Loihi2Backend(BackendDefaults):
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:
         """See ``Backend.open_chain``; raises what ``open_model`` does."""
+        network.check_contents()
         from spikegpt_neuro.backends.loihi2.sessions import BoardChainSession
 
         return BoardChainSession(
@@ -62,6 +63,7 @@ class Loihi2Backend(BackendDefaults):
         Raises ``Unavailable`` where SDK, host, board or neuron programs are missing; where programs
         are, before anything is sent to a board.
         """
+        network.check_contents()
         from spikegpt_neuro.backends.loihi2.sessions import BoardTokenSession
 
         return BoardTokenSession(network, self._host(), trace=trace, profiled=self._profiled)

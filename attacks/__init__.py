@@ -1,0 +1,1 @@
+"""Attacks on every reader: damaged and hostile files (``python -m attacks``)."""
