@@ -266,7 +266,7 @@ def _counts(path: Path) -> str:
 
 
 def _make_measurement(path: Path) -> None:
-    from spikegpt_neuro.energy.measurement import SCHEMA, Measurement
+    from spikegpt_neuro.events.measurement import SCHEMA, Measurement
 
     measured = Measurement(
         "board", "sdk", "mode", 30, 10, 1e-6, {"total": 0.5}, {"spikes_in": 3}, 4, 0.5, ("a",)
@@ -276,7 +276,7 @@ def _make_measurement(path: Path) -> None:
 
 
 def _measurement(path: Path) -> str:
-    from spikegpt_neuro.energy.measurement import read_measurements
+    from spikegpt_neuro.events.measurement import read_measurements
 
     return _digest([found.to_dict() for found in read_measurements(path)])
 

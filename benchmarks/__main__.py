@@ -17,6 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import torch
 
 from benchmarks import goals, plots, studies
+from benchmarks.bits import bits
 from benchmarks.lava import lava
 from benchmarks.studies import Plan
 from benchmarks.training import training
@@ -25,6 +26,7 @@ from spikegpt_neuro.version import __version__
 
 STUDIES = {
     "sizes": studies.sizes,
+    "bits": bits,
     "projection": studies.projection,
     "blocks": studies.blocks,
     "firing": studies.firing,

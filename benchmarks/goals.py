@@ -46,6 +46,16 @@ def _projection(density: float) -> Callable[[Results], float]:
     return find
 
 
+def _bits(*path: str) -> Callable[[Results], float]:
+    def find(results: Results) -> float:
+        value: Any = next(iter(results["bits"].values()))
+        for key in (*path, "median"):
+            value = value[key]
+        return float(value)
+
+    return find
+
+
 MEGABYTE = 1e6
 GOALS = (
     Goal("generation, times PyTorch fp32", 6, 9,
@@ -54,6 +64,15 @@ GOALS = (
          lambda r: _class(r)["weight_bytes_over_probe"]["median"]),
     Goal("scoring with all logits, times own generation", 1.3, 2,
          lambda r: _class(r)["scoring_times_own_generation"]["median"]),
+    Goal("4 bits, times own 8-bit generation", 1.6, 1.9, _bits("times_own_8_bit", "4 bits")),
+    Goal("4 bits, times PyTorch fp32", 13, 16, _bits("times_torch", "4 bits")),
+    Goal("4 bits, weight bytes / memory probe", 0.6, 0.6,
+         _bits("weight_bytes_over_probe", "4 bits")),
+    Goal("ternary, times own 8-bit generation", 2.5, 3.5, _bits("times_own_8_bit", "2 bits")),
+    Goal("ternary, weight bytes / memory probe", 0.6, 0.6,
+         _bits("weight_bytes_over_probe", "2 bits")),
+    Goal("8 streams, 8 bits, times one stream", 2.5, 3,
+         _bits("times_own_8_bit", "8 bits, 8 streams")),
     Goal("event-driven, times dense, 5 % active", 3, 6, _projection(0.05)),
     Goal("event-driven, times dense, 10 % active", 1.7, 3, _projection(0.1)),
     Goal("times Lava CPU, 4 x stock (Dense + LIF)", 15, 25,

@@ -20,7 +20,7 @@ from benchmarks.measure import paired_ratio, processor_seconds, summary
 from benchmarks.studies import Plan
 from spikegpt_neuro.backends import Session
 from spikegpt_neuro.backends.emulator import BLOCK, EmulatorSession
-from spikegpt_neuro.backends.lava.compatibility import prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.network.layers import Dense, Lif
 from spikegpt_neuro.network.schema import Port
@@ -73,7 +73,7 @@ def _fused(plan: Plan) -> dict[str, Any]:
     model_class = ModelClass("4 blocks", LAYERS, plan.headline.n_embd, 1_000)
     plan.say(f"lava: fused, {LAYERS} blocks of {model_class.n_embd}")
     prepare_lava()
-    from spikegpt_neuro.backends.lava.fused import FusedSession
+    from spikegpt_neuro.backends.lava.fused.session import FusedSession
 
     network = model_class.network()
     tokens = random_tokens(model_class, 2 * BLOCK)

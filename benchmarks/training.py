@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.measure import paired_ratio, rounds, summary
 from benchmarks.studies import Plan
-from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
-from spikegpt_neuro.model import slayer_blocks
+from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
+from spikegpt_neuro.slayer import blocks as slayer_blocks
 from spikegpt_neuro.training.loop import Progress, Trainer, TrainingSettings
 
 BATCH, CONTEXT, VOCABULARY = 8, 256, 63

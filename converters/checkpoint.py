@@ -179,7 +179,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     shapes = architecture.shapes()
     if file.configuration:
         problems += configuration_problems(file.configuration, partial=True)
-    if layout not in RELEASED_LAYOUTS and not problems:
+    described = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
+    if described and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:

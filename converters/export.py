@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.converters import quantise
 from spikegpt_neuro.converters.calibration import (
     CalibrationTokens,
@@ -25,12 +28,17 @@ from spikegpt_neuro.converters.checkpoint import (
     Checkpoint,
     read_checkpoint,
 )
+from spikegpt_neuro.converters.export_report import ExportOptions, ExportReport, Summary
 from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.moments import Moments, sample_windows
 from spikegpt_neuro.converters.quantise import Quantisation
+from spikegpt_neuro.converters.reduction import Choice, ReducedLayer, reduce_network
+from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.network.file import network_writer
+from spikegpt_neuro.network import LanguageModel
+from spikegpt_neuro.network.file import network_writer, write_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.network import ModelInfo
 from spikegpt_neuro.network.schema import Layer
@@ -40,58 +48,6 @@ TRIAL_TOKENS = 1024
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the step and the number of steps."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """A user's wishes; the defaults suit every checkpoint that can tell.
-
-    ``layout`` auto: what the checkpoint's configuration or names say; a released SpikeGPT and a
-    plain RWKV-4 have the same names, and whichever predicts the calibration text better is taken,
-    else (no text) SpikeGPT, said in the notes.
-    ``embedding`` auto: what the checkpoint's configuration says, else whichever predicts the
-    calibration text better, else (no text) binary, said in the notes. ``rescale_every``: upstream's
-    run-time rescaling, 0 = the training forward. ``activation_bits``: see converters/scales.py.
-    """
-
-    activation_bits: int | None = None
-    accumulator_bits: int = 24
-    embedding: Literal["auto", "binary", "real"] = "auto"
-    rescale_every: int = 0
-    layout: Literal["auto", "upstream", "rwkv", "spike-driven"] = "auto"
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.activation_bits is not None and not 2 <= self.activation_bits <= 15:
-            problems.append(f"activation bits {self.activation_bits}, allowed 2..15")
-        if not 8 <= self.accumulator_bits <= 32:
-            problems.append(f"accumulator bits {self.accumulator_bits}, allowed 8..32")
-        if self.rescale_every < 0:
-            problems.append(f"rescale every {self.rescale_every}, allowed 0 (off) or more")
-        if problems:
-            raise InputError("these export options cannot be used:", problems)
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What an export did."""
-
-    path: Path
-    info: ModelInfo
-    layers: int
-    weights: int
-    notes: tuple[str, ...] = ()
-    unproven: tuple[str, ...] = field(default=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "path": str(self.path), "layout": self.info.layout, "n_layer": self.info.n_layer,
-            "n_embd": self.info.n_embd, "vocabulary_size": self.info.vocabulary_size,
-            "layers": self.layers, "weights": self.weights, "notes": list(self.notes),
-            "accumulators_not_proven": list(self.unproven), "source": dict(self.info.source),
-            "quantisation": dict(self.info.quantisation),
-        }  # fmt: skip
 
 
 def export_checkpoint(
@@ -111,26 +67,66 @@ def export_checkpoint(
     Raises ``InputError`` listing what is wrong with the input.
     """
     options = options or ExportOptions()
+    if options.weight_bits == "auto" and calibration is None:
+        raise InputError("weight bits auto need a calibration text: losses are of a text.")
     export = _Export(read_checkpoint(checkpoint_path), calibration, options, characters_per_token)
-    count = weights = 0
-    unproven, ports = [], {}
-    with network_writer(Path(output_path)) as writer, torch.inference_mode():
+    path, summary = Path(output_path), Summary()
+    if options.reduces:
+        allowed = options.max_loss * characters_per_token
+        with torch.inference_mode():
+            network, reduced = _reduced(
+                export, calibration, options, allowed, vocabulary, progress
+            )  # fmt: skip
+        write_network(network, path)
+        for layer in network.layers:
+            summary.add(layer)
+        return summary.report(path, network.info, export.notes, reduced)
+    with network_writer(path) as writer, torch.inference_mode():
         for layer, what, step in export.layers():
             writer.add(layer)
+            summary.add(layer)
             progress(what, step, export.steps)
-            count += 1
-            ports[layer.name] = layer.output
-            if isinstance(layer, Dense):
-                weights += layer.weight.size
-                bound = layer.largest_row_sum * ports[layer.inputs[0]].high
-                if bound >= 1 << (layer.accumulator_bits - 1):
-                    unproven.append(layer.name)
         info = export.info()
         writer.finish(info, vocabulary)
     progress("done", export.steps, export.steps)
-    return ExportReport(
-        Path(output_path), info, count, weights, tuple(export.notes), tuple(unproven)
-    )
+    return summary.report(path, info, export.notes)
+
+
+def _reduced(
+    export: _Export, calibration: Sequence[int] | None, options: ExportOptions, max_loss: float,
+    vocabulary: str, progress: Progress,
+) -> tuple[LanguageModel, tuple[ReducedLayer, ...]]:  # fmt: skip
+    """The network in 8 bits, then rounded and pruned by what its projections see on the text."""
+    layers = []
+    for layer, what, step in export.layers():
+        layers.append(layer)
+        progress(what, step, export.steps)
+    network = LanguageModel(export.info(), tuple(layers), vocabulary)
+    windows = sample_windows(network, export.tokens if calibration is None else calibration)
+    moments = Moments(network, windows)
+    names = [layer.name for layer in layers if isinstance(layer, Dense)]
+    if options.weight_bits == "auto":
+        choices = fewest_bits(network, windows, moments, max_loss, progress)
+    else:
+        choice = Choice(options.weight_bits, options.pruned, options.pattern)
+        choices = dict.fromkeys(names, choice)
+    reduction = reduce_network(network, choices, moments, progress)
+    reduced = reduction.layers
+    wider = sum(layer.bits > choices[layer.name].bits for layer in reduced)
+    if wider:
+        export.notes.append(
+            f"{wider} projections keep more weight bits: the unit of fewer would be too large"
+        )
+    if options.losses:
+        losses = divergences_alone(network, reduction.chosen, windows, progress)
+        reduced = tuple(replace(layer, divergence=losses[layer.name]) for layer in reduced)
+    quantisation = {
+        **network.info.quantisation, "weight_bits": options.weight_bits,
+        "pruned": options.pruned, "pattern": options.pattern and list(options.pattern),
+        "rounding": "error-compensating", "rounding_tokens": int(windows.size),
+    }  # fmt: skip
+    info = replace(network.info, quantisation=quantisation)
+    return replace(reduction.network, info=info), reduced
 
 
 def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
@@ -159,6 +155,8 @@ def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quan
              defaults.activation_bits),
             ("accumulator_bits", options.accumulator_bits, settings.accumulator_bits,
              defaults.accumulator_bits),
+            ("weight_bits", options.weight_bits,
+             MOST_BITS if stored.weights is None else stored.weights.bits, defaults.weight_bits),
         )
         if asked not in (trained, default)
     ]  # fmt: skip
@@ -205,6 +203,11 @@ class _Export:
         )
         self._configuration = self._with_options()
         self.steps = self._configuration.n_layer + 2
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Calibration tokens, one window after the other."""
+        return self._calibration.tokens.reshape(-1)
 
     def _tensor(self, name: str) -> FloatArray:
         return self._checkpoint.array(name)
@@ -360,9 +363,12 @@ class _Export:
         }
         if self._stored is not None:
             calibration = {"calibration": "the checkpoint's own scales, as trained"}
+            if self._stored.weights is not None:
+                calibration["weight_bits"] = self._stored.weights.bits
         return ModelInfo(
             layout=configuration.layout, n_layer=configuration.n_layer,
             n_embd=configuration.n_embd, vocabulary_size=configuration.vocab_size,
+            labels=configuration.labels, pooling=configuration.pooling,
             source={
                 "checkpoint": self._checkpoint.path.name, "sha256": self._sha256.result(),
                 "format": self._checkpoint.format, "configuration": configuration.to_dict(),

@@ -59,12 +59,22 @@ LOG2_E = 1.0 / math.log(2.0)
 GRADED_STREAM = {"payload": "graded", "bits": 24, "signed": True, "scale": 2.0**-STREAM_BITS}
 
 
+Rounding = Callable[[str, FloatArray], tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]]
+"""Integers (plain or packed) and row scales of the dense layer of that name, from real weights."""
+
+
+def to_bytes(name: str, weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
+    """The nearest of 8 bits, whatever the layer."""
+    return quantise_rows(weight)
+
+
 @dataclass(frozen=True)
 class QuantisationSettings:
     """What a user may choose. ``activation_bits`` None: chosen per projection (scales.py)."""
 
     activation_bits: int | None = None
     accumulator_bits: int = 24
+    rounding: Rounding = field(default=to_bytes, compare=False)
 
 
 @dataclass(frozen=True)
@@ -121,15 +131,16 @@ class Builder:
         return largest if largest > 0 else 1.0
 
     def projection(
-        self, weight: FloatArray, operand: str, *, signed: bool = True, unit: float = 0.0
-    ) -> Projection:
-        """Quantise ``weight`` and choose the format of its operands from their range.
+        self, part: str, weight: FloatArray, operand: str, *, signed: bool = True,
+        unit: float = 0.0,
+    ) -> Projection:  # fmt: skip
+        """Quantise the weight of ``part``; the format of its operands is chosen by their range.
 
         ``unit``: real value of one unit of what the operands are made of. Where training has driven
         a layer to almost nothing, operands smaller than it round to 0, and their format need not
         resolve them.
         """
-        integers, row_scale = quantise_rows(weight)
+        integers, row_scale = self.settings.rounding(self.name(part), weight)
         payload = choose_payload(
             integers,
             signed=signed,

@@ -1,4 +1,4 @@
-"""SpikeGPT's SLAYER blocks (``model.slayer_blocks``) as integer layers of a NetX chain.
+"""SpikeGPT's SLAYER blocks (``slayer.blocks``) as integer layers of a NetX chain.
 
 Their groups hold stock dense groups and what stock NetX has no place for: ``table`` (embedding),
 ``shift_*``, ``time_decay``, ``time_first``, and ``scale``, the integer weights of one real unit.

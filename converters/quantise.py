@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spikegpt_neuro.converters import spike_driven, upstream
 from spikegpt_neuro.converters.layout import Builder, QuantisationSettings, Tensors
+from spikegpt_neuro.converters.trained_weights import TrainedWeights
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 
@@ -28,13 +29,22 @@ class Quantisation:
     ranges: Mapping[str, float]
     settings: QuantisationSettings
 
+    @property
+    def weights(self) -> TrainedWeights | None:
+        """The rounding that training chose, None where weights are the nearest of 8 bits."""
+        rounding = self.settings.rounding
+        return rounding if isinstance(rounding, TrainedWeights) else None
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored in checkpoints."""
-        return {
+        """Plain values and tensors, as stored in checkpoints."""
+        values: dict[str, Any] = {
             "activation_bits": self.settings.activation_bits,
             "accumulator_bits": self.settings.accumulator_bits,
             "ranges": dict(self.ranges),
         }
+        if self.weights is not None:
+            values["weights"] = self.weights.to_dict()
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Quantisation:
@@ -44,7 +54,9 @@ class Quantisation:
         )
         problems = [
             f"unknown key {name!r}"
-            for name in sorted(set(values) - {"activation_bits", "accumulator_bits", "ranges"})
+            for name in sorted(
+                set(values) - {"activation_bits", "accumulator_bits", "ranges", "weights"}
+            )
         ]
         if bits is not None and (type(bits) is not int or not 2 <= bits <= 15):
             problems.append(f"activation_bits is {bits!r}; allowed: None, 2..15")
@@ -61,6 +73,8 @@ class Quantisation:
         if problems:
             raise InputError("The checkpoint's quantisation cannot be used.", problems)
         settings = QuantisationSettings(bits, accumulator)  # type: ignore[arg-type]
+        if "weights" in values:
+            settings = replace(settings, rounding=TrainedWeights.from_dict(values["weights"]))
         return cls(dict(ranges), settings)  # type: ignore[arg-type]
 
 

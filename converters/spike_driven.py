@@ -20,7 +20,6 @@ from spikegpt_neuro.converters.scales import (
     PayloadChoice,
     accumulator_bound,
     mantissa_and_shift,
-    quantise_rows,
 )
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.network.layers import Lif
@@ -49,9 +48,9 @@ class SpikeDrivenBuilder(Builder):
         payload = "binary" if levels == 1 else "graded"
         return Port(size, payload, levels.bit_length(), False, 1.0)  # type: ignore[arg-type]
 
-    def spike_projection(self, weight: FloatArray, levels: int) -> Projection:
-        """A projection of spikes: operands are the integers 0..levels themselves."""
-        integers, row_scale = quantise_rows(weight)
+    def spike_projection(self, part: str, weight: FloatArray, levels: int) -> Projection:
+        """``part``, a projection of spikes: operands are the integers 0..levels themselves."""
+        integers, row_scale = self.settings.rounding(self.name(part), weight)
         bound = accumulator_bound(integers, levels)
         limit = (1 << (self.settings.accumulator_bits - 1)) - 1
         payload = PayloadChoice(levels.bit_length(), bound, bound <= limit)
@@ -102,7 +101,7 @@ class SpikeDrivenBuilder(Builder):
         chosen = mix.reshape(-1) > 0.5
         port = self.spike_port(chosen.size, levels)
         shifted = self.hard_shift(f"shift_{part}", spikes, previous, chosen, port)
-        projection = self.spike_projection(weight, levels)
+        projection = self.spike_projection(part, weight, levels)
         self.dense(part, shifted, projection)
         return projection
 
@@ -195,7 +194,7 @@ def _attention(
         "product_lif", gated, size, levels, build.current_bits("product_lif.membrane"),
         gain * 2.0**-STREAM_BITS, offset,
     )  # fmt: skip
-    output = build.spike_projection(tensors(f"{mixer}.output.weight"), levels)
+    output = build.spike_projection("output", tensors(f"{mixer}.output.weight"), levels)
     return build.dense("output", fired, output), output.scale
 
 
@@ -217,7 +216,7 @@ def _feed_forward(
         "hidden_lif", build.name(f"{prefix}key"), gain.size, levels,
         build.current_bits("hidden_lif.membrane"), key.scale * gain, offset,
     )  # fmt: skip
-    value = build.spike_projection(tensors(f"{mixer}.value.weight"), levels)
+    value = build.spike_projection(f"{prefix}value", tensors(f"{mixer}.value.weight"), levels)
     accumulated = build.dense(f"{prefix}value", fired, value)
     gate = build.gate(f"{prefix}gate", build.name(f"{prefix}receptance"), receptance.scale)
     return build.product(
@@ -238,5 +237,5 @@ def build_head(
     bits = build.current_bits("norm")
     unit = np.array(2.0**-STREAM_BITS)
     spikes = build.neuron("lif", normed, size, levels, bits, unit, np.zeros(size))
-    build.readout(spikes, build.spike_projection(weight, levels))
+    build.readout(spikes, build.spike_projection("projection", weight, levels))
     return build

@@ -71,7 +71,7 @@ def build_srwkv(
     projections = {}
     for part, mix in (("key", "k"), ("value", "v"), ("receptance", "r")):
         projection = build.projection(
-            tensors(f"{mixer}.{part}.weight"), f"shift_{part}", unit=2.0**-STREAM_BITS
+            part, tensors(f"{mixer}.{part}.weight"), f"shift_{part}", unit=2.0**-STREAM_BITS
         )
         shifted = build.token_shift(
             f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
@@ -85,7 +85,7 @@ def build_srwkv(
     )  # fmt: skip
     gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     output = build.projection(
-        tensors(f"{mixer}.output.weight") / np.float32(divisor), "product",
+        "output", tensors(f"{mixer}.output.weight") / np.float32(divisor), "product",
         unit=build.range_of("value") * 2.0**-GATE_BITS,
     )  # fmt: skip
     channels = projections["value"].weight.shape[0]
@@ -116,7 +116,7 @@ def build_srffn(
     projections = {}
     for part, mix in (("key", "k"), ("receptance", "r")):
         projection = build.projection(
-            tensors(f"{mixer}.{part}.weight"), f"shift_{part}", unit=2.0**-STREAM_BITS
+            part, tensors(f"{mixer}.{part}.weight"), f"shift_{part}", unit=2.0**-STREAM_BITS
         )
         shifted = build.token_shift(
             f"shift_{part}", normed, previous, tensors(f"{mixer}.time_mix_{mix}"), projection
@@ -124,7 +124,7 @@ def build_srffn(
         build.dense(part, shifted, projection)
         projections[part] = projection
     value = build.projection(
-        tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False,
+        "value", tensors(f"{mixer}.value.weight") / np.float32(divisor), "square", signed=False,
         unit=float(projections["key"].scale.max()) ** 2,
     )  # fmt: skip
     root_scale = math.sqrt(value.operand_scale / 2**SQUARE_SHIFT)
@@ -166,7 +166,7 @@ def build_head(
     """Final norm, head projection of graded operands, and readout."""
     build = Builder("head", settings, ranges)
     normed = build.layer_norm("norm", stream, *norm, input_scale=2.0**-STREAM_BITS)
-    projection = build.projection(weight, "norm", unit=2.0**-STREAM_BITS)
+    projection = build.projection("projection", weight, "norm", unit=2.0**-STREAM_BITS)
     multiplier, shift = mantissa_and_shift(
         np.full(weight.shape[1], 2.0**-STREAM_BITS / projection.operand_scale)
     )

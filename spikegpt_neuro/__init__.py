@@ -1,14 +1,49 @@
 """Turn a trained SpikeGPT language model into an integer network for neuromorphic hardware.
 
-Importing the package imports nothing heavy; take what you need from its parts:
+    import spikegpt_neuro as sn
 
-- ``spikegpt_neuro.converters``         checkpoints read, calibrated, quantised, exported
-- ``spikegpt_neuro.network``            the integer network and its file
-- ``spikegpt_neuro.backends``           ways to execute it: emulator, Lava, Loihi 2
-- ``spikegpt_neuro.energy``, ``spikegpt_neuro.mapping``, ``spikegpt_neuro.hardware_profiles``
-- ``spikegpt_neuro.model``, ``spikegpt_neuro.training``   the float model in PyTorch
+    sn.export("model.pth", "model.net", vocabulary="vocab.json", calibration="sample.txt")
+    network = sn.load("model.net")
+    sn.generate(network, "In the beginning", tokens=100)
+    sn.energy(network, open("text.txt").read(), profiles=["loihi2"])
+
+Importing the package imports nothing heavy: functions (``api.py``) are loaded when first used.
+Everything else is in its parts: ``converters``, ``network``, ``backends``, ``energy``, ``mapping``,
+``hardware_profiles``, ``model``, ``training``.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from spikegpt_neuro.api import (
+        energy,
+        export,
+        generate,
+        load,
+        map,
+        open,
+        score,
+        trace,
+        verify,
+    )
+
+__all__ = [
+    "__version__", "energy", "export", "generate", "load", "map", "open", "score", "trace",
+    "verify",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from spikegpt_neuro import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import TokenSession
+from spikegpt_neuro.backends.batch import BatchSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.atomic import replaced_file
@@ -108,3 +109,24 @@ def load_state(path: str | Path, network: Network) -> SavedState:
     if state.dtype != np.int32 or state.ndim != 1:
         raise InputError(f"{path} holds a state {state.dtype} {state.shape}, which does not fit.")
     return saved
+
+
+def generate_batch(
+    session: BatchSession, prompts: Sequence[Sequence[int]], samplers: Sequence[Sampler],
+    count: int, progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[list[int]]:  # fmt: skip
+    """``count`` tokens after each prompt, one prompt and sampler a stream of ``session``.
+
+    Every stream's tokens are those that ``read_prompt`` and ``generate`` give it alone.
+    """
+    session.reset()
+    logits = session.read(prompts)
+    chosen: list[list[int]] = [[] for _ in prompts]
+    for i in range(count):
+        tokens = [sampler.choose(row) for sampler, row in zip(samplers, logits, strict=True)]
+        for stream, token in zip(chosen, tokens, strict=True):
+            stream.append(token)
+        progress(i + 1, count)
+        if i + 1 < count:
+            logits = session.step(tokens)
+    return chosen

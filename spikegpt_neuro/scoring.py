@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import Session
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.predictions import prediction_bits
 
 PIECE = 256
 """Tokens scored at a time, halved for large vocabularies: a power of two is whole blocks."""
@@ -44,21 +45,6 @@ class Scoring:
     def perplexity(self) -> float:
         """2 to the power of the bits a token."""
         return 2.0**self.bits_per_token
-
-
-def prediction_bits(
-    logits: npt.NDArray[np.int32], targets: npt.NDArray[np.int64], logit_scale: float
-) -> npt.NDArray[np.float64]:
-    """``-log2 softmax(logits * logit_scale)[target]`` in float64.
-
-    Logits int32 [T, vocabulary], targets [T]; result float64 [T].
-    """
-    real = logits.astype(np.float64)
-    real -= real.max(axis=1, keepdims=True)  # exact: differences of integers below 2**53
-    real *= logit_scale
-    chosen = real[np.arange(targets.size), targets]
-    np.exp(real, out=real)
-    return (np.log(real.sum(axis=1)) - chosen) / math.log(2.0)
 
 
 def prediction_windows(tokens: int, context: int | None, limit: int | None) -> list[range]:

@@ -10,6 +10,7 @@ arithmetic. Integers are two's complement; intermediates are 64 bit; ``>>`` is t
 ``tables``       sigmoid, exp2, reciprocal and reciprocal-square-root tables
 ``fixed_point``  rounding shift, saturation, exp2, reciprocal, reciprocal square root
 ``dense``        synapses: dense and event-driven products, and their event counts
+``packed``       synapses of fewer than eight bits a weight, packed in memory
 ``elementwise``  embedding, layer norm, token shift, sigmoid, squared ReLU, product, residual
 ``wkv``          the SRWKV recurrence with a shared exponent
 ``lif``          leaky integrate-and-fire, binary or graded

@@ -1,7 +1,7 @@
 """Machine operations numba does not offer, as portable LLVM instructions.
 
 Nothing here is specific to one processor: LLVM turns each pattern into the best instructions of
-the machine it runs on (``vpdpwssd`` or ``vpmaddwd`` for ``multiply_tile`` on x86).
+the machine it runs on (``vpdpwssd`` or ``vpmaddwd`` for the products on x86).
 """
 
 # numba does not type its code generation
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,8 +19,15 @@ from numba.extending import intrinsic
 
 TILE_ROWS = 2
 TILE_TOKENS = 4
-TILE_LANES = 16
-"""``multiply_tile`` works on 2 weight rows x 4 operand vectors, 16 products at a time."""
+TILE_LANES = 32 if llvm.get_host_cpu_features().get("avx512bw") else 16
+"""``multiply_tile`` works on 2 weight rows x 4 operand vectors, so many products at a time."""
+
+FIELD_LANES = 32
+NARROW_FIELD_LANES = 8
+"""``multiply_fields`` works on 32 words at a time, then on 8 where 32 are not left."""
+AHEAD = 8192
+"""Bytes of packed weights asked for before their turn (benchmarks/): a processor that guesses what
+comes next finds short rows too late. Asking beyond the end is harmless."""
 
 _BYTE = ir.IntType(8)
 _HALF = ir.IntType(16)
@@ -33,6 +41,18 @@ def _vector(element: ir.IntType, lanes: int) -> ir.VectorType:
 
 def _pointer(builder: Any, address: Any, kind: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
+
+
+def _prefetch(builder: Any, address: Any, locality: int) -> None:
+    """Ask for a cache line: ``locality`` 3 into the first level, 2 into the second."""
+    byte_pointer = _BYTE.as_pointer()
+    function = builder.module.declare_intrinsic(
+        "llvm.prefetch",
+        [byte_pointer],
+        ir.FunctionType(ir.VoidType(), [byte_pointer, _INT, _INT, _INT]),
+    )
+    read, near, data = (ir.Constant(_INT, value) for value in (0, locality, 1))
+    builder.call(function, [_pointer(builder, address, _BYTE), read, near, data])
 
 
 @intrinsic
@@ -50,15 +70,7 @@ def prefetch(typing_context: Any, address: Any) -> Any:
     """Ask for the cache line at ``address`` to be brought into the second-level cache."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte_pointer = _BYTE.as_pointer()
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch",
-            [byte_pointer],
-            ir.FunctionType(ir.VoidType(), [byte_pointer, _INT, _INT, _INT]),
-        )
-        read, locality, data = (ir.Constant(_INT, value) for value in (0, 2, 1))
-        pointer = _pointer(builder, arguments[0], _BYTE)
-        builder.call(function, [pointer, read, locality, data])
+        _prefetch(builder, arguments[0], 2)
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
@@ -85,21 +97,26 @@ def atomic_load(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-def _sum_lanes(builder: Any, vector: Any, lanes: int) -> Any:
-    """Sum of a vector's lanes, by halving."""
-    while lanes > 1:
-        lanes //= 2
+def _halve(builder: Any, vector: Any, lanes: int) -> Any:
+    """Add a vector's halves until ``lanes`` are left."""
+    while vector.type.count > lanes:
+        count = vector.type.count // 2
         undefined = ir.Constant(vector.type, ir.Undefined)
         low, high = (
             builder.shuffle_vector(
                 vector,
                 undefined,
-                ir.Constant(_vector(_INT, lanes), list(range(start, start + lanes))),
+                ir.Constant(_vector(_INT, count), list(range(start, start + count))),
             )
-            for start in (0, lanes)
+            for start in (0, count)
         )
         vector = builder.add(low, high)
-    return builder.extract_element(vector, ir.Constant(_INT, 0))
+    return vector
+
+
+def _sum_lanes(builder: Any, vector: Any) -> Any:
+    """Sum of a vector's lanes."""
+    return builder.extract_element(_halve(builder, vector, 1), ir.Constant(_INT, 0))
 
 
 @intrinsic
@@ -109,7 +126,8 @@ def multiply_tile(
 ) -> Any:  # fmt: skip
     """Inner products of 2 int8 weight rows with 4 int16 operand vectors: 8 int32 sums.
 
-    Addresses and strides in bytes; ``length`` a multiple of 16 (the caller adds the rest).
+    Addresses and strides in bytes; ``length`` a multiple of ``TILE_LANES`` (the caller adds the
+    rest).
     ``result`` int32 [2, 4]. Loading a row or an operand once for several products is what makes
     scoring known tokens cheaper than generating them. Adding even and odd products is the pattern
     LLVM knows as a multiply-add of pairs.
@@ -130,7 +148,10 @@ def multiply_tile(
 
         def load(base: Any, stride: Any, row: int, offset: Any, element: ir.IntType) -> Any:
             start = builder.add(base, builder.mul(stride, ir.Constant(_LONG, row)))
-            pointer = _pointer(builder, builder.add(start, offset), _vector(element, TILE_LANES))
+            address = builder.add(start, offset)
+            if element is _BYTE:
+                _prefetch(builder, builder.add(address, ir.Constant(_LONG, AHEAD)), 2)
+            pointer = _pointer(builder, address, _vector(element, TILE_LANES))
             return builder.sext(builder.load(pointer, align=element.width // 8), wide)
 
         zero, step = ir.Constant(_LONG, 0), ir.Constant(_LONG, TILE_LANES)
@@ -149,11 +170,95 @@ def multiply_tile(
                     builder.store(builder.add(builder.load(place), added), place)
         for i, place in enumerate(sums):
             target = builder.add(result, ir.Constant(_LONG, 4 * i))
-            total = _sum_lanes(builder, builder.load(place), TILE_LANES // 2)
+            total = _sum_lanes(builder, builder.load(place))
             builder.store(total, _pointer(builder, target, _INT))
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
+
+
+def multiply_fields(bits: int, rows: int, tokens: int) -> Any:
+    """Intrinsic: inner products of ``rows`` packed weight rows with ``tokens`` operand vectors.
+
+    A row is of 16-bit words, each of ``16 // bits`` unsigned fields; field f of word i belongs to
+    operand ``f * words + i``. Arguments: address of the first row's words, bytes from row to row,
+    words (a multiple of 8), address of the int16 operands, bytes from vector to vector, address of
+    the int32 sums [rows, tokens]. Sums are modulo 2**32. Fields are unpacked in registers, once for
+    all tokens, and an operand is loaded once for all rows.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        *operands, result = arguments
+        words = operands[2]
+        wide_end = builder.and_(words, ir.Constant(_LONG, -FIELD_LANES))
+        span = (ir.Constant(_LONG, 0), wide_end)
+        nothing = [ir.Constant(_vector(_INT, FIELD_LANES // 2), None)] * (rows * tokens)
+        sums = _field_sums(builder, operands, span, bits, rows, nothing)
+        few = [_halve(builder, vector, NARROW_FIELD_LANES // 2) for vector in sums]
+        sums = _field_sums(builder, operands, (wide_end, words), bits, rows, few)
+        for i, vector in enumerate(sums):
+            target = builder.add(result, ir.Constant(_LONG, 4 * i))
+            builder.store(_sum_lanes(builder, vector), _pointer(builder, target, _INT))
+        return context.get_dummy_value()
+
+    def typed(
+        typing_context: Any, weight: Any, stride: Any, words: Any, x: Any, x_stride: Any,
+        result: Any,
+    ) -> Any:  # fmt: skip
+        return types.void(*[types.int64] * 6), generate
+
+    return intrinsic(typed)
+
+
+def _field_sums(
+    builder: Any, operands: Any, span: Any, bits: int, rows: int, begin: list[Any]
+) -> list[Any]:
+    """The loop of ``multiply_fields`` over a span of words, its sums added to ``begin``.
+
+    ``begin``: an int32 vector a row and token, of half as many lanes as words are taken at a time.
+    """
+    weight, stride, words, x, x_stride = operands
+    pairs = begin[0].type
+    lanes, fields, tokens = 2 * pairs.count, 16 // bits, len(begin) // rows
+    half, wide = _vector(_HALF, lanes), _vector(_INT, lanes)
+    undefined = ir.Constant(wide, ir.Undefined)
+    even, odd = (ir.Constant(pairs, [2 * i + first for i in range(lanes // 2)]) for first in (0, 1))
+    sums = [cgutils.alloca_once_value(builder, vector) for vector in begin]
+
+    def load(base: Any, step: Any, index: int, offset: Any) -> tuple[Any, Any]:
+        start = builder.add(base, builder.mul(step, ir.Constant(_LONG, index)))
+        address = builder.add(start, offset)
+        return builder.load(_pointer(builder, address, half), align=2), address
+
+    begin_at, end_at = span
+    with cgutils.for_range_slice(builder, begin_at, end_at, ir.Constant(_LONG, lanes), _LONG) as (
+        i,
+        _,
+    ):
+        offset = builder.shl(i, ir.Constant(_LONG, 1))
+        loaded = []
+        for r in range(rows):
+            word, address = load(weight, stride, r, offset)
+            loaded.append(word)
+            _prefetch(builder, builder.add(address, ir.Constant(_LONG, AHEAD)), 3)
+        for f in range(fields):
+            first = builder.add(x, builder.mul(words, ir.Constant(_LONG, 2 * f)))
+            vectors = [
+                builder.sext(load(first, x_stride, t, offset)[0], wide) for t in range(tokens)
+            ]
+            for r, word in enumerate(loaded):
+                field = builder.lshr(word, ir.Constant(half, [bits * f] * lanes))
+                field = builder.and_(field, ir.Constant(half, [(1 << bits) - 1] * lanes))
+                field = builder.zext(field, wide)
+                for t, operand in enumerate(vectors):
+                    products = builder.mul(field, operand, flags=["nsw"])
+                    added = builder.add(
+                        builder.shuffle_vector(products, undefined, even),
+                        builder.shuffle_vector(products, undefined, odd),
+                    )
+                    place = sums[r * tokens + t]
+                    builder.store(builder.add(builder.load(place), added), place)
+    return [builder.load(place) for place in sums]
 
 
 def _values(context: Any, arguments: Any) -> list[Any]:

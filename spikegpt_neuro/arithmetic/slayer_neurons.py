@@ -153,6 +153,39 @@ def cuba(
 
 
 @kernel
+def leaky_integrator(
+    driving: np.ndarray,
+    bias: np.ndarray,
+    current_decay: int,
+    voltage_decay: int,
+    current: np.ndarray,
+    voltage: np.ndarray,
+    result: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """One time step of neurons that never fire and send their voltage: ``cuba`` without threshold.
+
+    Equation, per neuron::
+
+        u = trunc(u * (4096 - current_decay) / 4096) + driving * 2**6     wraps at 2**23
+        v = trunc(v * (4096 - voltage_decay) / 4096) + u + bias * 2**6    clipped to +-(2**23 - 1)
+
+    Vectors int32 [n]; ``current`` and ``voltage`` are state. ``counts``: see ``cuba``.
+    """
+    for i in range(driving.size):
+        wide = _decay(np.int64(current[i]), current_decay) + (driving[i] << ALIGNMENT_BITS)
+        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
+        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        current[i] = u
+        wide = _decay(np.int64(voltage[i]), voltage_decay) + u + (bias[i] << ALIGNMENT_BITS)
+        v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
+        voltage[i] = v
+        result[i] = v
+        counts[0] += driving[i] != 0
+        counts[1] += v != wide
+
+
+@kernel
 def alif(
     driving: np.ndarray,
     bias: np.ndarray,

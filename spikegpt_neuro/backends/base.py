@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.energy.measurement import Measurement
+    from spikegpt_neuro.events.measurement import Measurement
 
 Int32Array = npt.NDArray[np.int32]
 Steps = Sequence[int] | npt.NDArray[np.integer[Any]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.execution import Count
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network import TOKEN, Network
 
 

@@ -55,7 +55,7 @@ class EmulatorSession(ProgramSession):
         """See ``Session.score``; runs blocks of tokens through each weight matrix."""
         checked = check_tokens(tokens, self._vocabulary_size)
         self._traces = {name: [] for name in self._traced}
-        logits = np.empty((checked.size, self._vocabulary_size), np.int32)
+        logits = np.empty((checked.size, self._network.output_size), np.int32)
         for begin in range(0, checked.size, BLOCK):
             logits[begin : begin + BLOCK] = self._run(checked[begin : begin + BLOCK])
         return logits

@@ -19,6 +19,7 @@ import numpy as np
 from numba import carray, types
 
 from spikegpt_neuro.arithmetic import dense as synapses
+from spikegpt_neuro.arithmetic import packed
 from spikegpt_neuro.arithmetic.compiler import kernel
 from spikegpt_neuro.arithmetic.intrinsics import (
     address_to_pointer,
@@ -48,8 +49,9 @@ class Column(IntEnum):
     EVENT_LIMIT = 14  # largest number of active operands for which the event-driven walk is used
     BLOCK_EVENT_LIMIT = 15  # the same for blocks of tokens, whose dense walk costs less
     WANTED = 16  # 1 once transposed weights would have been used, had there been any
-    SCALARS = 17  # the layer's integers, where ``places`` says
-    WIDTH = 25
+    WEIGHT_BITS = 17  # of dense synapses: fewer than 8 are packed
+    SCALARS = 18  # the layer's integers, where ``places`` says
+    WIDTH = 26
 
 
 class Share(IntEnum):
@@ -62,7 +64,7 @@ class Share(IntEnum):
 
 
 class Count(IntEnum):
-    """Columns of the raw counters; ``backends/counters.py`` turns them into named counts."""
+    """Columns of the raw counters; ``events/counters.py`` turns them into named counts."""
 
     ACTIVE = 0
     SATURATIONS = 1
@@ -93,6 +95,21 @@ def _wait(barrier: np.ndarray, arrivals: int) -> None:
 
 
 @kernel
+def _walk_all(
+    row: np.ndarray, begin: int, end: int, operands: np.ndarray, result: np.ndarray
+) -> None:
+    """Outputs ``begin`` to ``end`` of dense synapses, from all of their weights."""
+    n, m, bits = row[Column.SIZE], row[Column.INPUT_SIZE], row[Column.WEIGHT_BITS]
+    if bits == packed.MOST_BITS:
+        weight = carray(address_to_pointer(row[Column.ADDRESS]), (n, m), np.int8)
+        synapses.dense(weight[begin:end], operands, result)
+    else:
+        shape = (n, packed.row_words(m, bits))
+        words = carray(address_to_pointer(row[Column.ADDRESS]), shape, np.uint16)
+        packed.dense_packed(words[begin:end], bits, operands, result)
+
+
+@kernel
 def _execute_dense(
     row: np.ndarray,
     parameters: np.ndarray,
@@ -107,13 +124,13 @@ def _execute_dense(
     n, m = row[Column.SIZE], row[Column.INPUT_SIZE]
     tokens = values.shape[0]
     begin, end = n * worker // workers, n * (worker + 1) // workers
-    weight = carray(address_to_pointer(row[Column.ADDRESS]), (n, m), np.int8)[begin:end]
     fan_out = parameters[row[Column.PARAMETERS] : row[Column.PARAMETERS] + m]
     first, result = row[Column.FIRST], row[Column.RESULT]
     limit = row[Column.EVENT_LIMIT]
     if tokens >= synapses.TILE_TOKENS:
         limit = row[Column.BLOCK_EVENT_LIMIT]
-    gathered = scratch[: tokens * m].reshape(tokens, m)
+    width = m if row[Column.WEIGHT_BITS] == packed.MOST_BITS else m + packed.PADDING
+    gathered = scratch[: tokens * width].reshape(tokens, width)
     waiting = 0  # tokens gathered for the dense walk, which reads the weights once for all of them
     for t in range(tokens):
         operands = values[t, first : first + m]
@@ -132,12 +149,13 @@ def _execute_dense(
                 continue
         for k in range(m):
             gathered[waiting, k] = operands[k]
+        gathered[waiting, m:] = 0
         waiting += 1
     if waiting == tokens:
-        synapses.dense(weight, gathered, values[:, result + begin : result + end])
+        _walk_all(row, begin, end, gathered, values[:, result + begin : result + end])
     elif waiting > 0:
         products = np.empty((waiting, end - begin), np.int32)
-        synapses.dense(weight, gathered[:waiting], products)
+        _walk_all(row, begin, end, gathered[:waiting], products)
         position = 0
         for t in range(tokens):
             found = synapses.gather_active(values[t, first : first + m], active)
@@ -157,6 +175,7 @@ def execute(
     parameters: np.ndarray,
     state: np.ndarray,
     tokens: np.ndarray,
+    streams: np.ndarray,
     values: np.ndarray,
     scratch: np.ndarray,
     active: np.ndarray,
@@ -167,12 +186,13 @@ def execute(
 ) -> None:
     """Run all instructions over a block of tokens, instruction by instruction, as one worker.
 
-    ``instructions`` int64 [layers, Column.WIDTH]; ``parameters``, ``state`` int32 arenas;
-    ``tokens`` int64 [T]; ``values`` int32 [T, arena] (external inputs already in place). Each
-    worker's own: ``scratch`` int16 [T * widest operand], ``active`` int32 [widest operand + 1],
+    ``instructions`` int64 [layers, Column.WIDTH]; ``parameters`` int32 arena; ``state`` int32
+    [streams, arena]; ``tokens`` int64 [T] and the stream each belongs to, ``streams`` int64 [T];
+    ``values`` int32 [T, arena] (external inputs already in place). Each worker's own: ``scratch``
+    int16 [T * (widest operand + packed.PADDING)], ``active`` int32 [widest operand + 1],
     ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64 [1], 0 before the first
-    worker starts. State advances by T tokens: a block of T gives the same integers as T of one.
-    Of ``instructions`` only ``WANTED`` is written.
+    worker starts. State advances by T tokens: a block of T gives the same integers as T of one,
+    whatever the others' streams. Of ``instructions`` only ``WANTED`` is written.
     """
     for i in range(instructions.shape[0]):
         row = instructions[i]
@@ -188,8 +208,8 @@ def execute(
         for t in range(first, tokens.size, stride):
             if share != Share.SYNAPSES:
                 call_step(
-                    row[Column.STEP], row, tokens[t], parameters, state, values[t], counters[i],
-                    begin, end,
+                    row[Column.STEP], row, tokens[t], parameters, state[streams[t]], values[t],
+                    counters[i], begin, end,
                 )  # fmt: skip
             synapses.count_non_zero(
                 values[t, result + begin : result + end], counters[i, Count.EVENTS :]

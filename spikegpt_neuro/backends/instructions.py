@@ -25,6 +25,7 @@ from spikegpt_neuro.arithmetic import elementwise
 from spikegpt_neuro.arithmetic.compiler import compile_step, inline_kernel
 from spikegpt_neuro.arithmetic.intrinsics import STEP_SIGNATURE, address_to_pointer
 from spikegpt_neuro.arithmetic.lif import lif
+from spikegpt_neuro.arithmetic.packed import stored
 from spikegpt_neuro.arithmetic.wkv import wkv
 from spikegpt_neuro.backends import execution
 from spikegpt_neuro.backends.execution import Column, Share
@@ -275,7 +276,7 @@ def _residual(row, token, parameters, state, values, counters, begin, end):
 INSTRUCTIONS.add(
     layers.Dense,
     entry=Instruction(
-        layers.Dense, None, Share.SYNAPSES, table=lambda layer: layer.weight,
+        layers.Dense, None, Share.SYNAPSES, table=lambda layer: stored(layer.weight)[0],
         derived=lambda layer: layer.fan_out,
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS, PADDING
 from spikegpt_neuro.backends import slayer_instructions as _slayer_instructions  # noqa: F401
 from spikegpt_neuro.backends.execution import Column, Count, Share, execute
 from spikegpt_neuro.backends.instructions import INSTRUCTIONS
@@ -31,10 +32,11 @@ _TRANSPOSED_ROWS = 32
 
 def _weight_by_input(layer: Dense) -> npt.NDArray[np.int8]:
     if layer not in _by_input:
-        outputs, inputs = layer.weight.shape
+        weight = np.asarray(layer.weight)
+        outputs, inputs = weight.shape
         transposed = np.empty((inputs, outputs), np.int8)
         for j in range(0, outputs, _TRANSPOSED_ROWS):
-            transposed[:, j : j + _TRANSPOSED_ROWS] = layer.weight[j : j + _TRANSPOSED_ROWS].T
+            transposed[:, j : j + _TRANSPOSED_ROWS] = weight[j : j + _TRANSPOSED_ROWS].T
         _by_input[layer] = transposed
     return _by_input[layer]
 
@@ -84,11 +86,13 @@ class Program:
         keep: Iterable[str] = (),
         event_driven: bool = True,
         threads: int = 1,
+        streams: int = 1,
     ) -> None:
         """``sizes`` gives the sizes of external inputs; ``keep`` defaults to the last layer.
 
         ``event_driven`` False uses the dense walk everywhere, ``threads`` shares the outputs of
-        every layer between that many threads: the same integers either way.
+        every layer between that many threads: the same integers either way. ``streams``: states
+        that advance independently of each other.
         """
         self.layers = tuple(layers)
         self._by_name = {layer.name: layer for layer in self.layers}
@@ -109,7 +113,7 @@ class Program:
         self._parameters = np.concatenate([np.zeros(1, np.int32), *parameters])
         self._initial_state = np.concatenate([np.zeros(1, np.int32), *initial])
         self._instructions[:, [Column.PARAMETERS, Column.STATE]] += 1
-        self.state = self._initial_state.copy()
+        self.states = np.tile(self._initial_state, (streams, 1))
         self._widest = max([1, *(layer.operand_size for layer in self._synapses)])
         self._threads = threads
         self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
@@ -167,10 +171,13 @@ class Program:
             row[Column.ADDRESS], row[Column.ELEMENTS] = self._address(table), table.size
             if layer.role == "input":
                 row[Column.INPUT_SIZE] = table.shape[1]
-        if layer in self._synapses:
+        if isinstance(layer, Dense) and layer in self._synapses:
+            row[Column.WEIGHT_BITS] = layer.weight_bits
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
-                row[Column.EVENT_LIMIT] = int(EVENT_DENSITY * layer.operand_size)
+                # transposed weights are bytes, whatever those walked densely are packed to
+                share = EVENT_DENSITY * layer.weight_bits / MOST_BITS
+                row[Column.EVENT_LIMIT] = int(share * layer.operand_size)
                 row[Column.BLOCK_EVENT_LIMIT] = int(BLOCK_EVENT_DENSITY * layer.operand_size)
 
     def is_event_driven(self, layer: Dense, density: float) -> bool:
@@ -192,22 +199,33 @@ class Program:
 
     def _allocate(self, tokens: int) -> None:
         self.values = np.zeros((tokens, self._values_size), np.int32)
-        self._scratch = np.zeros((self._threads, tokens * self._widest), np.int16)
+        self._scratch = np.zeros((self._threads, tokens * (self._widest + PADDING)), np.int16)
 
-    def run(self, tokens: npt.NDArray[np.int64]) -> None:
+    @property
+    def state(self) -> Int32Array:
+        """State of the first stream, not a copy."""
+        return self.states[0]
+
+    def run(
+        self, tokens: npt.NDArray[np.int64], streams: npt.NDArray[np.int64] | None = None
+    ) -> None:
         """Advance by a block of tokens; results stay in ``values`` until the next call.
+
+        ``streams``: whose token each is, by default the first's; a stream's own are in order.
 
         External inputs must be in place: call ``reserve`` with the block's length, fill
         ``value(name)`` for each of ``inputs``, then ``run``.
         """
         self.reserve(tokens.size)
         self._barrier[0] = 0
+        if streams is None:
+            streams = np.zeros(tokens.size, np.int64)
         helping = [
-            self._helpers.submit(self._work, tokens, worker)
+            self._helpers.submit(self._work, tokens, streams, worker)
             for worker in range(1, self._threads)
             if self._helpers is not None
         ]
-        self._work(tokens, 0)
+        self._work(tokens, streams, 0)
         wait(helping)
         self.tokens_seen += tokens.size
         if self._instructions[:, Column.WANTED].any():
@@ -220,9 +238,11 @@ class Program:
                 row[Column.ADDRESS_BY_INPUT] = self._address(_weight_by_input(layer))
                 row[Column.WANTED] = 0
 
-    def _work(self, tokens: npt.NDArray[np.int64], worker: int) -> None:
+    def _work(
+        self, tokens: npt.NDArray[np.int64], streams: npt.NDArray[np.int64], worker: int
+    ) -> None:
         execute(
-            self._instructions, self._parameters, self.state, tokens, self.values,
+            self._instructions, self._parameters, self.states, tokens, streams, self.values,
             self._scratch[worker], self._active[worker], self._counts[worker], self._barrier,
             worker, self._threads,
         )  # fmt: skip
@@ -254,7 +274,7 @@ class Program:
 
     def reset(self) -> None:
         """Return every state to its start. Counts go on."""
-        self.state[:] = self._initial_state
+        self.states[:] = self._initial_state
 
     def close(self) -> None:
         """Let the helping threads go."""

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import TracedSession, check_traces
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.counting import named_counters
 from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network import Network
 
 

@@ -19,6 +19,7 @@ from spikegpt_neuro.network import slayer_layers as slayer
 from spikegpt_neuro.network.schema import Array
 
 _ChannelDelay, _Sigma = places(slayer.ChannelDelay), places(slayer.Sigma)
+_Integrator = places(slayer.LeakyIntegrator)
 _Cuba, _RecurrentCuba = places(slayer.Cuba), places(slayer.RecurrentCuba)
 _Alif, _RecurrentAlif = places(slayer.Alif), places(slayer.RecurrentAlif)
 _Delta, _SigmaDelta = places(slayer.Delta), places(slayer.SigmaDelta)
@@ -83,6 +84,17 @@ def _cuba(row, token, parameters, state, values, counters, begin, end):
         row[_Cuba.voltage_decay], row[_Cuba.threshold],
         words(row, state, _S, _Cuba.current, begin, end),
         words(row, state, _S, _Cuba.voltage, begin, end), result(row, values, begin, end), counters,
+    )  # fmt: skip
+
+
+@instruction(slayer.LeakyIntegrator)
+def _leaky_integrator(row, token, parameters, state, values, counters, begin, end):
+    slayer_neurons.leaky_integrator(
+        operand(row, values, Column.FIRST, begin, end),
+        words(row, parameters, _P, _Integrator.bias, begin, end), row[_Integrator.current_decay],
+        row[_Integrator.voltage_decay], words(row, state, _S, _Integrator.current, begin, end),
+        words(row, state, _S, _Integrator.voltage, begin, end), result(row, values, begin, end),
+        counters,
     )  # fmt: skip
 
 

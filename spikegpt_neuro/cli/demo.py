@@ -91,7 +91,7 @@ class _Demo:
     def score(self, network: LanguageModel, text: npt.NDArray[np.int64]) -> None:
         """Bits per character of the float and the integer model."""
         from spikegpt_neuro.backends import get_backend
-        from spikegpt_neuro.converters.float_model import float_scoring, load_float_model
+        from spikegpt_neuro.comparison.float_model import float_scoring, load_float_model
         from spikegpt_neuro.scoring import score_tokens
 
         self._heading("Score: is the integer network as good as the checkpoint?")

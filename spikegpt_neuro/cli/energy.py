@@ -112,9 +112,9 @@ def energy(
         check_free(report, force=force)
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
-    from spikegpt_neuro.energy.measurement import read_measurements
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
     from spikegpt_neuro.energy.timing import MODES
+    from spikegpt_neuro.events.measurement import read_measurements
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.reports.terminal import study_summary
 

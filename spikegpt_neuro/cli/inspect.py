@@ -93,8 +93,8 @@ def inspect(
     chip: list[Any] = []
     deployed = None
     if deployability:
-        from spikegpt_neuro.backends.loihi2.deployability import deployability as assess
         from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
+        from spikegpt_neuro.mapping.deployability import deployability as assess
         from spikegpt_neuro.reports.deployability import deployability_summary
 
         report = assess(value, [load_profile(name) for name in profile or list_profiles()])
@@ -110,6 +110,7 @@ def inspect(
         headline = (
             f"{network}: {model.layout} layout, {model.n_layer} blocks of width {model.n_embd}, "
             f"vocabulary {model.vocabulary_size}{'' if value.vocabulary else ' (not stored)'}"
+            f"{', classes ' + ', '.join(model.labels) if model.labels else ''}"
         )
     else:
         headline = f"{network}: chain, {value.input_size} values in, {value.output_size} out"

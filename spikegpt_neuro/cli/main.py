@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from spikegpt_neuro.cli import (
+    classify,
     demo,
     doctor,
     energy,
     export,
+    fit,
     inspect,
     map,
     netx,
@@ -36,9 +38,11 @@ app = typer.Typer(
     "3 something is missing on this machine, 130 interrupted.",
 )
 app.command("export")(export.export)
+app.command("fit")(fit.fit)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)
+app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)

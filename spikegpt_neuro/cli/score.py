@@ -129,7 +129,7 @@ def score(
     if overflows:
         lines.append(f"{overflows:,} accumulators exceeded the declared width")
     if against is not None:
-        from spikegpt_neuro.converters.float_model import float_scoring, load_float_model
+        from spikegpt_neuro.comparison.float_model import float_scoring, load_float_model
 
         with output.progress("float model") as progress:
             reference = float_scoring(
@@ -157,9 +157,10 @@ def _score_corpus(
     from spikegpt_neuro.corpus.run import score_corpus
     from spikegpt_neuro.corpus.shard import Settings
     from spikegpt_neuro.network.file import read_network
+    from spikegpt_neuro.network.network import as_language_model
 
     check_available([backend])
-    vocabulary = vocabulary_of(read_network(network), vocab)
+    vocabulary = vocabulary_of(as_language_model(read_network(network)), vocab)
     settings = Settings(
         str(network.resolve()), sha256_of(network), vocabulary.text, context, backend
     )

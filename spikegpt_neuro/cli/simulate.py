@@ -21,6 +21,7 @@ from spikegpt_neuro.cli.inputs import (
     vocabulary_of,
 )
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.prompts import run_prompts
 from spikegpt_neuro.cli.raster import run_raster
 from spikegpt_neuro.errors import InputError
 
@@ -38,6 +39,19 @@ def simulate(
     prompt_tokens: Annotated[
         str | None, typer.Option(metavar="1,2,3", help="Token ids to go on from, without a text.")
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Texts to go on from, one a line; each as if it were alone."
+        ),
+    ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="With --prompts: so many at a time through one pass of the weights (emulator).",
+        ),
+    ] = 8,
     tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to generate.")] = 100,
     temperature: Annotated[
         float,
@@ -124,6 +138,17 @@ def simulate(
         run_raster(
             output, executing, value, raster, result, trace, reset_interval=reset_interval,
             force=force,
+        )  # fmt: skip
+        return
+    from spikegpt_neuro.network.network import as_language_model
+
+    value = as_language_model(value)
+    if prompts is not None:
+        if prompt is not None or prompt_tokens is not None or state is not None or trace:
+            raise InputError("--prompts goes without --prompt, --prompt-tokens, --state, --trace.")
+        known = vocabulary_of(value, vocab)
+        run_prompts(
+            output, executing, value, known, settings, prompts, batch, tokens, threads
         )  # fmt: skip
         return
     if result is not None:

@@ -1,10 +1,10 @@
-"""``train``: train a SpikeGPT, or a plain RWKV, on text."""
+"""``train``: train a SpikeGPT, or a plain RWKV, on text or as a classifier."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,13 +23,28 @@ def _option(panel: str, help_text: str, *names: str) -> Any:
 
 
 def train(
-    corpus: Annotated[Path, typer.Argument(help="Text file, or a folder of .txt files.")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            help="Text file, or a folder of .txt files. To classify: .tsv, .csv or .jsonl of label "
+            "and text."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+    task: Annotated[
+        Literal["predict", "classify"],
+        typer.Option(help="Predict the next token, or classify labelled texts."),
+    ] = "predict",
+    pooling: Annotated[
+        str,
+        typer.Option(help="Classify: by the logits of the 'last' token, or their 'mean' over all."),
+    ] = "last",
     valid: Annotated[Path | None, typer.Option(help="Text to judge the model on.")] = None,
     tokens: Annotated[
         str,
         typer.Option(
-            help="'characters', 'bytes', or a vocabulary file (SpikeGPT's or tokenizer.json)."
+            help="'characters', 'bytes', or a vocabulary file (SpikeGPT's or tokenizer.json). "
+            "Classify: also 'bpe:N', learnt from the texts; with --from, that file's own."
         ),
     ] = "characters",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where OUTPUT.resume is.")] = False,
@@ -89,6 +104,12 @@ def train(
         int | None, _option(INTEGERS, "As `export`'s, 2 to 15; stored with the model.")
     ] = None,
     accumulator_bits: Annotated[int, _option(INTEGERS, "As `export`'s; stored too.")] = 24,
+    weight_bits: Annotated[
+        int, _option(INTEGERS, "Of every weight in these steps: 2 (ternary) to 8.")
+    ] = 8,
+    prune: Annotated[
+        float, _option(INTEGERS, "Share of every projection's weights set to 0 in these steps.")
+    ] = 0.0,
     mixed_precision: Annotated[str, _option(RECIPE, "'no' or 'bf16'.")] = "no",
     accelerate: Annotated[
         bool, _option(RECIPE, "Under `accelerate launch`: several devices.", "--accelerate")
@@ -102,7 +123,7 @@ def train(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a SpikeGPT on text.
+    """Train a SpikeGPT on text, or as a classifier on labelled texts.
 
     Writes OUTPUT, OUTPUT.resume (to go on from) and a CSV log. The defaults are upstream's recipe.
     """
@@ -123,18 +144,43 @@ def train(
     accelerator = _accelerator(mixed_precision) if accelerate else None
     speaks = accelerator is None or bool(accelerator.is_main_process)
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
+    rates = Rates(recipe, learning_rate, muon_rate, neuron_factor)  # type: ignore[arg-type]
+
+    def configure(vocabulary: int, labels: tuple[str, ...]) -> SpikeGPTConfiguration:
+        return SpikeGPTConfiguration(
+            layout=layout, embedding=embedding, norm=norm,  # type: ignore[arg-type]
+            branches=branches,  # type: ignore[arg-type]
+            n_layer=PRESETS[preset]["n_layer"] if layers is None else layers,
+            n_embd=PRESETS[preset]["n_embd"] if width is None else width,
+            vocab_size=vocabulary, decay_4096=decay, soft_reset=soft_reset,
+            levels_input=levels, levels_product=levels,
+            levels_hidden=levels if levels_hidden is None else levels_hidden,
+            levels_head=levels_head, labels=labels, pooling=pooling,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    if task == "classify":
+        from spikegpt_neuro.cli.train_classifier import train_on_labels
+        from spikegpt_neuro.training.classification import ClassificationSettings
+
+        _refuse(
+            {"--resume": resume, "--distillation": distillation, "--teacher": teacher_file,
+             "--integer-steps": integer_steps, "--accelerate": accelerate,
+             "--tensorboard": tensorboard}
+        )  # fmt: skip
+        train_on_labels(
+            shown, corpus, valid, output, tokens, source, configure,
+            ClassificationSettings(
+                steps=steps, batch=batch, context=context, warm_up=warm_up, clip=clip,
+                dropout=dropout, seed=seed, evaluate_every=evaluate_every,
+                rate_penalty=rate_penalty, rates=rates,
+            ),
+            (firing_gain, firing_bias),
+        )  # fmt: skip
+        return
     text = read_corpus(corpus, valid, tokens, context)
     if text.loss:
         shown.note(f"note: {text.loss}")
-    configuration = SpikeGPTConfiguration(
-        layout=layout, embedding=embedding, norm=norm, branches=branches,  # type: ignore[arg-type]
-        n_layer=PRESETS[preset]["n_layer"] if layers is None else layers,
-        n_embd=PRESETS[preset]["n_embd"] if width is None else width,
-        vocab_size=text.vocabulary.size, decay_4096=decay, soft_reset=soft_reset,
-        levels_input=levels, levels_product=levels,
-        levels_hidden=levels if levels_hidden is None else levels_hidden,
-        levels_head=levels_head,
-    )  # fmt: skip
+    configuration = configure(text.vocabulary.size, ())
     torch.manual_seed(seed)
     model = SpikeGPT(configuration)
     initialise(model, firing_gain, firing_bias)
@@ -157,8 +203,8 @@ def train(
         distillation=distillation or 0.0,
         evaluate_every=evaluate_every, save_every=save_every, mixed_precision=mixed_precision,
         integer_steps=integer_steps, activation_bits=activation_bits,
-        accumulator_bits=accumulator_bits,
-        rates=Rates(recipe, learning_rate, muon_rate, neuron_factor),  # type: ignore[arg-type]
+        accumulator_bits=accumulator_bits, weight_bits=weight_bits, pruned=prune,
+        rates=rates,
     )  # fmt: skip
     if torch.cuda.is_available() and accelerator is None:
         model = model.to("cuda")
@@ -196,6 +242,13 @@ def train(
         }
     if speaks:
         shown.result(result, f"{output}: {_line(last)}")
+
+
+def _refuse(given: dict[str, Any]) -> None:
+    """Options that classifiers are not trained with."""
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise InputError("these options are for language models only:", wrong)
 
 
 def _line(progress: Progress) -> str:

@@ -116,7 +116,7 @@ def _backend(name: str, network: Network, path: Path) -> Backend:
 
     if name != NETX:
         return get_backend(name)
-    from spikegpt_neuro.backends.lava.netx import NetxBackend, stock_file
+    from spikegpt_neuro.backends.lava.chains.netx import NetxBackend, stock_file
 
     backend = NetxBackend(stock_file(network, path))
     require(backend)
@@ -172,8 +172,8 @@ def _against_float(
     tolerance: float,
 ) -> None:  # fmt: skip
     from spikegpt_neuro.backends import get_backend
-    from spikegpt_neuro.converters.float_comparison import STAGES, compare_with_float
-    from spikegpt_neuro.converters.float_model import load_float_model
+    from spikegpt_neuro.comparison.float_comparison import STAGES, compare_with_float
+    from spikegpt_neuro.comparison.float_model import load_float_model
 
     with output.progress("verifying") as progress:
         found = compare_with_float(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.corpus.documents import Document, Shard, make_shards
 from spikegpt_neuro.corpus.shard import Settings, score_shard, shard_key
 from spikegpt_neuro.errors import InputError, RunFailed, Unavailable
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.readers.json_file import read_json
 

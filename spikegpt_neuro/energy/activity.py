@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.mapping.encoding import (
+    SynapseBlock,
+    block_of,
+    index_bits,
+    is_sparse,
+    synapse_bytes,
+)
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer, Role
 
 
@@ -19,7 +28,8 @@ class LayerActivity:
     synaptic operations are additions (AC); ``graded`` otherwise (MAC); empty where there are no
     synapses. ``dense_operations`` counts all products, ``synaptic_operations`` only those of a
     non-zero operand with a non-zero weight (NeuroBench's effective operations). Of a chain, a token
-    is a time step of its raster.
+    is a time step of its raster. ``weight_bits``: of each weight read, with the index of its output
+    where only the weights that are not 0 are stored (``mapping.encoding``).
     """
 
     name: str
@@ -43,6 +53,7 @@ class LayerActivity:
     active_updates: int
     idle_updates: int
     weights_read: int
+    weight_bits: int
     weight_memory_bytes: int
     state_words_read: int
     state_words_written: int
@@ -63,6 +74,11 @@ class LayerActivity:
         return self.synaptic_operations if self.operand == "graded" else 0
 
     @property
+    def weight_bytes_read(self) -> Fraction:
+        """Bytes of all weights read."""
+        return Fraction(self.weights_read * self.weight_bits, 8)
+
+    @property
     def event_bits(self) -> int:
         """Payload bits of all events sent: a binary spike is one bit, a graded one its width."""
         sends = self.role in ("neuron", "input")
@@ -81,19 +97,26 @@ class LayerActivity:
         return self.output_events / possible if possible else 0.0
 
 
-def _weights_read(layer: Layer, counters: Counters) -> int:
+def _weights_read(layer: Layer, counters: Counters, listed: bool) -> int:
     """Weights fetched: the column of each non-zero operand, zeros in it included.
 
-    Shared weights (a convolution's kernels) hold hardly any zeros: those that meet an operand are
-    counted. Spikes of the last time step, which recurrent synapses would hear in the next one, are
-    included.
+    Where only the others are stored (``listed``), as many as there are operations. Shared weights
+    (a convolution's kernels) hold hardly any zeros: those that meet an operand are counted. Spikes
+    of the last time step, which recurrent synapses would hear in the next one, are included.
     """
     if layer.rows is None:
         return 0
-    if layer.rows.shape[0] != layer.output.size:
+    if listed or layer.rows.shape[0] != layer.output.size:
         return counters.count(layer.name, "synaptic_operations")
     events = "input_events" if layer.role == "synapse" else "output_events"
     return counters.count(layer.name, events) * layer.rows.shape[0]
+
+
+def _memory_bytes(layer: Layer, block: SynapseBlock) -> int:
+    """Bytes of a layer's weights: a convolution's kernels once, not once a neuron."""
+    if isinstance(layer, Dense):
+        return synapse_bytes((block,), layer.output.size)
+    return 0 if layer.rows is None else int(layer.rows.size)
 
 
 def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
@@ -112,6 +135,9 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         operand = "binary" if binary else "graded"
     elif layer.fan_in:
         operand = "binary"  # recurrent synapses hear the layer's own spikes
+    block = block_of(layer) if operand else None
+    listed = block is not None and is_sparse(block, size)
+    stored_bits = block.bits + listed * index_bits(size) if block else 0
     updates = tokens * size if part == "neuron" else 0
     active = min(count("active_updates"), updates)
     state = tokens * layer.state_words
@@ -138,8 +164,9 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
         output_events=count("output_events"),
         active_updates=active,
         idle_updates=updates - active,
-        weights_read=_weights_read(layer, counters),
-        weight_memory_bytes=0 if layer.rows is None else layer.rows.size,
+        weights_read=_weights_read(layer, counters, listed),
+        weight_bits=stored_bits,
+        weight_memory_bytes=_memory_bytes(layer, block) if block else 0,
         state_words_read=state,
         state_words_written=state,
         parameter_words_read=tokens * layer.parameter_words if part == "neuron" else 0,

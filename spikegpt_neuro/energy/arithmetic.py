@@ -35,7 +35,7 @@ def _memory(profile: Profile, layer: LayerActivity) -> list[Part]:
         return []
     words = WORD_BYTES
     rows = (
-        ("weights read", layer.weights_read, 8, layer.weight_memory_bytes),
+        ("weights read", layer.weights_read, layer.weight_bits, layer.weight_memory_bytes),
         ("state words read", layer.state_words_read, 32, layer.size * words),
         ("state words written", layer.state_words_written, 32, layer.size * words),
         ("parameter words read", layer.parameter_words_read, 32, _SMALL_MEMORY_BYTES),

@@ -126,6 +126,11 @@ class _Opponent:
     note: str
 
 
+def _reading_all(layer: LayerActivity) -> Fraction:
+    """Bytes of all weights of a layer, read for every token; never more than a byte each."""
+    return layer.dense_operations * Fraction(min(layer.weight_bits, 8), 8)
+
+
 def _opponents(
     network: Network, dense: list[LayerActivity], profile: Profile, context: int
 ) -> list[_Opponent]:
@@ -145,8 +150,8 @@ def _opponents(
     adds = per_token(layer.accumulates for layer in dense)
     macs = per_token(layer.multiply_accumulates for layer in dense)
     every = per_token(layer.dense_operations for layer in dense)
-    own = per_token(layer.weights_read * byte(layer.weight_memory_bytes) for layer in dense)
-    whole = per_token(layer.dense_operations * byte(layer.weight_memory_bytes) for layer in dense)
+    own = per_token(layer.weight_bytes_read * byte(layer.weight_memory_bytes) for layer in dense)
+    whole = per_token(_reading_all(layer) * byte(layer.weight_memory_bytes) for layer in dense)
     repeated = [
         layer
         for layer in dense
@@ -158,7 +163,7 @@ def _opponents(
     heads = [layer for layer in dense if layer.stage == "head"]
     head = per_token(layer.dense_operations for layer in heads)
     head_memory = per_token(
-        layer.dense_operations * byte(layer.weight_memory_bytes) for layer in heads
+        _reading_all(layer) * byte(layer.weight_memory_bytes) for layer in heads
     )
     none = Fraction(0)
     opponents = [

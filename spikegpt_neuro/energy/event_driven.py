@@ -12,8 +12,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 from spikegpt_neuro.energy.activity import LayerActivity
-from spikegpt_neuro.energy.parts import SYSTEM, NotCounted, Part, price
+from spikegpt_neuro.energy.parts import NotCounted, Part, price
 from spikegpt_neuro.energy.timing import Timing, extra_operations, synaptic_work
+from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.roles import balancing_words

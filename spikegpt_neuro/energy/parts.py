@@ -15,9 +15,6 @@ CATEGORIES: Final = (
 )  # fmt: skip
 """Groups of parts, in the order reports show them."""
 
-SYSTEM: Final = "whole system"
-"""Stands in place of a layer for energies of the whole system."""
-
 _JOULES: Final = {"pJ": Fraction(1, 10**12), "J": Fraction(1)}
 
 

@@ -8,8 +8,9 @@ from fractions import Fraction
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.arithmetic import price_arithmetic
 from spikegpt_neuro.energy.event_driven import price_event_driven
-from spikegpt_neuro.energy.parts import SYSTEM, NotCounted, Part, price
+from spikegpt_neuro.energy.parts import NotCounted, Part, price
 from spikegpt_neuro.energy.timing import Mode, Timing, token_time
+from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.roles import levels

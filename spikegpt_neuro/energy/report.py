@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.activity import LayerActivity, activities
 from spikegpt_neuro.energy.parts import (
     CATEGORIES,
-    SYSTEM,
     Energy,
     NotCounted,
     PricedPart,
@@ -21,6 +19,8 @@ from spikegpt_neuro.energy.parts import (
 from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
 from spikegpt_neuro.energy.spikes import spike_statement
 from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.hardware_profiles.schema import COEFFICIENTS
 from spikegpt_neuro.mapping import (
@@ -80,7 +80,7 @@ class BillLine:
         return self.energy.value / self.count if self.count else 0.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EnergyReport:
     """Energy and time of one token on one target, in one mode, with everything they rest on.
 
@@ -101,6 +101,18 @@ class EnergyReport:
     sensitivity: tuple[Sensitivity, ...]
     statement: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        if self.energy is None:
+            return f"<EnergyReport: {self.profile.name}, {self.mode}: no energies known>"
+        low, value, high = (
+            f"{1e6 * joules:.4g}"
+            for joules in (self.energy.low, self.energy.value, self.energy.high)
+        )
+        return (
+            f"<EnergyReport: {self.profile.name}, {self.mode}: estimated {value} microjoules a "
+            f"token ({low} to {high})>"
+        )
+
     @cached_property
     def energy(self) -> Energy | None:
         """Joules a token: exactly the sum of ``parts``."""
@@ -110,11 +122,15 @@ class EnergyReport:
     def joules_per_sequence(self) -> float | None:
         """Joules of the whole text as one sequence. While a pipeline fills, chips and host draw
         their power and no token leaves: that is added to the tokens' own energy."""
+        return self.joules_of(self.counters.tokens)
+
+    def joules_of(self, tokens: float) -> float | None:
+        """Joules of a sequence of (on average) so many tokens like these; see above."""
         if self.energy is None:
             return None
         steps = self.timing.fill_steps if self.timing is not None else 0
         over_time = sum(p.energy.value for p in self.parts if p.part.category in ("static", "host"))
-        return self.energy.value * self.counters.tokens + over_time * steps
+        return self.energy.value * tokens + over_time * steps
 
     @property
     def power_watts(self) -> float | None:

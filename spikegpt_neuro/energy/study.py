@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import Backend, Steps
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
 from spikegpt_neuro.energy.claims import Claim, claims
-from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.readers.json_file import read_json
@@ -40,7 +40,7 @@ CONTEXT: Final = 1024
 """Context length of the transformer opponent, as in the SpikeGPT paper."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextRun:
     """What happened while a backend read a text.
 
@@ -54,6 +54,9 @@ class TextRun:
     windows: tuple[Counters, ...]
     raster: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
+
+    def __repr__(self) -> str:
+        return f"<TextRun: {self.counters.tokens:,} tokens on {self.backend}>"
 
     @cached_property
     def boundaries(self) -> tuple[int, ...]:
@@ -123,7 +126,7 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
     return TextRun("counted before", counters, (counters,), {})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
 
@@ -141,6 +144,10 @@ class Study:
     paper: PaperFormula | None
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = [f"  {report!r}" for report in self.reports]
+        return "\n".join([f"<Study of {self.network!r} over {self.run!r}:", *lines]) + ">"
 
     @property
     def main(self) -> EnergyReport:

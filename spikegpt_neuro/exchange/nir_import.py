@@ -1,4 +1,4 @@
-"""Read a NIR graph as a network: our own exports exactly, and other tools' chains of LIF neurons.
+"""Read a NIR graph as a network: our own exports exactly, other tools' graphs exact or quantised.
 
 A node's numbers always come from the node, never from our metadata, so an edited graph is read as
 edited; metadata only says what NIR cannot (widths, and the layers in marked subgraphs).
@@ -7,293 +7,261 @@ edited; metadata only says what NIR cannot (widths, and the layers in marked sub
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.exchange.nir_format import (
-    ARRAY,
-    KEY,
-    TIME_STEP,
-    UNIT,
-    import_package,
-    layer_name,
-    node_name,
-)
-from spikegpt_neuro.exchange.nir_levels import has_levels, level_limits
+from spikegpt_neuro.exchange.nir_format import TIME_STEP, layer_name
+from spikegpt_neuro.exchange.nir_graph import NEURONS, Graph, Node, read_graph
+from spikegpt_neuro.exchange.nir_layers import LayerBuilder, spikes
+from spikegpt_neuro.exchange.nir_loops import Feedback, take_feedback
+from spikegpt_neuro.exchange.nir_marked import described, is_marked, marked_layer, token_delay
+from spikegpt_neuro.exchange.nir_nodes import NodeReader, Term
+from spikegpt_neuro.exchange.nir_quantise import ONLY_WHOLE
+from spikegpt_neuro.exchange.nir_report import ImportReport, LayerReport
+from spikegpt_neuro.exchange.nir_synapses import Signal
 from spikegpt_neuro.network import (
-    LAYER_KINDS,
+    TOKEN,
     Chain,
     ChainInfo,
     LanguageModel,
-    Network,
-    Port,
     make_network,
 )
-from spikegpt_neuro.network.layers import Delay, Dense, Lif
 from spikegpt_neuro.network.network import info_type
-from spikegpt_neuro.network.schema import Array, Layer
-from spikegpt_neuro.network.slayer_layers import (
-    ChannelDelay,
-    Cuba,
-    NetxConvolution,
-    NetxDense,
-    RasterInput,
-    RecurrentCuba,
-)
-from spikegpt_neuro.readers.guard import parsing
+from spikegpt_neuro.network.schema import Layer
+from spikegpt_neuro.network.slayer_layers import RasterInput
+
+FEWEST_BITS, MOST_BITS = 2, 9
 
 
-def _spikes(size: int) -> Port:
-    return Port(size, "binary", 1, False, 1.0)
+def import_nir(
+    path: Path, *, bits: int | None = None, time_step: float = TIME_STEP
+) -> LanguageModel | Chain:
+    """The network in ``path``; see ``import_nir_with_report``."""
+    return import_nir_with_report(path, bits=bits, time_step=time_step)[0]
 
 
-def import_nir(path: Path) -> Network:
-    """The network in ``path``. Raises ``InputError`` listing every node that cannot be held."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.")
-    nir = import_package()
-    with parsing(path, "a NIR graph"):
-        return _Reader(nir.read(path, type_check=False), path).network()
+def import_nir_with_report(
+    path: Path, *, bits: int | None = None, time_step: float = TIME_STEP
+) -> tuple[LanguageModel | Chain, ImportReport]:
+    """The network in ``path``, and what became of each node.
+
+    ``bits``: width of signed weights that are quantised, 2..9; None: nothing is, and what is not
+    whole is an error. ``time_step``: seconds, of the forward Euler steps. Raises ``InputError``
+    listing every node that cannot be held.
+    """
+    graph, problems = read_graph(path)
+    network, report, found = convert(graph, Path(path).name, bits=bits, time_step=time_step)
+    problems += found
+    if problems or network is None:
+        raise InputError(f"{path} cannot be held:", problems, advice_on(problems, bits))
+    return network, report
 
 
-def _text(metadata: Any) -> dict[str, Any]:
-    """Our JSON in a node's or a graph's metadata; empty if there is none."""
-    value = metadata.get(KEY) if isinstance(metadata, dict) else None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    return json.loads(value) if isinstance(value, str) else {}
+def advice_on(problems: Sequence[str], bits: int | None) -> str:
+    """What to do next, where quantising would mend at least one of the problems."""
+    mended = (ONLY_WHOLE, "or quantise", "differs from neuron", "multiple of", "weights have")
+    if bits is None and any(text in problem for problem in problems for text in mended):
+        return "With --bits N what is not whole is quantised, and the error printed."
+    return ""
 
 
-class _Reader:
-    """Turns nodes into layers in the order of the edges."""
+def check_settings(bits: int | None, time_step: float) -> None:
+    """Raise ``InputError`` for settings outside their range."""
+    problems = []
+    if bits is not None and not FEWEST_BITS <= bits <= MOST_BITS:
+        problems.append(f"bits {bits}, allowed {FEWEST_BITS}..{MOST_BITS}")
+    if not (np.isfinite(time_step) and time_step > 0):
+        problems.append(f"a time step of {time_step} s; must be above 0")
+    if problems:
+        raise InputError("the import's settings are out of range:", problems)
 
-    def __init__(self, graph: Any, path: Path) -> None:
-        self._graph, self._path = graph, path
-        self._problems: list[str] = []
-        self._layers: dict[str, Layer] = {}
-        self._sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
-        for source, target in graph.edges:
-            self._sources[target].append(source)
 
-    def network(self) -> LanguageModel | Chain:
-        recurrent = self._take_recurrence()
-        outputs = [n for n, node in self._graph.nodes.items() if type(node).__name__ == "Output"]
-        for name in self._order():
-            node = self._graph.nodes[name]
-            if name not in outputs:
-                try:
-                    self._read(name, node, recurrent.get(name))
-                except InputError as error:
-                    self._problems += [str(error)]
-        if len(outputs) != 1:
-            self._problems.append(f"{len(outputs)} outputs; a network has one")
-        if self._problems:
-            raise InputError(f"{self._path} cannot be held:", self._problems)
-        described = _text(self._graph.metadata)
-        names = described.pop("order", [])
-        if set(names) != set(self._layers):
-            names = list(self._layers)
-        layers = tuple(self._layers[name] for name in names)
-        vocabulary = described.pop("vocabulary", "")
-        if not described:
-            return Chain(ChainInfo({"format": "nir", "file": self._path.name}), layers)
-        kind = info_type(described["layout"])
-        wanted = {part.name for part in dataclasses.fields(kind)}
-        facts = {key: value for key, value in described.items() if key in wanted}
-        return make_network(kind(**facts), layers, vocabulary)
+def convert(
+    graph: Graph, source: str, *, bits: int | None, time_step: float
+) -> tuple[LanguageModel | Chain | None, ImportReport, list[str]]:
+    """A graph as a network, the report on it, and its problems; no network where there are any."""
+    check_settings(bits, time_step)
+    report = ImportReport(time_step, bits, notes=list(graph.notes))
+    try:
+        reader = _GraphReader(graph, report)
+        reader.read()
+        if reader.problems or not reader.is_whole:
+            return None, report, reader.problems
+        return reader.network(source), report, []
+    except InputError as error:
+        return None, report, list(error.problems or [str(error)])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return None, report, [f"the graph's metadata describe no network of ours: {error}"]
 
-    def _take_recurrence(self) -> dict[str, Array]:
-        """Weights of neurons that hear each other: a Linear node in a loop with them."""
-        found: dict[str, Array] = {}
-        for name, node in list(self._graph.nodes.items()):
-            if type(node).__name__ != "Linear" or len(self._sources[name]) != 1:
-                continue
-            neuron = self._sources[name][0]
-            targets = [target for source, target in self._graph.edges if source == name]
-            if targets == [neuron]:
-                found[neuron] = self._integers(name, "weight", node.weight)
-                self._sources[neuron].remove(name)
-                del self._sources[name]
-        return found
 
-    def _order(self) -> list[str]:
-        """Nodes so that each follows those it reads; keeps the file's order of layers."""
-        order: list[str] = []
-        waiting = dict(self._sources)
-        names = list(waiting)
-        while waiting:
-            ready = [n for n in names if n in waiting and set(waiting[n]) <= set(order)]
-            if not ready:
-                self._problems.append(f"a loop through {', '.join(sorted(waiting))}")
-                break
-            for name in ready:
-                order.append(name)
-                del waiting[name]
-        return order
+class _GraphReader:
+    """Turns nodes into layers in the order of the edges; problems do not cascade."""
 
-    def _integers(self, name: str, what: str, values: Any) -> Array:
-        array = np.asarray(values)
-        if not np.isfinite(array).all() or (array != np.round(array)).any():
-            raise InputError(f"{name}/{what}: must be whole numbers; quantise the weights first.")
-        return array.astype(np.int64)
-
-    def _uniform(self, name: str, what: str, values: Any) -> float:
-        array = np.unique(np.asarray(values, np.float64))
-        if array.size != 1:
-            raise InputError(f"{name}/{what}: differs from neuron to neuron.")
-        return float(array[0])
-
-    def _decay(self, name: str, what: str, tau: Any) -> int:
-        exact = UNIT * TIME_STEP / self._uniform(name, what, tau)
-        decay = round(exact)
-        # float64 time constants give the decay back to 1e-9; anything else is another time step
-        if not 1 <= decay <= UNIT or abs(exact - decay) > 1e-6 * UNIT:
-            raise InputError(
-                f"{name}/{what}: a decay of {exact / UNIT:.6g} a step of {TIME_STEP} s is not a "
-                "multiple of 1/4096 in 1/4096..1."
-            )
-        return decay
-
-    def _read(self, name: str, node: Any, recurrent: Array | None) -> None:
-        text = _text(getattr(node, "metadata", {}))
-        kind = type(node).__name__
-        own = layer_name(name)
-        inputs = tuple(layer_name(s) for s in self._sources[name])
-        source = self._layers.get(inputs[0]) if inputs else None
-        if kind in ("NIRGraph", "Input") and text:
-            self._layers[own] = self._marked(node, text)
-        elif kind == "Input":
-            size = int(np.prod(next(iter(node.input_type.values()))))
-            self._layers[own] = RasterInput(own, (), _spikes(size))
-        elif len(inputs) != 1 or source is None:
-            raise InputError(f"{name}: {len(inputs)} inputs; only one can be held.")
-        elif kind in ("Linear", "Affine"):
-            self._layers[own] = self._synapse(own, inputs, node, text)
-        elif kind == "Conv2d":
-            self._layers[own] = self._convolution(own, inputs, node, source)
-        elif kind == "Delay":
-            self._layers[own] = self._delay(own, inputs, node, source)
-        elif kind in ("LIF", "CubaLIF"):
-            self._layers[own] = self._neuron(own, inputs, node, recurrent, source)
-        else:
-            raise InputError(f"{name}: a {kind} cannot be held.")
-
-    def _marked(self, node: Any, text: dict[str, Any]) -> Layer:
-        kind = LAYER_KINDS.get(text["kind"])
-        if kind is None:
-            raise InputError(f"{text['name']}: unknown kind {text['kind']!r}.")
-        arrays = {
-            name: np.asarray(node.metadata[ARRAY + name], spec.dtype)
-            for name, spec in kind.array_specs().items()
-        }
-        port = Port(**text["output"])
-        layer = kind(text["name"], tuple(text["inputs"]), port, **arrays, **text["scalars"])
-        if isinstance(layer, Lif) and has_levels(layer):
-            self._check_levels(node, layer)
-        return layer
-
-    def _check_levels(self, node: Any, layer: Lif) -> None:
-        """Neurons that stand in the graph twice, as LIF nodes and in metadata, must agree."""
-        sign, limits = level_limits(layer)
-        expected = {f"level_{level}": limit for level, limit in enumerate(limits, start=1)}
-        found = {name for name in node.nodes if name not in ("input", "output")}
-        if found != set(expected) or any(
-            not np.array_equal(node.nodes[name].v_threshold, limit)
-            or not np.array_equal(node.nodes[name].r, sign)
-            for name, limit in expected.items()
-        ):
-            raise InputError(
-                f"{layer.name}: its LIF nodes are not those its metadata describes; edit both, or "
-                "neither."
-            )
-
-    def _synapse(self, own: str, inputs: tuple[str, ...], node: Any, text: dict[str, Any]) -> Layer:
-        weight = self._integers(own, "weight", node.weight)
-        if text.get("kind") == "dense":
-            narrow = weight.astype(np.int8)
-            port = Port(**text["output"])
-            scalars = {key: text["scalars"][key] for key in Dense.scalar_ranges()}
-            return Dense(own, inputs, port, narrow, **scalars)
-        port = Port(weight.shape[0], "accumulator", 32, True, 1.0)
-        if np.abs(weight).max(initial=0) > 256:
-            raise InputError(f"{own}: weights beyond 9 bits signed.")
-        return NetxDense(own, inputs, port, weight.astype(np.int16))
-
-    def _convolution(
-        self, own: str, inputs: tuple[str, ...], node: Any, source: Layer
-    ) -> NetxConvolution:
-        weight = self._integers(own, "weight", node.weight)
-        pairs = [np.broadcast_to(v, 2) for v in (node.stride, node.padding, node.dilation)]
-        (stride, padding, dilation), groups = pairs, int(node.groups)
-        size = np.asarray(node.input_shape)
-        kernel = np.array(weight.shape[2:])
-        out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        channels = weight.shape[1] * groups
-        geometry = np.array(
-            [channels, *size, weight.shape[0], *out, *kernel, *stride, *padding, *dilation, groups],
-            np.int32,
-        )
-        port = Port(int(weight.shape[0] * np.prod(out)), "accumulator", 24, True, 1.0)
-        flat = np.ascontiguousarray(weight.reshape(-1), np.int16)
-        return NetxConvolution(own, inputs, port, flat, geometry)
+    def __init__(self, graph: Graph, report: ImportReport) -> None:
+        self.problems: list[str] = []
+        self._graph, self._report = graph, report
+        self._own = described(graph.metadata)
+        self._names: dict[str, str] = {}
+        self._builder = LayerBuilder()
+        self._nodes = NodeReader(self._builder, report)
+        self._values: dict[str, list[Term] | None] = {}
+        self._output = ""
 
     @property
-    def _is_chain(self) -> bool:
-        """Whether what was read so far takes a raster, not tokens."""
-        return any(isinstance(layer, RasterInput) for layer in self._layers.values())
+    def is_whole(self) -> bool:
+        """Whether the output was reached; not where the file's own problems are in the way."""
+        return bool(self._output)
 
-    def _delay(self, own: str, inputs: tuple[str, ...], node: Any, source: Layer) -> Layer:
-        exact = np.asarray(node.delay, np.float64) / TIME_STEP
-        steps = np.round(exact).astype(np.int32)
-        if (np.abs(exact - steps) > 1e-6).any() or (steps < 0).any():
-            raise InputError(f"{own}: delays must be multiples of {TIME_STEP} s.")
-        steps = np.broadcast_to(steps, source.output.size).copy()
-        if not self._is_chain:
-            if (steps != 1).any():
-                raise InputError(f"{own}: delays of a language model are of one token.")
-            return Delay(own, inputs, source.output)
-        return ChannelDelay(own, inputs, source.output, steps, max(1, int(steps.max())))
+    def read(self) -> None:
+        """Read every node."""
+        feedback, sources, problems = take_feedback(self._graph)
+        self.problems += problems
+        self.problems += self._ends()
+        for name in self._order(sources):
+            node = self._graph.nodes[name]
+            self._values[name] = None
+            if not node.kind or name in feedback.broken:
+                continue  # its problem is told already
+            heard = [self._values.get(s) for s in sources[name]]
+            terms = [term for value in heard for term in value or ()]
+            if any(value is None for value in heard):
+                terms = self._stand_in(node, reads=True)
+                if not terms:
+                    continue
+            try:
+                self._values[name] = self._read(name, node, terms, feedback)
+            except InputError as error:
+                self.problems += list(error.problems or [str(error)])
+                self._values[name] = self._stand_in(node, reads=False) or None
+        self.problems = list(dict.fromkeys(self.problems))
 
-    def _neuron(
-        self, own: str, inputs: tuple[str, ...], node: Any, recurrent: Array | None, source: Layer
-    ) -> Cuba:
-        is_lif = type(node).__name__ == "LIF"
-        tau = node.tau if is_lif else node.tau_mem
-        voltage_decay = self._decay(own, "tau", tau)
-        current_decay = UNIT if is_lif else self._decay(own, "tau_syn", node.tau_syn)
-        gain = np.asarray(node.r) * TIME_STEP / np.asarray(tau)
-        if not is_lif:
-            gain = gain * np.asarray(node.w_in) * TIME_STEP / np.asarray(node.tau_syn)
-        if not np.allclose(gain, 1.0, rtol=1e-9, atol=0.0):  # float64 rounding of tau / dt
-            raise InputError(f"{own}: input gain {gain.flat[0]:.6g}; fold it into the weights.")
-        if np.any(node.v_leak) or np.any(node.v_reset):
-            raise InputError(f"{own}: leaks or resets to another value than 0.")
-        threshold = self._uniform(own, "v_threshold", node.v_threshold)
-        if threshold != round(threshold):
-            raise InputError(f"{own}: threshold {threshold} must be a whole number.")
-        size = int(np.asarray(node.v_threshold).size)
-        size = source.output.size if size == 1 else size
-        text = _text(node.metadata)
-        port = Port(**text["output"]) if text else _spikes(size)
-        values = (self._bias(source, size), current_decay, voltage_decay, int(threshold))
-        if recurrent is not None:
-            return RecurrentCuba(own, inputs, port, *values, recurrent.astype(np.int16))
-        return Cuba(own, inputs, port, *values)
+    def _stand_in(self, node: Node, *, reads: bool) -> list[Term]:
+        """What a node reads or gives when that could not be held, so that the rest is looked at.
 
-    def _bias(self, source: Layer, size: int) -> Array:
-        """The bias NIR holds with the weights."""
-        behind = source
-        while behind.kind in ("channel_delay", "delay"):
-            behind = self._layers[behind.inputs[0]]
-        node = self._graph.nodes[node_name(behind.name)]
-        if type(node).__name__ not in ("Affine", "Conv2d") or not np.any(node.bias):
-            return np.zeros(size, np.int32)
-        if behind is not source:
-            raise InputError(f"{behind.name}: a delayed bias cannot be held.")
-        bias = self._integers(source.name, "bias", node.bias).astype(np.int32)
-        return np.repeat(bias, size // bias.size)
+        Empty where the node does not tell the size.
+        """
+        if node.kind in ("Linear", "Affine"):
+            size = node.array("weight").shape[1 if reads else 0]
+        elif node.kind in NEURONS:
+            size = max(node.array(k).size for k in ("r", "threshold") if k in node.values)
+        else:
+            return []
+        name = self._builder.free_name("stand in")
+        self._builder.add(RasterInput(name, (), spikes(size)), 1)
+        return [Signal(name, (size,), np.ones(1))]
+
+    def _ends(self) -> Iterator[str]:
+        """What is wrong with where values come in and go out."""
+        for kind in ("Input", "Output"):
+            names = [n for n, node in self._graph.nodes.items() if node.kind == kind]
+            if not names:
+                yield f"the graph has no {kind} node"
+            elif len(names) > 1:
+                yield f"{len(names)} {kind} nodes ({', '.join(names)}); a network has one"
+        unread = [
+            name for name, node in self._graph.nodes.items()
+            if node.kind not in ("", "Input", "NIRGraph") and not self._graph.sources[name]
+        ]  # fmt: skip
+        for name in unread:
+            yield f"{name}: no edge leads to it"
+
+    def _order(self, sources: dict[str, list[str]]) -> Iterator[str]:
+        """Nodes so that each follows those it reads; the file's order where that leaves a choice.
+
+        What a loop that was refused holds up is left out.
+        """
+        done: set[str] = set()
+        waiting = list(sources)
+        while waiting:
+            ready = [n for n in waiting if done.issuperset(sources[n])]
+            if not ready:
+                return
+            for name in ready:
+                done.add(name)
+                yield name
+            waiting = [n for n in waiting if n not in done]
+
+    def _name(self, node: str) -> str:
+        """A layer's name for a node's: ours have dots, and those of others none."""
+        if node not in self._names:
+            name = layer_name(node) if self._own else node.replace(".", "_")
+            name = f"{name}_" if name == TOKEN else name
+            self._names[node] = self._builder.free_name(name)
+        return self._names[node]
+
+    def _read(
+        self, name: str, node: Node, terms: list[Term], feedback: Feedback
+    ) -> list[Term] | None:
+        own = self._name(name)
+        if is_marked(node):
+            inputs = tuple(layer_name(s) for s in self._graph.sources[name])
+            layer = marked_layer(node, inputs)
+            self._builder.add(layer, layer.output.high)
+            return [Signal(layer.name, (layer.output.size,), np.ones(1))]
+        if node.kind == "Delay" and self._own.get("layout", "chain") != "chain":
+            before = self._builder.layers[layer_name(self._graph.sources[name][0])]
+            self._builder.add(token_delay(own, node, before, self._report.time_step), 1)
+            return [Signal(own, (before.output.size,), np.ones(1))]
+        if node.kind == "Input":
+            return [self._input(own, node)]
+        if node.kind == "Output":
+            self._output = self._nodes.output(name, terms)
+            return []
+        if not terms:
+            return None  # "no edge leads to it" is told already
+        sizes = {term.size for term in terms}
+        if len(sizes) > 1:
+            heard = ", ".join(f"{s}" for s in self._graph.sources[name])
+            raise InputError(
+                "", [f"{name}: adds values of different sizes: {heard} ({sorted(sizes)})"]
+            )
+        if node.kind in NEURONS:
+            return self._nodes.neuron(own, node, terms, feedback.weights.get(name))
+        return self._nodes.linear(own, node, terms)
+
+    def _input(self, own: str, node: Node) -> Signal:
+        shape = tuple(int(v) for v in node.array("shape").reshape(-1)) or (1,)
+        if min(shape) < 1:
+            raise InputError("", [f"{own}: an input of shape {shape}"])
+        size = int(np.prod(shape))
+        self._builder.add(RasterInput(own, (), spikes(size)), 1)
+        self._report.layers.append(LayerReport(own, "Input"))
+        return Signal(own, shape, np.ones(1))
+
+    def network(self, source: str) -> LanguageModel | Chain:
+        """The layers the output depends on, as a network."""
+        layers = self._builder.layers
+        text = dict(self._own)
+        order = text.pop("order", [])
+        vocabulary = text.pop("vocabulary", "")
+        needed = self._needed()
+        left_out = [name for name in layers if name not in needed]
+        if left_out:
+            self._report.notes.append(f"lead nowhere, left out: {', '.join(left_out)}")
+            kept = [layer for layer in self._report.layers if layer.node not in left_out]
+            self._report.layers[:] = kept
+        names = order if set(order) == needed else [n for n in layers if n in needed]
+        chosen: tuple[Layer, ...] = tuple(layers[name] for name in names)
+        if not text:
+            quantisation = {} if self._report.is_exact else {
+                "bits": self._report.bits, "time_step": self._report.time_step,
+                "equation": self._report.equation,
+            }  # fmt: skip
+            return Chain(ChainInfo({"format": "nir", "file": source}, quantisation), chosen)
+        kind = info_type(text["layout"])
+        wanted = {part.name for part in dataclasses.fields(kind)}
+        facts = {key: value for key, value in text.items() if key in wanted}
+        return make_network(kind(**facts), chosen, vocabulary)
+
+    def _needed(self) -> set[str]:
+        needed, waiting = set(), [self._output]
+        while waiting:
+            name = waiting.pop()
+            if name in needed or name == TOKEN:
+                continue
+            needed.add(name)
+            waiting += self._builder.layers[name].inputs
+        return needed

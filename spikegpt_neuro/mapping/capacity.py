@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.partition import capacity_needed
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules

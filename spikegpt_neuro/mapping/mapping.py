@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, System
 from spikegpt_neuro.mapping.partition import (
     PACKINGS,
@@ -24,7 +24,10 @@ from spikegpt_neuro.network import Network
 
 @dataclass(frozen=True)
 class Use:
-    """How full a core or chip is: amounts and their share of the limit (None: no limit known)."""
+    """How full a core or chip is: amounts and their share of the limit (None: no limit known).
+
+    ``weight_share``: of the synaptic memory, which weights of few bits fill less.
+    """
 
     weights: int
     weight_share: float
@@ -34,7 +37,7 @@ class Use:
     byte_share: float | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mapping:
     """Where everything is. ``chips`` is the number of chips the cores fill."""
 
@@ -46,6 +49,12 @@ class Mapping:
     baseline: Placement
     traffic: Traffic
     violations: tuple[Violation, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Mapping on {self.profile.name}, {self.packing} packing: {len(self.cores)} cores on "
+            f"{self.chips} chips, {len(self.violations)} design rules broken>"
+        )
 
     @cached_property
     def chips(self) -> int:
@@ -124,7 +133,7 @@ class Mapping:
         capacity = weights_per_core(self.profile, self.packing)
         return Use(
             weights,
-            weights / (capacity * available),
+            sum(c.synapse_bytes for c in cores) / (capacity * available),
             neurons,
             neurons / (most_neurons * available) if most_neurons else None,
             stored,

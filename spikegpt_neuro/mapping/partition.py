@@ -8,6 +8,12 @@ from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.encoding import (
+    SynapseBlock,
+    block_of,
+    neurons_that_fit,
+    synapse_bytes,
+)
 from spikegpt_neuro.mapping.roles import made_by, synapses_of
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer
@@ -21,13 +27,17 @@ WORD_BYTES: Final = 4
 
 @dataclass(frozen=True)
 class Slice:
-    """Channels ``begin`` to ``end - 1`` of a neuron layer on one core, with all their synapses."""
+    """Channels ``begin`` to ``end - 1`` of a neuron layer on one core, with all their synapses.
+
+    ``weights``: of all of them, zeros included; ``synapse_bytes``: what they take there.
+    """
 
     layer: str
     begin: int
     end: int
     weights: int
     words: int
+    synapse_bytes: int
 
     @property
     def neurons(self) -> int:
@@ -53,9 +63,14 @@ class Core:
         return sum(s.weights for s in self.slices)
 
     @property
+    def synapse_bytes(self) -> int:
+        """Bytes of the synapses, in their widths and encodings (``mapping.encoding``)."""
+        return sum(s.synapse_bytes for s in self.slices)
+
+    @property
     def bytes(self) -> int:
-        """Bytes of 8-bit weights, state and per-neuron parameters."""
-        return self.weights + WORD_BYTES * sum(s.words for s in self.slices)
+        """Bytes of synapses, state and per-neuron parameters."""
+        return self.synapse_bytes + WORD_BYTES * sum(s.words for s in self.slices)
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ class Demand:
     layer: Layer
     fan_in: int
     words_per_neuron: int
+    synapses: tuple[SynapseBlock, ...]
 
 
 def demands(network: Network) -> tuple[Demand, ...]:
@@ -78,10 +94,12 @@ def demands(network: Network) -> tuple[Demand, ...]:
     for layer in network.layers:
         if layer.role != "neuron":
             continue
-        fan_in = layer.fan_in + sum(network[name].fan_in for name in ends.get(layer.name, ()))
+        origins = [layer, *(network[name] for name in ends.get(layer.name, ()))]
+        blocks = tuple(block_of(origin) for origin in origins if origin.fan_in)
         size = layer.output.size
         words = layer.state_words + layer.parameter_words
-        found.append(Demand(layer, fan_in, -(-words // size)))
+        fan_in = sum(block.fan_in for block in blocks)
+        found.append(Demand(layer, fan_in, -(-words // size), blocks))
     return tuple(found)
 
 
@@ -91,11 +109,15 @@ def capacity_needed(network: Network) -> dict[str, int]:
     neurons = sum(d.layer.output.size for d in listed)
     weights = sum(d.layer.output.size * d.fan_in for d in listed)
     words = sum(d.layer.output.size * d.words_per_neuron for d in listed)
-    return {"neurons": neurons, "weights": weights, "bytes": weights + WORD_BYTES * words}
+    stored = sum(synapse_bytes(d.synapses, d.layer.output.size) for d in listed)
+    return {"neurons": neurons, "weights": weights, "bytes": stored + WORD_BYTES * words}
 
 
 def weights_per_core(profile: Profile, packing: str) -> int:
-    """The profile's capacity of a core under a packing. Raises InputError where there is none."""
+    """The profile's capacity of a core, in 8-bit weights and so in bytes, under a packing.
+
+    Raises InputError where there is none.
+    """
     if packing not in PACKINGS:
         raise InputError(f"packing {packing!r} is unknown; allowed: {', '.join(PACKINGS)}.")
     capacity = profile.limit(f"weights_per_core_{packing}")
@@ -192,22 +214,22 @@ def _cut(
                     close_shared()
                     continue
                 end = min(size, begin + max(1, room))
-                shared.append(Slice(layer.name, begin, end, 0, words * (end - begin)))
+                shared.append(Slice(layer.name, begin, end, 0, words * (end - begin), 0))
                 begin = end
             continue
-        rows = max(1, min(capacity // fan_in, most_neurons))
-        rows = max(1, min(rows, memory // (fan_in + WORD_BYTES * words)))
+        rows = max(1, neurons_that_fit(demand.synapses, capacity, min(size, most_neurons)))
+        while rows > 1 and (
+            synapse_bytes(demand.synapses, rows) + WORD_BYTES * words * rows > memory
+        ):
+            rows -= 1
         if axons:
             rows = max(1, min(rows, most_axons // axons))
         count = -(-size // rows)
         for i in range(count):
             begin, end = size * i // count, size * (i + 1) // count
             neurons = end - begin
-            cores.append(
-                Core(
-                    layer.stage,
-                    (Slice(layer.name, begin, end, neurons * fan_in, neurons * words),),
-                )
-            )
+            stored = synapse_bytes(demand.synapses, neurons)
+            held = Slice(layer.name, begin, end, neurons * fan_in, neurons * words, stored)
+            cores.append(Core(layer.stage, (held,)))
     close_shared()
     return tuple(cores)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.encoding import synapse_bytes
 from spikegpt_neuro.mapping.partition import (
     WORD_BYTES,
     Core,
@@ -56,7 +57,7 @@ Rule = Callable[[Design], Iterator[Finding]]
 
 
 def weight_width(design: Design) -> Iterator[Finding]:
-    """Weights are stored in 8 bits, those of chains in what they need; the target must hold it."""
+    """Weights are as wide as the largest of a layer needs; the target must hold it."""
     limit = design.profile.limit("weight_bits")
     if limit is None:
         return
@@ -147,10 +148,14 @@ def neuron_fits_core(design: Design) -> Iterator[Finding]:
         return
     capacity = weights_per_core(design.profile, design.packing)
     for demand in demands(design.network):
-        if demand.fan_in > capacity:
+        needed = synapse_bytes(demand.synapses, 1)
+        if needed > capacity:
             yield (
                 demand.layer.name,
-                (f"one neuron has {demand.fan_in} weights, a core holds {capacity}"),
+                (
+                    f"one neuron has {demand.fan_in} weights, a core holds "
+                    f"{capacity * demand.fan_in // needed}"
+                ),
             )
 
 
@@ -206,10 +211,10 @@ def core_memory(design: Design) -> Iterator[Finding]:
     for number, core in enumerate(design.cores):
         if limit is not None and core.bytes > limit:
             yield f"core {number}", f"holds {core.bytes} bytes, its memory has {limit}"
-        if synapses is not None and core.weights > synapses:
+        if synapses is not None and core.synapse_bytes > synapses:
             yield (
                 f"core {number}",
-                f"holds {core.weights} bytes of weights, its synapse memory has {synapses}",
+                f"holds {core.synapse_bytes} bytes of weights, its synapse memory has {synapses}",
             )
 
 

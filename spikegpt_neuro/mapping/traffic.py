@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.mapping.partition import Core
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.schema import Layer

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.network.labels import Pooling, label_problems
 
 Layout = Literal["upstream", "rwkv", "spike-driven"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("upstream", "rwkv", "spike-driven")
@@ -22,6 +23,10 @@ class SpikeGPTConfiguration:
                       'spike-driven': every projection takes spikes (``model/blocks.py``).
     ``ffn_pre``       not spike-driven: block 0 begins with an SRFFN instead of an SRWKV.
     ``embedding``     'binary': 1 where the embedding weight is >= 0, else 0; 'real': the weight.
+    ``labels``        of a classifier: its classes; empty: a language model, whose head gives the
+                      vocabulary. A classifier's head gives a logit a class after every token.
+    ``pooling``       of a classifier: the decision is that of the 'last' token's logits, or of
+                      their 'mean' over the text (the head is linear: the head of the mean).
     ``rescale_every`` not spike-driven: halve the stream after every N-th block and divide the
                       weights into it to match (upstream's run-time code does so with 6); 0 is off.
 
@@ -56,8 +61,13 @@ class SpikeGPTConfiguration:
     levels_product: int = 3
     levels_hidden: int = 3
     levels_head: int = 0
+    labels: tuple[str, ...] = ()
+    pooling: Pooling = "last"
 
     def __post_init__(self) -> None:
+        labels: Any = self.labels
+        if isinstance(labels, list):  # as JSON has it
+            object.__setattr__(self, "labels", tuple(labels))
         if self.hidden_size == 0 and type(self.n_embd) is int:
             object.__setattr__(self, "hidden_size", 4 * self.n_embd)
         problems = list(self._problems())
@@ -88,14 +98,23 @@ class SpikeGPTConfiguration:
             low = 0 if name == "levels_head" else 1
             if not low <= getattr(self, name) <= LARGEST_LEVELS:
                 yield f"{name} is {getattr(self, name)}; allowed: {low}..{LARGEST_LEVELS}"
+        yield from label_problems(self.labels, self.pooling)
         if self.layout == "spike-driven" and (self.ffn_pre or self.rescale_every):
             yield "ffn_pre and rescale_every belong to the layouts upstream and rwkv"
         if self.layout != "spike-driven" and self.branches == "parallel":
             yield "parallel branches belong to the spike-driven layout"
 
+    @property
+    def outputs(self) -> int:
+        """Logits a token: one a class, or one a token of the vocabulary."""
+        return len(self.labels) or self.vocab_size
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored in checkpoints."""
-        return asdict(self)
+        """Plain values, as stored in checkpoints; labels and pooling only of classifiers."""
+        values = asdict(self)
+        if not self.labels:
+            del values["labels"], values["pooling"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SpikeGPTConfiguration:
@@ -129,14 +148,19 @@ def _type_problems(values: Mapping[str, Any]) -> Iterator[str]:
     """Values whose type is not that of their field; True is no integer here."""
     for name, value in sorted(values.items()):
         wanted = _TYPES.get(str(SpikeGPTConfiguration.__annotations__[name]), str)
-        if type(value) is not wanted:
+        if type(value) is not wanted and not (wanted is tuple and type(value) is list):
             yield f"{name} is {value!r:.60}; must be {_TYPE_NAMES[wanted]}"
         elif isinstance(value, int) and abs(value) > _LARGEST:
             yield f"{name} is {value}; must be at most {_LARGEST}"
 
 
-_TYPES: dict[str, type] = {"int": int, "bool": bool}
-_TYPE_NAMES: dict[type, str] = {int: "an integer", bool: "true or false", str: "text"}
+_TYPES: dict[str, type] = {"int": int, "bool": bool, "tuple[str, ...]": tuple}
+_TYPE_NAMES: dict[type, str] = {
+    int: "an integer",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list",
+}
 _LARGEST = 1 << 24
 """Most blocks, channels or tokens: beyond any model, so that a size in a file costs nothing."""
 

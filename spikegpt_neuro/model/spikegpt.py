@@ -29,7 +29,7 @@ class SpikeGPT(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.ln_out = nn.LayerNorm(configuration.n_embd)
-        self.head = nn.Linear(configuration.n_embd, configuration.vocab_size, bias=False)
+        self.head = nn.Linear(configuration.n_embd, configuration.outputs, bias=False)
 
     def forward(
         self,
@@ -38,7 +38,7 @@ class SpikeGPT(nn.Module):
         observe: Observer | None = None,
         exact: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, State]:
-        """Logits [B, T, vocabulary] for ``tokens`` [B, T] (int64), and the state after the last.
+        """Logits [B, T, outputs] for ``tokens`` [B, T] (int64), and the state after the last.
 
         ``state`` None starts afresh. ``observe(name, value)`` sees every layer's output; layers'
         names are those of the integer network. ``exact``: outputs to take instead of the computed

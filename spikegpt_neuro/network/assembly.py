@@ -21,6 +21,8 @@ from spikegpt_neuro.network.schema import Array, Layer, Port
 
 SIZES = ("n_layer", "n_embd", "vocabulary_size")
 """Of language models. Version 1 wrote them for chains too, whose layers say it."""
+_CLASSES: Mapping[str, type] = {"labels": list, "pooling": str}
+"""Of classifiers, besides: they have labels."""
 _INFO: Mapping[str, type] = {"layout": str, "source": dict, "quantisation": dict}
 _PORT_TYPES: Mapping[str, tuple[type, ...]] = {
     "size": (int,), "payload": (str,), "bits": (int,), "signed": (bool,), "scale": (int, float),
@@ -51,9 +53,11 @@ class Stored:
     problems: list[str] = field(default_factory=list)
 
 
-def info_types(layout: Any) -> dict[str, type]:
+def info_types(layout: Any, *, classifies: bool = False) -> dict[str, type]:
     """What is said of a network of that layout, by key."""
-    return dict(_INFO) if layout == ChainInfo.layout else {**_INFO, **dict.fromkeys(SIZES, int)}
+    if layout == ChainInfo.layout:
+        return dict(_INFO)
+    return {**_INFO, **dict.fromkeys(SIZES, int), **(_CLASSES if classifies else {})}
 
 
 def assemble(
@@ -61,7 +65,7 @@ def assemble(
 ) -> LanguageModel | Chain:  # fmt: skip
     """The network; ``InputError`` lists everything that its file says wrongly."""
     problems = stored.problems
-    types = info_types(stored.info.get("layout"))
+    types = info_types(stored.info.get("layout"), classifies="labels" in stored.info)
     compare_names("/", stored.info, types, "key", problems)
     for key, kind in types.items():
         if key in stored.info and type(stored.info[key]) is not kind:
@@ -109,7 +113,7 @@ def compare_names(
 
 _TYPE_NAMES = {
     str: "text", int: "an integer", dict: "a JSON object", bool: "true or false",
-    float: "a number",
+    float: "a number", list: "a list",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikegpt_neuro.arithmetic.packed import stored
 from spikegpt_neuro.network.elementwise import Elementwise, multiplier_field, shift_field
 from spikegpt_neuro.network.intervals import hull, rescaled, sum_range
 from spikegpt_neuro.network.registry import layer_kind
@@ -199,6 +200,11 @@ class Dense(Layer):
     def operand_size(self) -> int:
         """See ``Layer.operand_size``."""
         return int(self.weight.shape[-1])
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits a weight is stored in: 2 (ternary) to 8."""
+        return stored(self.weight)[1]
 
     @property
     def rows(self) -> Array | None:

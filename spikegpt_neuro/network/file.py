@@ -13,6 +13,13 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from spikegpt_neuro.arithmetic.packed import (
+    FEWEST_BITS,
+    MOST_BITS,
+    PackedWeights,
+    row_words,
+    stored,
+)
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.assembly import (
     PORT_KEYS,
@@ -35,7 +42,13 @@ from spikegpt_neuro.network.container import (
     seal,
 )
 from spikegpt_neuro.network.layers import Dense
-from spikegpt_neuro.network.network import Chain, LanguageModel, Network, NetworkInfo
+from spikegpt_neuro.network.network import (
+    Chain,
+    LanguageModel,
+    ModelInfo,
+    Network,
+    NetworkInfo,
+)
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.version_1 import FORMAT, read_version_1
 from spikegpt_neuro.readers.guard import input_file
@@ -55,6 +68,9 @@ _ABOUT = {"format", "format_version", "tool_version", "time_step", "reset_rule"}
 _PARTS = {"vocabulary", "layers"}
 _LAYER_KEYS = {"name", "kind", "inputs", "output", "scalars", "arrays"}
 _ARRAY_TYPES = {"dtype": str, "shape": list, "offset": int, "sha256": str}
+PACKED = "packed"
+"""With the bits after it, the type of an int8 matrix whose rows are packed."""
+_PACKED_TYPES = {f"{PACKED}{bits}": bits for bits in range(FEWEST_BITS, MOST_BITS)}
 _METADATA_CACHE = 1 << 16
 """Bytes of metadata HDF5 keeps while a file is written; kept memory stays."""
 
@@ -98,7 +114,11 @@ class NetworkWriter:
             group.create_dataset("outFeatures", data=np.int64(outputs))
 
     def _write(self, group: h5py.Group, name: str, values: Array, owner: str) -> dict[str, Any]:
-        """Store an array; its entry of the index."""
+        """Store an array, packed as it is in memory; its entry of the index."""
+        shape, dtype = list(values.shape), str(values.dtype)
+        values, bits = stored(values)
+        if bits != MOST_BITS:
+            dtype = f"{PACKED}{bits}"
         values = np.ascontiguousarray(values)
         dataset = group.create_dataset(name, data=values)
         offset = dataset.id.get_offset() if values.size else HEADER_BYTES
@@ -106,8 +126,7 @@ class NetworkWriter:
         where = f"{owner}/{name}" if owner else name
         self.regions.append(Region(where, offset, values.nbytes, digest))
         return {
-            "dtype": str(values.dtype), "shape": list(values.shape), "offset": offset,
-            "sha256": digest,
+            "dtype": dtype, "shape": shape, "offset": offset, "sha256": digest,
         }  # fmt: skip
 
     def finish(self, info: NetworkInfo, vocabulary: str) -> None:
@@ -117,7 +136,9 @@ class NetworkWriter:
             "format": FORMAT, "format_version": FORMAT_VERSION, "tool_version": __version__,
             "time_step": TIME_STEP, "reset_rule": RESET_RULE,
         }  # fmt: skip
-        types = info_types(info.layout)
+        types = info_types(
+            info.layout, classifies=isinstance(info, ModelInfo) and bool(info.labels)
+        )
         plain = {name: getattr(info, name) for name in types}
         plain |= {name: dict(plain[name]) for name, kind in types.items() if kind is dict}
         entry = self._write(self._file["/"], VOCABULARY_DATASET, text, "")
@@ -196,7 +217,8 @@ def _read_container(path: Path, stream: BinaryIO) -> LanguageModel | Chain:
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its index is not JSON: {error}.") from error
     problems: list[str] = []
-    types = info_types(index.get("layout") if isinstance(index, dict) else None)
+    said = index if isinstance(index, dict) else {}
+    types = info_types(said.get("layout"), classifies="labels" in said)
     if compare_names("/", index, {*_ABOUT, *types, *_PARTS}, "key", problems):
         for key, value in (("format", FORMAT), ("format_version", FORMAT_VERSION)):
             if index[key] != value:
@@ -252,10 +274,16 @@ class _Arrays:
         if wrong or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 4:
             self._problems.append(f"{where}: {', '.join(wrong) or 'shape'} of a wrong type")
             return None
-        if entry["dtype"] not in ("int8", "uint8", "int16", "int32"):
+        name, offset, bits = entry["dtype"], entry["offset"], MOST_BITS
+        if name in _PACKED_TYPES and len(shape) == 2 and max(shape) <= self._mapped.size * 8:
+            bits, inputs = _PACKED_TYPES[name], shape[1]
+            name, shape = "uint16", [shape[0], int(row_words(inputs, bits))]
+        if name not in ("int8", "uint8", "int16", "int32", "uint16") or (
+            name == "uint16" and bits == MOST_BITS
+        ):
             self._problems.append(f"{where}: unknown dtype {entry['dtype']!r:.40}")
             return None
-        dtype, offset = np.dtype(entry["dtype"]).newbyteorder("<"), entry["offset"]
+        dtype = np.dtype(name).newbyteorder("<")
         length = math.prod(shape) * dtype.itemsize
         if offset < HEADER_BYTES or offset + length > self._mapped.size:
             self._problems.append(f"{where}: its data lie beyond the end of the file")
@@ -264,4 +292,5 @@ class _Arrays:
         mapped = self._mapped[offset : offset + length]
         if offset % dtype.itemsize:  # small ones may lie anywhere
             mapped = mapped.copy()
-        return mapped.view(dtype).reshape(shape)
+        array = mapped.view(dtype).reshape(shape)
+        return array if bits == MOST_BITS else PackedWeights(array, inputs, bits)  # type: ignore[return-value]

@@ -5,6 +5,7 @@ There are two types: a ``LanguageModel`` reads tokens, a ``Chain`` a raster.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.container import Contents
+from spikegpt_neuro.network.labels import Pooling, label_problems
 from spikegpt_neuro.network.layers import BinaryEmbedding, Embedding, Readout
 from spikegpt_neuro.network.registry import check_known
 from spikegpt_neuro.network.schema import Layer
@@ -29,7 +31,8 @@ class ModelInfo:
     """What a language model is and where it came from; all of it is stored in the file.
 
     ``layout``: one of ``MODEL_LAYOUTS``. ``quantisation`` and ``source`` hold settings and hashes
-    as plain JSON values.
+    as plain JSON values. ``labels``: of a classifier, the classes its readout gives logits of, and
+    ``pooling`` over which tokens it decides; no labels: the readout is of the next token.
     """
 
     layout: str
@@ -38,6 +41,16 @@ class ModelInfo:
     vocabulary_size: int
     source: Mapping[str, Any] = field(default_factory=dict)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    pooling: Pooling = "last"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))  # JSON has lists
+
+    @property
+    def outputs(self) -> int:
+        """Logits a token: one a class, or one a token of the vocabulary."""
+        return len(self.labels) or self.vocabulary_size
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ def make_network(
     return LanguageModel(info, layers, vocabulary, contents)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """Layers in execution order. ``vocabulary`` is the text of a vocabulary, or empty.
 
@@ -94,6 +107,30 @@ class Network:
                 f"This is not a valid network ({len(problems)} problems):", problems,
                 "Export it again from its checkpoint.",
             )  # fmt: skip
+
+    def __repr__(self) -> str:
+        weights = sum(layer.weight_count for layer in self.layers)
+        return (
+            f"<{type(self).__name__}: {self._summary()}, {len(self.layers)} layers, "
+            f"{weights:,} weights>"
+        )
+
+    def _summary(self) -> str:
+        """What is special about a network of this type, in a few words."""
+        return str(self.info.layout)
+
+    def _repr_html_(self) -> str:
+        """The stages as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{html.escape(stage)}</td><td>{len(layers)}</td>"
+            f"<td>{sum(layer.weight_count for layer in layers):,}</td>"
+            f"<td>{sum(layer.state_words for layer in layers):,}</td></tr>"
+            for stage, layers in self.stages.items()
+        )
+        return (
+            f"<p>{html.escape(repr(self)[1:-1])}</p><table><tr><th>stage</th><th>layers</th>"
+            f"<th>weights</th><th>state words</th></tr>{rows}</table>"
+        )
 
     def _problems(self) -> Iterator[str]:
         known: dict[str, Layer] = {}
@@ -167,6 +204,11 @@ class Network:
         return {name: tuple(layers) for name, layers in stages.items()}
 
     @property
+    def output_size(self) -> int:
+        """Values that leave the network a token, or a time step."""
+        return self.layers[-1].output.size
+
+    @property
     def logit_scale(self) -> float:
         """Real value of one unit of a logit."""
         return self.layers[-1].output.scale
@@ -177,11 +219,18 @@ class Network:
         return tuple(layer.name for layer in self.layers if layer.fires)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel(Network):
-    """A network that reads tokens and gives logits of the next one."""
+    """A network that reads tokens and gives logits of the next one, or of classes after each."""
 
     info: ModelInfo
+
+    def _summary(self) -> str:
+        info = self.info
+        return (
+            f"{info.layout} layout, {info.n_layer} blocks of width {info.n_embd}, vocabulary "
+            f"{info.vocabulary_size}"
+        )
 
     def _ends_problems(self, first: Layer, last: Layer) -> Iterator[str]:
         if self.info.layout not in MODEL_LAYOUTS:
@@ -196,8 +245,10 @@ class LanguageModel(Network):
                 )
             if first.output.size != self.info.n_embd:
                 yield f"{first.name}: size {first.output.size}, n_embd is {self.info.n_embd}"
-        if not isinstance(last, Readout) or last.output.size != self.info.vocabulary_size:
-            yield f"{last.name}: the last layer must be a readout of the whole vocabulary"
+        if not isinstance(last, Readout) or last.output.size != self.info.outputs:
+            whole = "all classes" if self.info.labels else "the whole vocabulary"
+            yield f"{last.name}: the last layer must be a readout of {whole}"
+        yield from label_problems(self.info.labels, self.info.pooling)
         blocks = {layer.name.split(".")[1] for layer in self.layers if layer.stage[:7] == "blocks."}
         # compared by number first: n_layer may be any integer that a file says
         if len(blocks) != self.info.n_layer or blocks != {str(i) for i in range(len(blocks))}:
@@ -205,18 +256,36 @@ class LanguageModel(Network):
 
 
 def as_language_model(network: Network) -> LanguageModel:
-    """``network`` if it reads tokens; ``InputError`` for a chain."""
+    """``network`` if it predicts tokens; ``InputError`` for a chain and for a classifier."""
     if not isinstance(network, LanguageModel):
         raise InputError("this network is a chain: it reads a raster, not a text.")
+    if network.info.labels:
+        raise InputError(
+            "this network is a classifier: it gives classes, not next tokens.",
+            [f"classes: {', '.join(network.info.labels)}"], "Use `classify`.",
+        )  # fmt: skip
     return network
 
 
-@dataclass(frozen=True, eq=False)
+def as_classifier(network: Network) -> LanguageModel:
+    """``network`` if it reads tokens and gives classes; ``InputError`` otherwise."""
+    if not isinstance(network, LanguageModel) or not network.info.labels:
+        raise InputError(
+            "this network is not a classifier.",
+            advice="Train one with `train --task classify`, then export it.",
+        )
+    return network
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Chain(Network):
     """A stock NetX chain: it reads a raster of spikes, of integers or of (one column of) token ids,
     one row a time step, and gives its last layer's integers."""
 
     info: ChainInfo
+
+    def _summary(self) -> str:
+        return f"{self.input_size} values in, {self.output_size} out"
 
     def _ends_problems(self, first: Layer, last: Layer) -> Iterator[str]:
         if not isinstance(first, RasterInput) and (
@@ -235,11 +304,6 @@ class Chain(Network):
     def input_size(self) -> int:
         """Values a time step of the raster: 1 where it holds token ids."""
         return 1 if self.takes_ids else self.layers[0].output.size
-
-    @property
-    def output_size(self) -> int:
-        """Values a time step of the result."""
-        return self.layers[-1].output.size
 
     @property
     def input_range(self) -> tuple[int, int]:

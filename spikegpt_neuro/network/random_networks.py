@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.arithmetic.packed import MOST_BITS, largest_weight, store
 from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
     Delay,
@@ -42,6 +43,8 @@ OPERAND_DEVIATION = 30.0
 """Standard deviation of dense operands, in units of an 8-bit payload."""
 WEIGHT_DEVIATION = 35.0
 """Standard deviation of int8 weights: a Gaussian row scaled to its largest magnitude."""
+_LEAST_DEVIATION = 0.7
+"""The same of weights of few bits, so that half of the ternary ones are not 0."""
 _SQUARE_SHIFT = 14
 _CURRENT_BITS = 10
 
@@ -54,6 +57,7 @@ class RandomShape:
     ``square_density``: share of non-zero FFN-value operands (not spike-driven). ``firing``: share
     of LIF neurons that fire in a step. ``levels``: 1 for binary spikes, 3 for graded 0..3
     (spike-driven layout). ``ffn_pre``: the first block has a second SRFFN in place of its SRWKV.
+    ``weight_bits``: 2 (ternary) to 8 of every projection.
     ``voltage_decay``: of all LIF neurons, in 1/4096; 4096: memoryless.
     """
 
@@ -67,6 +71,7 @@ class RandomShape:
     levels: int = 1
     binary_embedding: bool = True
     ffn_pre: bool = False
+    weight_bits: int = MOST_BITS
     voltage_decay: int = 2048
     seed: int = 0
 
@@ -88,6 +93,8 @@ class _Builder:
         self._rng = np.random.default_rng(shape.seed)
         self._layers: list[Layer] = []
         self._stream = Port(shape.n_embd, "graded", 24, True, 2.0**-STREAM_BITS)
+        scale = largest_weight(shape.weight_bits) / largest_weight(MOST_BITS)
+        self._weight_deviation = max(WEIGHT_DEVIATION * scale, _LEAST_DEVIATION)
 
     def network(self) -> LanguageModel:
         shape = self._shape
@@ -149,14 +156,15 @@ class _Builder:
     def _dense(self, name: str, source: str, outputs: int) -> str:
         inputs = self._size(source)
         weight = self._rng.standard_normal((outputs, inputs), dtype=np.float32)
-        weight *= np.float32(WEIGHT_DEVIATION)
+        limit = largest_weight(self._shape.weight_bits)
+        weight *= np.float32(self._weight_deviation)
         np.rint(weight, out=weight)
-        np.clip(weight, -127, 127, out=weight)
+        np.clip(weight, -limit, limit, out=weight)
         integers = weight.astype(np.int8)
         return self._add(
             Dense(
-                name, (source,), Port(outputs, "accumulator", 32, True, 0.0), weight=integers,
-                accumulator_bits=24,
+                name, (source,), Port(outputs, "accumulator", 32, True, 0.0),
+                weight=store(integers, self._shape.weight_bits), accumulator_bits=24,
             )
         )  # fmt: skip
 
@@ -165,7 +173,7 @@ class _Builder:
 
     def _deviation(self, inputs: int, operand: float, density: float = 1.0) -> float:
         """Standard deviation of an accumulator of ``inputs`` operands."""
-        return WEIGHT_DEVIATION * operand * math.sqrt(inputs * density)
+        return self._weight_deviation * operand * math.sqrt(inputs * density)
 
     def _token_shift(self, name: str, current: str, previous: str) -> str:
         n = self._shape.n_embd

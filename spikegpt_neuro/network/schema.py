@@ -263,6 +263,12 @@ class Layer:
         return largest
 
     @property
+    def weight_count(self) -> int:
+        """Weights the layer holds; 0 without synapses."""
+        weight: Array | None = getattr(self, "weight", None)
+        return 0 if weight is None else int(weight.size)
+
+    @property
     def state_words(self) -> int:
         """Words of state carried from token to token."""
         return len(self.states) * self.output.size

@@ -45,6 +45,7 @@ __all__ = [
     "Alif",
     "Cuba",
     "Delta",
+    "LeakyIntegrator",
     "Recurrent",
     "RecurrentAlif",
     "RecurrentCuba",
@@ -106,6 +107,42 @@ v = clip(wide, -8388607, 8388607)
 s = v > threshold << 6
 voltage = 0 if s else v"""
     )
+
+
+@layer_kind
+@dataclass(frozen=True, eq=False)
+class LeakyIntegrator(Layer):
+    """Neurons that never fire and send their voltage, in 1/64 of the weights' unit."""
+
+    kind: ClassVar[str] = "leaky_integrator"
+    input_count: ClassVar[int] = 1
+    driver: ClassVar[int] = 0
+    output_bits: ClassVar[tuple[int, bool] | None] = (24, True)
+    chip_role: ClassVar[Role] = "neuron"
+    fires: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
+    fixed_neuron: ClassVar[bool] = False
+    states: ClassVar[tuple[State, ...]] = (_CURRENT, _VOLTAGE)
+    equation: ClassVar[str] = (
+        "wide = leak(current, 4096 - current_decay) + (a << 6)\n"
+        + _WRAPPED_CURRENT
+        + """\
+wide = leak(voltage, 4096 - voltage_decay) + u + (bias << 6)
+s = clip(wide, -8388607, 8388607)
+voltage = s"""
+    )
+    bias: Array = array_field("int32", "n", -(1 << 15), (1 << 15) - 1)
+    current_decay: int = scalar_field(0, 4096)
+    voltage_decay: int = scalar_field(0, 4096)
+
+    @property
+    def is_biased(self) -> bool:
+        """See ``Layer.is_biased``."""
+        return bool(self.bias.any())
+
+    def value_range(self, inputs: Sequence[Range]) -> Range:
+        """See ``Layer.value_range``: the voltage saturates."""
+        return 1 - STATE_LIMIT, STATE_LIMIT - 1
 
 
 @layer_kind

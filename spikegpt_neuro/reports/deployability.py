@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from spikegpt_neuro.arithmetic.equations import FUNCTIONS
-from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, PROGRAMS
-from spikegpt_neuro.backends.lava.neuron_specification import StockProgram
-from spikegpt_neuro.backends.loihi2.deployability import Deployability
+from spikegpt_neuro.decomposition.neuron_programs import OWN_NEURONS, PROGRAMS
+from spikegpt_neuro.decomposition.neuron_specification import StockProgram
+from spikegpt_neuro.mapping.deployability import Deployability
 
 _MOST_VIOLATIONS = 3
 

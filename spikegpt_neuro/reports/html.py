@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spikegpt_neuro.energy import EnergyReport, Study
-from spikegpt_neuro.energy.measurement import Measurement
-from spikegpt_neuro.energy.parts import SYSTEM
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.energy.timing import MODE_TITLES
+from spikegpt_neuro.events.measurement import SYSTEM, Measurement
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import RULES, Mapping, unchecked_rules
 from spikegpt_neuro.network import LanguageModel, Network

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
-from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
+from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping import (
     RULES,

@@ -13,6 +13,8 @@ that decide the scales are measured once, at the beginning of the phase, and sto
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +24,7 @@ from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.converters.calibration import RangeRecorder, calibration_tokens
 from spikegpt_neuro.converters.layout import QuantisationSettings
 from spikegpt_neuro.converters.quantise import Quantisation, model_layers
+from spikegpt_neuro.converters.trained_weights import TrainedWeights
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 WINDOWS_AT_ONCE = 8
@@ -48,6 +51,11 @@ class IntegerForward:
 
     def __init__(self, quantisation: Quantisation) -> None:
         self.quantisation = quantisation
+
+    def take(self, weights: TrainedWeights) -> None:
+        """Round weights like that from now on."""
+        settings = replace(self.quantisation.settings, rounding=weights)
+        self.quantisation = replace(self.quantisation, settings=settings)
 
     @torch.no_grad()
     def __call__(self, model: SpikeGPT, tokens: Tensor) -> dict[str, Tensor]:

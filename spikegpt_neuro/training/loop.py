@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional
 
+from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
 from spikegpt_neuro.converters.layout import QuantisationSettings
 from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.errors import InputError
@@ -23,6 +25,7 @@ from spikegpt_neuro.readers.guard import parsing
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import draw_batch
 from spikegpt_neuro.training.evaluation import Evaluation, evaluate, mean_rate
+from spikegpt_neuro.training.few_bits import FewBits
 from spikegpt_neuro.training.integer_true import IntegerForward, calibrate
 from spikegpt_neuro.training.log import Log
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
@@ -43,6 +46,8 @@ class TrainingSettings:
     ``integer_steps``: the last steps, whose forward pass is the export's integer arithmetic
     (``integer_true``), with operands of ``activation_bits`` (None: chosen per projection) and
     accumulators of ``accumulator_bits``. Dropout and batch statistics rest in them.
+    ``weight_bits``, ``pruned``: of every projection in these steps (``few_bits``), whose own steps
+    are learned at ``step_rate``.
     """
 
     steps: int = 2930
@@ -61,6 +66,9 @@ class TrainingSettings:
     integer_steps: int = 0
     activation_bits: int | None = None
     accumulator_bits: int = 24
+    weight_bits: int = MOST_BITS
+    pruned: float = 0.0
+    step_rate: float = 1e-3
     rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
@@ -91,8 +99,21 @@ class TrainingSettings:
             problems.append(f"activation_bits is {self.activation_bits}; allowed: 2..15")
         if not 8 <= self.accumulator_bits <= 32:
             problems.append(f"accumulator_bits is {self.accumulator_bits}; allowed: 8..32")
+        if not FEWEST_BITS <= self.weight_bits <= MOST_BITS:
+            problems.append(
+                f"weight_bits is {self.weight_bits}; allowed: {FEWEST_BITS} (ternary)..{MOST_BITS}"
+            )
+        if not 0 <= self.pruned < 1:
+            problems.append(f"pruned is {self.pruned}; allowed: 0 to below 1")
+        if self.reduces and not self.integer_steps:
+            problems.append("weight_bits and pruned are of integer_steps, which are 0")
         if problems:
             raise InputError("These training settings cannot be used.", problems)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether weights take fewer than 8 bits, or are set to 0."""
+        return self.weight_bits != MOST_BITS or self.pruned > 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,7 @@ class Trainer:
         torch.manual_seed(settings.seed + self.rank)
         self.generator = np.random.default_rng([settings.seed, self.rank])
         self.integers: IntegerForward | None = None
+        self.few_bits: FewBits | None = None
         self.step = 0
         self.average = math.nan
         self.seconds = 0.0
@@ -249,8 +271,20 @@ class Trainer:
         """Freeze the scales; from here on the forward pass is the integer network's."""
         settings = self.settings
         bits = QuantisationSettings(settings.activation_bits, settings.accumulator_bits)
-        self.integers = IntegerForward(calibrate(self.model, self.train, bits))
+        quantisation = calibrate(self.model, self.train, bits)
+        if settings.reduces:
+            found = FewBits.begin(
+                self.model, quantisation, self.train, settings.weight_bits, settings.pruned
+            )
+            self._learn_steps(found)
+        self.integers = IntegerForward(quantisation)
         self.runner.eval()
+
+    def _learn_steps(self, found: FewBits) -> None:
+        if self.accelerator is not None:
+            raise InputError("weights of few bits are trained in one process.")
+        self.few_bits = found
+        self.optimisers.append(found.optimiser(self.settings.step_rate))
 
     def _advance(self, counts: SpikeCounts) -> None:
         """One optimiser step."""
@@ -261,10 +295,12 @@ class Trainer:
         counts.forget()
         due = self.step % settings.evaluate_every == 0 or self.step == settings.steps
         counts.counting = due
+        if self.integers is not None and self.few_bits is not None:
+            self.integers.take(self.few_bits.trained())
         exact = None if self.integers is None else self.integers(self.model, inputs)
         precise = settings.mixed_precision == "no"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=not precise):
-            logits, _ = self.runner(inputs, observe=counts, exact=exact)
+            logits, _ = self._forward(inputs, counts, exact)
         flat = logits.float().flatten(0, 1)
         loss = likelihood = functional.cross_entropy(flat, targets.flatten())
         if self.teacher is not None and settings.distillation:
@@ -284,6 +320,9 @@ class Trainer:
         set_share(self.optimisers, schedule(self.step, settings.steps, settings.warm_up))
         for optimiser in self.optimisers:
             optimiser.step()
+        if self.integers is not None and self.few_bits is not None:
+            self.few_bits.keep_zeros(self.model)
+            self.integers.take(self.few_bits.trained())  # what is evaluated and saved next
         bits = likelihood.item() / math.log(2.0)
         if not math.isfinite(bits):
             raise InputError(
@@ -292,6 +331,14 @@ class Trainer:
             )
         first = math.isnan(self.average)
         self.average = bits if first else AVERAGE_DECAY * self.average + (1 - AVERAGE_DECAY) * bits
+
+    def _forward(self, inputs: Tensor, counts: SpikeCounts, exact: Any) -> Any:
+        if self.few_bits is None:
+            return self.runner(inputs, observe=counts, exact=exact)
+        weights = self.few_bits.weights(self.model)
+        return functional_call(
+            self.model, weights, (inputs,), {"observe": counts, "exact": exact}, strict=False
+        )
 
     def _log(self, log: Log, counts: SpikeCounts, evaluation: Evaluation | None) -> None:
         settings = self.settings
@@ -334,6 +381,7 @@ class Trainer:
                 "settings": asdict(self.settings),
                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                 "random": random,
+                "few_bits": None if self.few_bits is None else self.few_bits.state(),
             },
         )
 
@@ -367,6 +415,8 @@ class Trainer:
         if not 0 <= self.step <= self.settings.steps:
             raise InputError(f"{self.resume_path} says step {self.step} of {self.settings.steps}.")
         self.model.load_state_dict(content["state_dict"])
+        if content.get("few_bits") is not None:
+            self._learn_steps(FewBits.from_state(content["few_bits"]))
         for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         if "quantisation" in content:

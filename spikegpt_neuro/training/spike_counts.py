@@ -33,7 +33,7 @@ def operand_fan_out(configuration: SpikeGPTConfiguration) -> dict[str, int]:
             f"{path}.shift_ffn_key": hidden,
             f"{path}.shift_ffn_receptance": n,
             f"{path}.hidden_lif": n,
-            head: configuration.vocab_size,
+            head: configuration.outputs,
         }
     operands = {
         "srwkv.shift_key": n,
@@ -45,7 +45,7 @@ def operand_fan_out(configuration: SpikeGPTConfiguration) -> dict[str, int]:
         operands[f"{path}.shift_key"] = hidden
         operands[f"{path}.shift_receptance"] = n
         operands[f"{path}.hidden_lif" if spike_driven else f"{path}.square"] = n
-    return {**operands, head: configuration.vocab_size}
+    return {**operands, head: configuration.outputs}
 
 
 @dataclass

@@ -36,6 +36,13 @@ NETWORKS = {
     "spike-driven graded": random_network(
         RandomShape("spike-driven", n_embd=32, vocabulary_size=31, levels=3, firing=0.3)
     ),
+    "ternary": random_network(RandomShape(n_embd=24, vocabulary_size=31, weight_bits=2)),
+    "4 bits": random_network(
+        RandomShape(n_embd=40, vocabulary_size=31, square_density=0.1, weight_bits=4)
+    ),
+    "spike-driven 6 bits": random_network(
+        RandomShape("spike-driven", n_embd=33, vocabulary_size=31, firing=0.1, weight_bits=6)
+    ),
 }  # fmt: skip
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 
@@ -56,6 +63,26 @@ def test_the_networks_are_alive(network: Network) -> None:
         assert len(np.unique(logits, axis=0)) == 100
         for name in network.spiking_layers:
             assert 0.005 < (session.trace(name) != 0).mean() < 0.6, name
+
+
+@pytest.mark.parametrize("bits", range(2, 8))
+def test_packed_weights_give_what_the_same_bytes_give(bits: int) -> None:
+    packed = random_network(RandomShape(n_embd=72, vocabulary_size=31, weight_bits=bits))
+    plain = dataclasses.replace(
+        packed,
+        layers=tuple(
+            dataclasses.replace(layer, weight=np.asarray(layer.weight))
+            if isinstance(layer, Dense) else layer
+            for layer in packed.layers
+        ),
+    )  # fmt: skip
+    assert {layer.weight_bits for layer in packed.layers if isinstance(layer, Dense)} == {bits}
+    tokens = _tokens(packed, 40)
+    with EmulatorSession(packed, threads=2) as one, EmulatorSession(plain) as other:
+        assert np.array_equal(_stepped(one, tokens), _stepped(other, tokens))
+        assert np.array_equal(one.score(tokens), other.score(tokens))
+        assert one.counters == other.counters
+        assert np.array_equal(one.state, other.state)
 
 
 @settings(deadline=None, max_examples=25)

@@ -14,8 +14,8 @@ import torch
 from spikegpt_neuro.arithmetic.formats import STATE_LIMIT
 from spikegpt_neuro.arithmetic.slayer_neurons import alif
 from spikegpt_neuro.backends import get_backend
-from spikegpt_neuro.backends.lava.compatibility import import_lava_dl
-from spikegpt_neuro.backends.lava.netx import NetxBackend
+from spikegpt_neuro.backends.lava.chains.netx import NetxBackend
+from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.slayer_layers import Alif

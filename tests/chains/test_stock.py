@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends import get_backend
-from spikegpt_neuro.backends.lava.netx import NetxBackend, stock_file
+from spikegpt_neuro.backends.lava.chains.netx import NetxBackend, stock_file
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError, RunFailed
 from spikegpt_neuro.network import Network

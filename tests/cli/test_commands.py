@@ -20,8 +20,8 @@ from spikegpt_neuro.cli.main import app, main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RunJson = Callable[..., Any]
 COMMANDS = [
-    "export", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
-    "doctor", "demo", "nir", "netx",
+    "export", "fit", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
+    "doctor", "demo", "classify", "nir", "netx",
 ]  # fmt: skip
 
 
@@ -96,6 +96,50 @@ def test_simulate_is_greedy_and_repeatable(run: Run, run_json: RunJson, network:
     assert found["tokens_per_second"] > 0
     assert run_json(*options)["token_ids"] == found["token_ids"]
     assert run(*options).stdout == found["text"] + "\n"
+
+
+def test_prompts_of_a_file_are_answered_as_each_alone(
+    run: Run, run_json: RunJson, network: Path, tmp_path: Path
+) -> None:
+    lines = ["In the beginning", "And God said", "Blessed are"]
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(lines) + "\n")
+    options = ("--tokens", 15, "--temperature", 0.8, "--seed", 4)
+    found = run_json("simulate", network, "--prompts", file, "--batch", 2, *options)
+    assert [row["prompt"] for row in found["results"]] == lines
+    for row in found["results"]:
+        alone = run_json("simulate", network, "--prompt", row["prompt"], *options)
+        assert (row["token_ids"], row["text"]) == (alone["token_ids"], alone["text"])
+    refused = run("simulate", network, "--prompts", file, "--backend", "lava", code=2)
+    assert "--batch 1" in refused.stderr
+    file.write_text("In the beginning\n\nAnd\n")
+    assert "line 2" in run("simulate", network, "--prompts", file, code=2).stderr
+
+
+def test_export_to_few_bits_reports_every_projection(
+    run: Run, run_json: RunJson, example: Path, text: Path, tmp_path: Path
+) -> None:
+    vocabulary = ("--vocab", example / "kjv-4x192.vocab.json", "--calibration", text)
+    target = tmp_path / "model.net"
+    found = run_json(
+        "export", example / "kjv-4x192.pth", target, *vocabulary, "--weight-bits", 4,
+        "--prune-pattern", "3:4", "--report",
+    )  # fmt: skip
+    assert len(found["reduced"]) == 29
+    for row in found["reduced"]:
+        assert row["bits"] == 4 and row["non_zero"] <= 0.75 * row["weights"]
+        assert 0 < row["divergence"] < 1
+    assert found["quantisation"]["weight_bits"] == 4
+    for wrong, said in (
+        (("--weight-bits", 9), "2 (ternary) to 8"), (("--weight-bits", "x"), "auto"),
+        (("--prune", 1), "below 1"), (("--prune-pattern", "4"), "2:4"),
+        (("--weight-bits", "auto", "--max-loss", 0), "max loss"),
+        (("--weight-bits", "auto", "--prune", 0.5), "bits only"),
+    ):  # fmt: skip
+        done = run(
+            "export", example / "kjv-4x192.pth", target, "--force", *vocabulary, *wrong, code=2
+        )
+        assert said in done.stderr
 
 
 def test_threads_and_the_fine_lava_graph_write_the_same_text(

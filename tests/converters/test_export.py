@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
-from spikegpt_neuro.converters.float_comparison import with_rounded_weights
+from spikegpt_neuro.comparison.float_comparison import with_rounded_weights
+from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.converters.export_report import ExportOptions
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import ChannelNorm
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration

@@ -11,9 +11,10 @@ import torch
 
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.comparison.float_model import load_float_model
 from spikegpt_neuro.converters.checkpoint import read_checkpoint
-from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
-from spikegpt_neuro.converters.float_model import load_float_model
+from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.converters.export_report import ExportOptions
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 

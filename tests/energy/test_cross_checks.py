@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.energy import EnergyReport, build_report
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.event_driven import price_event_driven
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping.traffic import Traffic, hops
 from spikegpt_neuro.network import TOKEN, LanguageModel, ModelInfo, Network, Port

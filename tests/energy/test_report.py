@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.energy import EnergyReport, build_report, build_reports
 from spikegpt_neuro.energy.timing import LIF_OPERATIONS
 from spikegpt_neuro.errors import IncompleteKind, InputError
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Figure, list_profiles, load_profile
 from spikegpt_neuro.network.layers import Dense, Requantise
 

@@ -13,7 +13,8 @@ import pytest
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.scoring import prediction_bits, prediction_windows, score_tokens
+from spikegpt_neuro.predictions import prediction_bits
+from spikegpt_neuro.scoring import prediction_windows, score_tokens
 
 NETWORK = random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=9))
 TOKENS = np.random.default_rng(3).integers(0, 9, 41)

@@ -16,14 +16,14 @@ from kind_checks.samples import sample
 from kind_checks.sources import SCOPE
 
 from spikegpt_neuro.backends import get_backend
-from spikegpt_neuro.backends.lava.decomposition import fine_problems
-from spikegpt_neuro.backends.loihi2.deployability import deployability
+from spikegpt_neuro.decomposition.decomposition import fine_problems
 from spikegpt_neuro.energy.activity import activities
 from spikegpt_neuro.energy.report import build_report
 from spikegpt_neuro.errors import IncompleteKind, InputError
 from spikegpt_neuro.exchange import export_nir, import_nir
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import map_network
+from spikegpt_neuro.mapping.deployability import deployability
 from spikegpt_neuro.network import LAYER_KINDS, LanguageModel, Port
 from spikegpt_neuro.network.file import read_network, write_network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

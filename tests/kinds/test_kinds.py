@@ -6,9 +6,9 @@ import pytest
 from kind_checks import checks
 from kind_checks.samples import sample
 
-from spikegpt_neuro.backends.lava.decomposition import FINE_FORMS
-from spikegpt_neuro.backends.lava.stock_plan import STOCK_FORMS
 from spikegpt_neuro.backends.program import INSTRUCTIONS
+from spikegpt_neuro.decomposition.decomposition import FINE_FORMS
+from spikegpt_neuro.decomposition.stock_plan import STOCK_FORMS
 from spikegpt_neuro.errors import IncompleteKind, InputError
 from spikegpt_neuro.exchange.nir_export import NIR_FORMS
 from spikegpt_neuro.network.registry import FACTS, LAYER_KINDS, REGISTRIES, KindRegistry

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.counters import Counters
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import RULES, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.partition import partition

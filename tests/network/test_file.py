@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikegpt_neuro.arithmetic.packed import row_words
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
@@ -39,6 +40,8 @@ SHAPES = {
     ),
     "spike-driven binary": RandomShape("spike-driven", n_embd=20, vocabulary_size=7),
     "spike-driven graded": RandomShape("spike-driven", 1, n_embd=9, vocabulary_size=5, levels=3),
+    "ternary": RandomShape(n_embd=20, vocabulary_size=7, weight_bits=2),
+    "6 bits": RandomShape("spike-driven", n_embd=36, vocabulary_size=7, weight_bits=6),
 }
 VOCABULARY = json.dumps({"0": "a", "1": "\u00e9", "2": "\U0001f409"}, ensure_ascii=False)
 
@@ -78,6 +81,21 @@ def test_a_network_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     _assert_equal(network, read)
     write_network(read, tmp_path / "again.net")
     assert (tmp_path / "again.net").read_bytes() == (tmp_path / "model.net").read_bytes()
+
+
+@pytest.mark.parametrize(("bits", "share"), [(4, 1 / 2), (2, 1 / 4)])
+def test_weights_of_few_bits_take_few_bytes(bits: int, share: float, tmp_path: Path) -> None:
+    sizes = {}
+    for width in (8, bits):
+        shape = RandomShape(n_layer=1, n_embd=256, vocabulary_size=7, weight_bits=width)
+        write_network(random_network(shape), tmp_path / "model.net")
+        read = read_network(tmp_path / "model.net")
+        dense = [layer for layer in read.layers if isinstance(layer, Dense)]
+        assert {layer.weight_bits for layer in dense} == {width}
+        stored = sum(layer.weight.nbytes for layer in dense)
+        sizes[width] = stored
+        assert (tmp_path / "model.net").stat().st_size < stored + 250_000
+    assert sizes[bits] == share * sizes[8]
 
 
 def test_writing_over_the_file_a_network_is_mapped_from(tmp_path: Path) -> None:
@@ -133,6 +151,16 @@ def _index(content: bytes) -> dict[str, Any]:
     return dict(json.loads(content[offset : offset + length]))
 
 
+def _bytes_of(entry: dict[str, Any]) -> int:
+    """As docs/file-format.md says; 0 of what is no entry."""
+    dtype, shape = entry["dtype"], entry["shape"]
+    if dtype.startswith("packed"):
+        if len(shape) != 2 or shape[1] < 1:
+            return 0
+        return int(shape[0] * row_words(shape[1], int(dtype[6:])) * 2)
+    return int(math.prod(shape) * np.dtype(dtype).itemsize)
+
+
 def _sealed(content: bytes, index: object) -> bytes:
     """The file with another index behind it, and all hashes true again: hostile, not damaged."""
     text = index if isinstance(index, bytes) else json.dumps(index).encode()
@@ -140,7 +168,8 @@ def _sealed(content: bytes, index: object) -> bytes:
     if isinstance(index, dict):
         entries = [a for layer in index["layers"] for a in layer["arrays"].values()]
         for entry in [*entries, index["vocabulary"]]:
-            size = math.prod(entry["shape"]) * np.dtype(entry["dtype"]).itemsize
+            size = _bytes_of(entry)
+            size = size if entry["offset"] + size <= len(content) else 0
             regions.append(Region("", entry["offset"], size, ""))
     stream = io.BytesIO(content + text)
     seal(stream, FORMAT_VERSION, (len(content), len(text)), regions)
@@ -301,6 +330,35 @@ def test_a_hostile_index_is_one_clear_error(name: str, written: Path) -> None:
         _read_whole(path)
     assert expected in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "said"),
+    [
+        ("packed2", [20, 21], "reads 20 values, must be 21|operand"),
+        ("packed2", [19, 20], "shape"),
+        ("packed4", [20, 4 * 10**9], "unknown dtype|beyond the end"),
+        ("packed2", [20], "unknown dtype"),
+        ("packed2", [20, -1], "shape of a wrong type"),
+        ("packed9", [20, 20], "unknown dtype"),
+        ("uint16", [20, 8], "unknown dtype 'uint16'"),
+    ],
+)
+def test_packed_weights_are_what_the_index_says(
+    dtype: str, shape: list[int], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.net"
+    write_network(_network("ternary"), path)
+    content = path.read_bytes()
+    index = _index(content)
+    layer = next(layer for layer in index["layers"] if layer["kind"] == "dense")
+    entry = layer["arrays"]["weight"]
+    assert (entry["dtype"], entry["shape"]) == ("packed2", [20, 20])
+    assert entry["offset"] % 64 == 0 or _bytes_of(entry) < 1024
+    entry["dtype"], entry["shape"] = dtype, shape
+    path.write_bytes(_sealed(content, index))
+    with pytest.raises(InputError, match=f"{said}|structure|damaged"):
+        read_network(path)
 
 
 def test_arrays_that_share_bytes_are_refused(written: Path) -> None:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.lava.compatibility import import_lava_dl, prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl, prepare_lava
 from spikegpt_neuro.network.file import write_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

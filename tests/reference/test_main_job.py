@@ -11,7 +11,8 @@ import torch
 
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.converters.checkpoint import read_checkpoint
-from spikegpt_neuro.converters.export import ExportReport, export_checkpoint, float_configuration
+from spikegpt_neuro.converters.export import export_checkpoint, float_configuration
+from spikegpt_neuro.converters.export_report import ExportReport
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import read_network

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.energy import Study, build_study, run_text
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
 from spikegpt_neuro.mapping import map_network, sizes
 from spikegpt_neuro.reports import numbers, svg, tabular, terminal

@@ -11,23 +11,23 @@ import torch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import PRESETS, SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.training.data import draw_batch, read_text, token_tensor, windows
+from spikegpt_neuro.training.data import draw_batch, read_folder, token_tensor, windows
 
 
 def test_a_folder_is_its_texts_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     for name, text in (("b/one.txt", "second"), ("a.txt", "first"), ("c.md", "not a text")):
         (tmp_path / name).write_text(text)
-    assert read_text(tmp_path) == "first\nsecond"
-    assert read_text(tmp_path / "a.txt") == "first"
+    assert read_folder(tmp_path) == "first\nsecond"
+    assert read_folder(tmp_path / "a.txt") == "first"
 
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \.txt file"):
-        read_text(tmp_path)
+        read_folder(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InputError, match=r"not UTF-8 text: .* at byte 3"):
-        read_text(tmp_path)
+        read_folder(tmp_path)
     with pytest.raises(InputError, match="holds token 9; vocabulary size 9"):
         token_tensor([0, 9, 1], 9, 2, "text")
 

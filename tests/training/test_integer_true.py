@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.converters.export import ExportOptions, export_checkpoint
+from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.converters.export_report import ExportOptions
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from spikegpt_neuro.backends.base import Availability, BackendDefaults, RasterSession, TokenSession
-from spikegpt_neuro.backends.lava.compatibility import INSTALL_ADVICE, prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import INSTALL_ADVICE, prepare_lava
 from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 
@@ -30,7 +30,7 @@ class LavaBackend(BackendDefaults):
         """See ``Backend.open_chain``."""
         network.check_contents()
         prepare_lava()
-        from spikegpt_neuro.backends.lava.chain import FusedChainSession
+        from spikegpt_neuro.backends.lava.chains.session import FusedChainSession
 
         return FusedChainSession(network, trace=trace)
 
@@ -38,7 +38,7 @@ class LavaBackend(BackendDefaults):
         """See ``Backend.open_model``."""
         network.check_contents()
         prepare_lava()
-        from spikegpt_neuro.backends.lava.fused import FusedSession
+        from spikegpt_neuro.backends.lava.fused.session import FusedSession
 
         return FusedSession(network, trace=trace)
 
@@ -53,7 +53,7 @@ class LavaFineBackend(LavaBackend):
         if not isinstance(network, Chain):
             return tuple(network.by_name)
         prepare_lava()
-        from spikegpt_neuro.backends.lava.stock_plan import visible_layers
+        from spikegpt_neuro.decomposition.stock_plan import visible_layers
 
         return visible_layers(network)
 
@@ -61,7 +61,7 @@ class LavaFineBackend(LavaBackend):
         """See ``Backend.open_chain``."""
         network.check_contents()
         prepare_lava()
-        from spikegpt_neuro.backends.lava.chain import StockChainSession
+        from spikegpt_neuro.backends.lava.chains.session import StockChainSession
 
         return StockChainSession(network, trace=trace)
 
@@ -69,6 +69,6 @@ class LavaFineBackend(LavaBackend):
         """See ``Backend.open_model``."""
         network.check_contents()
         prepare_lava()
-        from spikegpt_neuro.backends.lava.fine import FineSession
+        from spikegpt_neuro.backends.lava.fine.session import FineSession
 
         return FineSession(network, trace=trace)

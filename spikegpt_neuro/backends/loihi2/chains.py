@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.lava.stock_plan import STOCK_FORMS, StockPlan, plan_stock
+from spikegpt_neuro.decomposition.stock_plan import STOCK_FORMS, StockPlan, plan_stock
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.slayer_layers import NetxConvolution

@@ -12,24 +12,25 @@ from lava.proc.dense.process import Dense as StockDense
 from lava.proc.embedded_io.spike import NxToPyAdapter, PyToNxAdapter
 from lava.proc.lif.process import LIF, LIFReset
 
-from spikegpt_neuro.backends.lava.processes.io.process import (
-    EmbeddingInjector,
-    Extractor,
-    Injector,
-)
-from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
-from spikegpt_neuro.backends.lava.processes.part.process import part_of
-from spikegpt_neuro.backends.lava.schedule import schedule, without_embedding
-from spikegpt_neuro.backends.lava.stock_chain import (
+from spikegpt_neuro.backends.lava.chains.stock_chain import (
     connect,
     connect_stock,
     lif_parameters,
     message_bits,
     neurons,
 )
-from spikegpt_neuro.backends.lava.stock_plan import Shape, input_shape, plan_stock
-from spikegpt_neuro.backends.lava.supervision import SupervisedGraph
+from spikegpt_neuro.backends.lava.processes.fine_stage.process import fine_stage_of
+from spikegpt_neuro.backends.lava.processes.io.process import (
+    EmbeddingInjector,
+    Extractor,
+    Injector,
+)
+from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
+from spikegpt_neuro.backends.lava.runtime.commands import BUFFERED_MESSAGES
+from spikegpt_neuro.backends.lava.runtime.supervision import SupervisedGraph
 from spikegpt_neuro.backends.loihi2.selection import BoardConfiguration
+from spikegpt_neuro.decomposition.schedule import schedule, without_embedding
+from spikegpt_neuro.decomposition.stock_plan import Shape, input_shape, plan_stock
 from spikegpt_neuro.errors import RunFailed
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer, Port
@@ -37,8 +38,6 @@ from spikegpt_neuro.network.slayer_layers import Cuba
 
 Int32Array = npt.NDArray[np.int32]
 
-BUFFERED = 32
-"""Messages a pipe holds."""
 LONGEST_LATENCY = 24
 """Steps in which a spike must come back through the adapters."""
 
@@ -97,7 +96,7 @@ def _leave(source: OutPort, port: Port) -> Extractor:
     bits = message_bits(port)
     adapter = NxToPyAdapter(shape=source.shape, num_message_bits=bits)
     source.connect(adapter.inp)
-    extractor = Extractor(port.size, BUFFERED)
+    extractor = Extractor(port.size, BUFFERED_MESSAGES)
     extractor.proc_params["message_bits"] = bits
     connect(adapter.out, extractor.a_in)
     return extractor
@@ -105,7 +104,7 @@ def _leave(source: OutPort, port: Port) -> Extractor:
 
 def latency_graph() -> BoardGraph:
     """A graph that shows how long the adapters take: see ``measured_latency``."""
-    injector = Injector(1, BUFFERED)
+    injector = Injector(1, BUFFERED_MESSAGES)
     binary = Port(2, "binary", 1, False, 1.0)
     entered = _enter(injector.s_out, Port(1, "binary", 1, False, 1.0))
     synapse = StockDense(weights=np.array([[128], [0]]))
@@ -141,16 +140,16 @@ def token_graph(network: Network) -> BoardGraph:
     the fine graph hold; until the first command is there the gates hear silence and stay closed.
     """
     embedding, last = network.layers[0], network.layers[-1]
-    injector = EmbeddingInjector(embedding, BUFFERED)
+    injector = EmbeddingInjector(embedding, BUFFERED_MESSAGES)
     source = _enter(injector.s_out, embedding.output)
     gate = _enter(injector.g_out, Port(FLAGS, "binary", 1, False, 1.0))
     size, gates = embedding.output.size, 1
     planned = schedule(network)
     for i, plan in enumerate(planned.stages):
-        part = part_of(plan.name)(plan if i else without_embedding(plan), size, gates, None)
-        source.connect(part.a_in)
-        gate.connect(part.g_in)
-        source, gate, gates = part.s_out, part.g_out, len(plan.gates)
+        stage = fine_stage_of(plan.name)(plan if i else without_embedding(plan), size, gates, None)
+        source.connect(stage.a_in)
+        gate.connect(stage.g_in)
+        source, gate, gates = stage.s_out, stage.g_out, len(plan.gates)
         size = plan.layers[-1].output.size
     return BoardGraph(injector, _leave(source, last.output), planned.depth)
 
@@ -173,7 +172,7 @@ def chain_graph(network: Network, resets: tuple[int, int] | None) -> BoardGraph:
             **lif_parameters(layer, shape), reset_interval=interval, reset_offset=offset
         )
 
-    injector = Injector(first.output.size, BUFFERED)
+    injector = Injector(first.output.size, BUFFERED_MESSAGES)
     entered = _enter(injector.s_out, first.output, input_shape(network))
     ports = connect_stock(network, plan, entered, make)
     return BoardGraph(injector, _leave(ports[last.name], last.output), plan.depths[last.name])

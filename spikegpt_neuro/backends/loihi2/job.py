@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.loihi2.probing import Host
-from spikegpt_neuro.energy.measurement import Measurement
 from spikegpt_neuro.errors import SpikeGPTNeuroError
+from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.network import Network
 
 Int32Array = npt.NDArray[np.int32]
@@ -49,7 +49,7 @@ class Run:
     """Send ``rows`` [T, in], one a time step. The first run boots the network onto the board.
 
     A chain's rows are those of its raster, a token network's are commands and tokens
-    (``backends.lava.commands``).
+    (``backends.lava.runtime.commands``).
     ``reset_interval``: time steps between on-chip resets of a chain's neurons, or None. ``tokens``
     and ``mode``: what a measurement refers to.
     """

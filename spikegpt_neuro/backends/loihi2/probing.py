@@ -84,7 +84,8 @@ def _import_problem() -> str:
     """Why lava-loihi cannot be imported, or nothing. Tried in a process of its own: a native part
     may end the process, or wait for something."""
     program = (
-        "from spikegpt_neuro.backends.lava.compatibility import prepare_lava; prepare_lava()\n"
+        "from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava\n"
+        "prepare_lava()\n"
         f"import {SDK_MODULE}, lava.magma.core.model.nc.model, lava.magma.core.model.c.model\n"
         "import lava.proc.embedded_io.spike"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spikegpt_neuro.energy.measurement import Measurement
+from spikegpt_neuro.events.measurement import Measurement
 
 MICROSECONDS = 1e-6
 """Unit of the execution times."""

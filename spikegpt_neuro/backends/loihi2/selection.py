@@ -13,7 +13,6 @@ from lava.magma.core.model.sub.model import AbstractSubProcessModel
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import Loihi2HwCfg
 
-from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS
 from spikegpt_neuro.backends.lava.processes.io.models import (
     PyEmbeddingInjector,
     PyExtractor,
@@ -25,6 +24,7 @@ from spikegpt_neuro.backends.lava.processes.io.process import (
     Injector,
 )
 from spikegpt_neuro.backends.lava.processes.neurons.process import PROCESSES
+from spikegpt_neuro.decomposition.neuron_programs import OWN_NEURONS
 from spikegpt_neuro.errors import Unavailable
 
 PROGRAMS_GROUP = "spikegpt_neuro.loihi2_programs"

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import SessionDefaults, check_tokens
-from spikegpt_neuro.backends.counters import Counters
 from spikegpt_neuro.backends.emulator import EmulatorSession, warm_up
-from spikegpt_neuro.backends.lava.commands import ADVANCE, IDLE, RESET
-from spikegpt_neuro.backends.lava.decomposition import check_fine
+from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, IDLE, RESET
 from spikegpt_neuro.backends.loihi2.chains import check_chain, in_sample_time, needs_reset
 from spikegpt_neuro.backends.loihi2.job import Left, Ready, Run, Start, Stop, Stopped
 from spikegpt_neuro.backends.loihi2.probing import Host
 from spikegpt_neuro.backends.loihi2.supervised import STOP_SECONDS, SupervisedWorker, time_limit
 from spikegpt_neuro.backends.raster import EmulatorChainSession, check_raster, score_samples
-from spikegpt_neuro.energy.measurement import Measurement
+from spikegpt_neuro.decomposition.decomposition import check_fine
 from spikegpt_neuro.errors import InputError, RunFailed
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.network import Chain, LanguageModel, Network
 
 Int32Array = npt.NDArray[np.int32]
@@ -137,7 +137,7 @@ class BoardTokenSession(_Board):
         """See ``Session.score``: a token every time step."""
         checked = check_tokens(tokens, self._vocabulary_size)
         if not checked.size:
-            return np.empty((0, self._vocabulary_size), np.int32)
+            return np.empty((0, self._network.output_size), np.int32)
         logits = self._advance(checked, "pipelined")
         self._compare(logits, self._emulator.score(tokens))
         return logits

@@ -26,7 +26,7 @@ from spikegpt_neuro.errors import RunFailed, SpikeGPTNeuroError, Unavailable
 if TYPE_CHECKING:
     from spikegpt_neuro.backends.loihi2.graphs import BoardGraph, BoardRun
     from spikegpt_neuro.backends.loihi2.profiling import Profilers
-    from spikegpt_neuro.energy.measurement import Measurement
+    from spikegpt_neuro.events.measurement import Measurement
 
 _LOOK_SECONDS = 0.2
 """How often the worker looks whether its caller is still there."""
@@ -47,7 +47,7 @@ def _end_with(caller: int) -> None:
 
 def _import_sdk() -> None:
     """Import lava-loihi; ``Unavailable`` with its error."""
-    from spikegpt_neuro.backends.lava.compatibility import prepare_lava
+    from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava
 
     prepare_lava()
     try:
@@ -142,7 +142,7 @@ class _Worker:
     def _prepare(self, start: Start) -> Ready:
         """Refuse what the chip cannot hold, before the board is touched; then ask the board."""
         from spikegpt_neuro.backends.emulator import warm_up
-        from spikegpt_neuro.backends.lava.neuron_updates import warm_up_neurons
+        from spikegpt_neuro.backends.lava.fine.neuron_updates import warm_up_neurons
         from spikegpt_neuro.backends.loihi2.graphs import BoardRun, latency_graph, measured_latency
         from spikegpt_neuro.backends.loihi2.selection import (
             BoardConfiguration,

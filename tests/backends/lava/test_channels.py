@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikegpt_neuro.backends.lava.compatibility import prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava
 
 prepare_lava()
 

@@ -12,9 +12,9 @@ import torch
 
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.backends.lava.fine import FineSession
-from spikegpt_neuro.backends.lava.schedule import arrivals, schedule
+from spikegpt_neuro.backends.lava.fine.session import FineSession
 from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.decomposition.schedule import arrivals, schedule
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.network import TOKEN, Network
@@ -36,6 +36,12 @@ def network_of(layout: str, folder: Path) -> Network:
     """Upstream; spike-driven with leaky graded neurons; spike-driven with memoryless ones."""
     if layout == "upstream":
         return random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=12))
+    if layout == "ternary":
+        return random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=12, weight_bits=2))
+    if layout == "4-bit spikes":
+        return random_network(
+            RandomShape("spike-driven", 1, 16, 12, firing=0.3, levels=3, weight_bits=4)
+        )
     torch.manual_seed(1)
     configuration = SpikeGPTConfiguration("spike-driven", 1, 16, 12, **CHOICES[layout])
     model = SpikeGPT(configuration)
@@ -56,7 +62,7 @@ def network_of(layout: str, folder: Path) -> Network:
     return read_network(folder / "model.net")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [*LAYOUTS, "ternary", "4-bit spikes"])
 def test_pipelined_fine_graph_equals_emulator_and_fused_graph(layout: str, tmp_path: Path) -> None:
     network = network_of(layout, tmp_path)
     fine = get_backend("lava-fine")

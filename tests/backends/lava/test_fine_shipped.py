@@ -14,8 +14,8 @@ import pytest
 
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.backends.lava.schedule import Schedule, schedule
 from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.decomposition.schedule import Schedule, schedule
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.verification import verify

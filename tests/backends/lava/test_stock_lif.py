@@ -9,7 +9,7 @@ import pytest
 
 from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT, MEMBRANE_LIMIT
 from spikegpt_neuro.arithmetic.lif import lif
-from spikegpt_neuro.backends.lava.compatibility import prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava
 
 
 class _Wire:

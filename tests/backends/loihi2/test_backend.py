@@ -12,8 +12,8 @@ import pytest
 
 from spikegpt_neuro.arithmetic.equations import FUNCTIONS
 from spikegpt_neuro.backends import get_backend
-from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS
 from spikegpt_neuro.backends.loihi2.probing import ADVICE, find_host
+from spikegpt_neuro.decomposition.neuron_programs import OWN_NEURONS
 from spikegpt_neuro.errors import Unavailable
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
-from spikegpt_neuro.backends.lava.neuron_programs import OWN_NEURONS, programs_of
 from spikegpt_neuro.backends.loihi2.backend import Loihi2Backend
 from spikegpt_neuro.backends.loihi2.supervised import SupervisedWorker, marked_processes
 from spikegpt_neuro.backends.raster import EmulatorChainSession
+from spikegpt_neuro.decomposition.neuron_programs import OWN_NEURONS, programs_of
 from spikegpt_neuro.errors import InputError, RunFailed, SpikeGPTNeuroError, Unavailable
 from spikegpt_neuro.network import Chain, ChainInfo, Network, Port
 from spikegpt_neuro.network.layers import Residual

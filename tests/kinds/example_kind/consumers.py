@@ -9,8 +9,8 @@ from example_kind.arithmetic import leaky_average
 from example_kind.layer import LeakyAverage
 from spikegpt_neuro.backends.execution import Column
 from spikegpt_neuro.backends.instructions import instruction, operand, places, result, words
-from spikegpt_neuro.backends.lava.elements import FINE_FORMS
-from spikegpt_neuro.backends.lava.stock_plan import STOCK_FORMS
+from spikegpt_neuro.decomposition.elements import FINE_FORMS
+from spikegpt_neuro.decomposition.stock_plan import STOCK_FORMS
 from spikegpt_neuro.exchange.nir_export import NIR_FORMS, marked_subgraph
 
 _Average = places(LeakyAverage)

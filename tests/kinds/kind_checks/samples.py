@@ -12,7 +12,9 @@ from spikegpt_neuro.network.schema import Array, ArraySpec, Layer, Port
 
 N = 12
 """Channels of a sample; a square and a convolution's shape are made of them too."""
-INPUT_BITS = {"delta": 12, "sigma_delta": 20, "cuba": 16, "alif": 16, "lif": 20}
+INPUT_BITS = {
+    "delta": 12, "sigma_delta": 20, "cuba": 16, "leaky_integrator": 16, "alif": 16, "lif": 20,
+}  # fmt: skip
 """Inputs as wide as the kind's place in a network has them, where 24 bits would only saturate."""
 _SHAPES = {"n": N, "m": N, "v": 7, "bytes": (N + 7) // 8, "w": 18, "g": 15}
 _GEOMETRY = (1, 3, 4, 2, 1, 4, 3, 3, 1, 1, 0, 1, 1, 1, 1)

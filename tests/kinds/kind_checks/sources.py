@@ -27,6 +27,9 @@ SOURCES: dict[str, tuple[Any, set[str]]] = {
         slayer_neurons.alif,
         {"driving", "current", "voltage", "raised", "refractory", "spikes"},
     ),
+    "leaky_integrator": (
+        slayer_neurons.leaky_integrator, {"driving", "current", "voltage", "result"},
+    ),
     "sigma": (slayer_neurons.sigma, {"driving", "total", "result"}),
     "delta": (slayer_neurons.delta, {"driving", "last", "residue", "result"}),
     "sigma_delta": (

@@ -1,5 +1,5 @@
 """Lava Processes and their process models."""
 
-from spikegpt_neuro.backends.lava.compatibility import prepare_lava
+from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava
 
 prepare_lava()

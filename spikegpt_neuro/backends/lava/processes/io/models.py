@@ -12,13 +12,13 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from spikegpt_neuro.backends.lava.commands import ADVANCE, RESET
 from spikegpt_neuro.backends.lava.processes.io.process import (
     EmbeddingInjector,
     Extractor,
     Injector,
     TokenInjector,
 )
+from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, RESET
 from spikegpt_neuro.backends.program import Program
 
 

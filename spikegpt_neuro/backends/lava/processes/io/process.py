@@ -5,7 +5,7 @@ from __future__ import annotations
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
-from spikegpt_neuro.backends.lava.commands import HEADER
+from spikegpt_neuro.backends.lava.runtime.commands import HEADER
 from spikegpt_neuro.network.schema import Layer
 
 

@@ -13,7 +13,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
-from spikegpt_neuro.backends.lava.neuron_updates import (
+from spikegpt_neuro.backends.lava.fine.neuron_updates import (
     GradedLifUpdate,
     Int32Array,
     LeakyLifUpdate,

@@ -17,7 +17,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
-from spikegpt_neuro.backends.lava.neuron_updates import MOMENTS, STATISTICS, Int32Array
+from spikegpt_neuro.backends.lava.fine.neuron_updates import MOMENTS, STATISTICS, Int32Array
 from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, Wkv
 
 FLAGS = 2

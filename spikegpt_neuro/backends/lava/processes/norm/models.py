@@ -9,10 +9,10 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from scipy.sparse import csr_matrix, kron
 
-from spikegpt_neuro.backends.lava.neuron_updates import MOMENTS, STATISTICS
+from spikegpt_neuro.backends.lava.fine.neuron_updates import MOMENTS, STATISTICS
 from spikegpt_neuro.backends.lava.processes.neurons.process import Normalise, ReciprocalRoot
 from spikegpt_neuro.backends.lava.processes.norm.process import LayerNormCircuit
-from spikegpt_neuro.backends.lava.stock import synapses
+from spikegpt_neuro.backends.lava.runtime.stock import synapses
 
 
 @implements(proc=LayerNormCircuit, protocol=LoihiProtocol)

@@ -16,8 +16,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from spikegpt_neuro.arithmetic.dense import count_events, count_non_zero, count_overflows
 from spikegpt_neuro.backends.execution import Count
-from spikegpt_neuro.backends.lava.commands import ADVANCE, IDLE, RESET
 from spikegpt_neuro.backends.lava.processes.probe.process import MOST_TAPS, Probe
+from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, IDLE, RESET
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.network import TOKEN
 from spikegpt_neuro.network.layers import Dense

@@ -7,9 +7,9 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from spikegpt_neuro.backends.execution import Count
-from spikegpt_neuro.backends.lava.commands import HEADER
-from spikegpt_neuro.backends.lava.decomposition import MOST_LAYERS
-from spikegpt_neuro.backends.lava.schedule import StagePlan
+from spikegpt_neuro.backends.lava.runtime.commands import HEADER
+from spikegpt_neuro.decomposition.decomposition import MOST_LAYERS
+from spikegpt_neuro.decomposition.schedule import StagePlan
 
 MOST_TAPS = MOST_LAYERS + 1
 """Values one probe can look at."""

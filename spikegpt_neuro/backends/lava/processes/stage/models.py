@@ -13,7 +13,8 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from spikegpt_neuro.backends.lava.processes.stage.process import ADVANCE, HEADER, RESET, Stage
+from spikegpt_neuro.backends.lava.processes.stage.process import Stage
+from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, HEADER, RESET
 from spikegpt_neuro.backends.program import Program
 
 

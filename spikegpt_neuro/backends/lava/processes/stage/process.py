@@ -9,12 +9,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from spikegpt_neuro.backends.execution import Count
+from spikegpt_neuro.backends.lava.runtime.commands import HEADER
 from spikegpt_neuro.network.schema import Layer
-
-HEADER = 2
-"""Words before a message's values: the command and the token."""
-ADVANCE, RESET = 0, 1
-"""Commands: compute one token; return all state to its start."""
 
 
 class Stage(AbstractProcess):

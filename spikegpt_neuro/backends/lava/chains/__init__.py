@@ -1,0 +1,1 @@
+"""Stock NetX chains."""

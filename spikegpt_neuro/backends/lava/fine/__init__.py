@@ -1,0 +1,1 @@
+"""Graphs of simple processes, as a chip gets them."""

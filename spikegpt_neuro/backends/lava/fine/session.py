@@ -1,0 +1,119 @@
+"""The fine granularity: stock Lava processes and a few own neurons, as a chip gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spikegpt_neuro.backends.base import (
+    check_tokens,
+    check_traces,
+)
+from spikegpt_neuro.backends.counting import named_counters
+from spikegpt_neuro.backends.emulator import warm_up
+from spikegpt_neuro.backends.execution import Count
+from spikegpt_neuro.backends.lava.fine.neuron_updates import warm_up_neurons
+from spikegpt_neuro.backends.lava.processes.fine_stage.process import Probing, fine_stage_of
+from spikegpt_neuro.backends.lava.processes.io.process import TokenInjector
+from spikegpt_neuro.backends.lava.processes.probe.process import Probe
+from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, BUFFERED_MESSAGES, IDLE, RESET
+from spikegpt_neuro.backends.lava.runtime.supervision import GraphSession, SupervisedGraph
+from spikegpt_neuro.backends.program import name_counts
+from spikegpt_neuro.decomposition.decomposition import check_fine
+from spikegpt_neuro.decomposition.schedule import schedule
+from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.network import LanguageModel
+
+Int32Array = npt.NDArray[np.int32]
+
+
+class FineSession(GraphSession):
+    """A session on the graph a chip gets.
+
+    ``score`` is pipelined: a token enters every time step, and its logits leave ``depth`` steps
+    later. ``step`` is fall-through: one token passes the whole graph before the next enters.
+    """
+
+    def __init__(self, network: LanguageModel, *, trace: Iterable[str] = ()) -> None:
+        self._network = network
+        self._traced = check_traces(trace, network)
+        check_fine(network)
+        self._logits = network.layers[-1].name
+        super().__init__()
+        self._tokens_seen = 0
+        warm_up()  # compiled here, before the fork, and not once in every process
+        warm_up_neurons()
+        self._probes: list[Probe] = []
+        planned = schedule(network)
+        self.depth = planned.depth
+        wanted = frozenset({*self._traced, self._logits})
+        probing = Probing(wanted, BUFFERED_MESSAGES, self._probes.append)
+        size = self._vocabulary_size = network.info.vocabulary_size
+        self._injector = TokenInjector(size, BUFFERED_MESSAGES)
+        source, gate, gates = self._injector.s_out, self._injector.g_out, 1
+        for plan in planned.stages:
+            stage = fine_stage_of(plan.name)(plan, size, gates, probing)
+            source.connect(stage.a_in)
+            gate.connect(stage.g_in)
+            self._injector.c_out.connect(stage.c_in)
+            source, gate, gates = stage.s_out, stage.g_out, len(plan.gates)
+            size = plan.layers[-1].output.size
+        self._graph = SupervisedGraph(self._injector)
+
+    def _exchange(self, commands: Sequence[tuple[int, int]]) -> dict[str, Int32Array]:
+        """Send one command a time step; collect what traced layers say of each token."""
+        tokens = sum(command == ADVANCE for command, _ in commands)
+        pipes = [probe for probe in self._probes if probe.proc_params["reports"]]
+        replies = [np.empty((tokens, probe.pipe.shape[0]), np.int32) for probe in pipes]
+        self._graph.exchange(
+            self._injector.pipe.external_pipe_csp_send_port, np.array(commands, np.int32),
+            [
+                (probe.pipe.external_pipe_csp_recv_port, reply)
+                for probe, reply in zip(pipes, replies, strict=True)
+            ],
+        )  # fmt: skip
+        values = {}
+        for probe, reply in zip(pipes, replies, strict=True):
+            offset = 0
+            for name in probe.proc_params["reports"]:
+                size = self._network[name].output.size
+                values[name] = reply[:, offset : offset + size]
+                offset += size
+        return values
+
+    def _advance(self, commands: Sequence[tuple[int, int]]) -> Int32Array:
+        replies = self._exchange(commands)
+        self._tokens_seen += sum(command == ADVANCE for command, _ in commands)
+        self._traces = {name: [values] for name, values in replies.items()}
+        return replies[self._logits]
+
+    def step(self, token: int) -> Int32Array:
+        """See ``Session.step``: the token, then as many idle steps as the graph is deep."""
+        checked = check_tokens([token], self._vocabulary_size)
+        return self._advance([(ADVANCE, int(checked[0])), *[(IDLE, 0)] * self.depth])[0]
+
+    def score(self, tokens: Sequence[int]) -> Int32Array:
+        """See ``Session.score``: a token every time step."""
+        checked = check_tokens(tokens, self._vocabulary_size)
+        if not checked.size:
+            return np.empty((0, self._network.output_size), np.int32)
+        entering = [(ADVANCE, int(token)) for token in checked]
+        return self._advance([*entering, *[(IDLE, 0)] * self.depth])
+
+    def reset(self) -> None:
+        """See ``Session.reset``: the command reaches each layer in its turn."""
+        self._exchange([(RESET, 0), *[(IDLE, 0)] * self.depth])
+
+    @property
+    def counters(self) -> Counters:
+        """See ``Session.counters``; counted by the probes from the values they see."""
+        rows = [np.zeros((len(self._network.layers), int(Count.WIDTH)), np.int64)]
+        if self._tokens_seen:
+            self._graph.check()
+            # Lava builds the stages in an order of its own
+            found = {probe.proc_params["plan"].name: probe.counts.get() for probe in self._probes}
+            rows = [np.asarray(found[name]).astype(np.int64) for name in self._network.stages]
+        raw = name_counts(self._network.layers, np.concatenate(rows))
+        return named_counters(self._network, raw, self._tokens_seen)

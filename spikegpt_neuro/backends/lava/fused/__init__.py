@@ -1,0 +1,1 @@
+"""Graphs of one process a stage."""

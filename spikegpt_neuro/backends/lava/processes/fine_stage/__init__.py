@@ -1,0 +1,1 @@
+"""A stage of the network (an SRWKV, an SRFFN, ...) as a hierarchical Lava process."""

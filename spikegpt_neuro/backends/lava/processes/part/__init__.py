@@ -1,1 +1,0 @@
-"""A part of the network (an SRWKV, an SRFFN, ...) as a hierarchical Lava process."""

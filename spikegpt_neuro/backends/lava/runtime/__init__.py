@@ -1,0 +1,1 @@
+"""What every graph of Lava processes needs: imports, supervision, commands."""

@@ -1,0 +1,1 @@
+"""Networks in terms of simple elements, neuron programs and stock processes, without Lava."""

@@ -1,0 +1,259 @@
+"""The fine form of each kind of layer: the elements its value is computed by, exactly.
+
+Which stock process holds which layer, and why an own neuron remains where it does, is explained in
+docs/backends.md. Every choice is made by proof from the network's integers (``network/ranges.py``),
+never by what a text happened to drive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import diags
+
+from spikegpt_neuro.arithmetic.formats import ROOT_LIMIT, STREAM_LIMIT
+from spikegpt_neuro.arithmetic.packed import MOST_BITS
+from spikegpt_neuro.decomposition.elements import FINE_FORMS, FineBuilder, fine_form
+from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, stock_lif
+from spikegpt_neuro.network import TOKEN
+from spikegpt_neuro.network.layers import (
+    BinaryEmbedding,
+    Delay,
+    Dense,
+    LayerNorm,
+    Lif,
+    Product,
+    Readout,
+    RealEmbedding,
+    Requantise,
+    Residual,
+    Sigmoid,
+    SquaredRelu,
+    TokenShift,
+    Wkv,
+)
+from spikegpt_neuro.network.ranges import magnitude
+from spikegpt_neuro.network.schema import Layer, Range
+from spikegpt_neuro.network.slayer_layers import (
+    Alif,
+    ChannelDelay,
+    Cuba,
+    Delta,
+    LeakyIntegrator,
+    NetxConvolution,
+    NetxDense,
+    RasterInput,
+    RecurrentAlif,
+    RecurrentCuba,
+    Sigma,
+    SigmaDelta,
+)
+
+Int32Array = npt.NDArray[np.int32]
+
+INT32 = (1 << 31) - 1
+HALF_BITS = 15
+"""Bits of the lower half of an accumulator that is too wide for one stock product."""
+LARGEST_STREAM_SHIFT = 30
+LARGEST_WEIGHT = 127
+
+
+def _root_limit(layer: SquaredRelu) -> int:
+    """Least root whose square already gives the largest output: clipping there changes nothing."""
+    needed = layer.output.high << layer.square_shift
+    root = math.isqrt(needed)
+    return min(root + (root * root < needed), ROOT_LIMIT)
+
+
+@fine_form(BinaryEmbedding, is_population=False)
+def _binary_embedding(build: FineBuilder, layer: BinaryEmbedding) -> None:
+    bits = np.unpackbits(layer.table, axis=1, count=layer.output.size)
+    build.values[layer.name] = build.synapses(layer.name, "dense", bits.T, (TOKEN,), binary=True)
+
+
+@fine_form(RealEmbedding, is_population=False)
+def _real_embedding(build: FineBuilder, layer: RealEmbedding) -> None:
+    """16 bits as a signed upper and an unsigned lower byte, each a stock weight."""
+    table = layer.table.T.astype(np.int64)
+    upper = build.synapses(
+        f"{layer.name}.upper", "dense", table >> 8, (TOKEN,), exponent=8, binary=True
+    )
+    lower = build.synapses(f"{layer.name}.lower", "dense", table & 255, (TOKEN,), binary=True)
+    build.values[layer.name] = upper + lower
+
+
+@fine_form(TokenShift, is_population=False)
+def _token_shift(build: FineBuilder, layer: TokenShift) -> None:
+    if layer.is_hard:
+        return  # wiring: the synapses behind it read either vector
+    build.values[layer.name] = build.rescale(
+        layer.name, layer.output.size, [build.values[s] for s in layer.inputs],
+        (layer.current_multiplier, layer.previous_multiplier), layer.shift,
+        layer.output.low, layer.output.high,
+    )  # fmt: skip
+
+
+@fine_form(Requantise, Readout, is_population=True)
+def _requantise(build: FineBuilder, layer: Requantise) -> None:
+    build.values[layer.name] = build.rescale(
+        layer.name, layer.output.size, [build.values[layer.inputs[0]]], (layer.multiplier,),
+        layer.shift, layer.output.low, layer.output.high,
+    )  # fmt: skip
+
+
+def _dense_problems(layer: Dense, found: Range) -> Iterable[str]:
+    # stock Dense computes a multiple of the accumulator in 32 bits
+    limit = INT32 >> (MOST_BITS - layer.weight_bits + 1)
+    if magnitude(found) >= limit:
+        yield f"{layer.name}: accumulators up to {magnitude(found)}, must stay below {limit}"
+
+
+@fine_form(Dense, is_population=False, problems=_dense_problems)
+def _dense(build: FineBuilder, layer: Dense) -> None:
+    operand = build.network[layer.inputs[0]]
+    weight = layer.weight.astype(np.int64)
+    if operand.name in build.values:
+        source = build.values[operand.name]
+        binary = operand.output.payload == "binary" and len(source) == 1
+        build.values[layer.name] = build.synapses(
+            layer.name, "dense", weight, source, binary=binary, bits=layer.weight_bits
+        )
+        return
+    assert isinstance(operand, TokenShift)
+    found: tuple[str, ...] = ()
+    for part, source_name, mask in (
+        ("current", operand.inputs[0], operand.current_multiplier),
+        ("previous", operand.inputs[1], operand.previous_multiplier),
+    ):
+        if mask.any() or (part == "previous" and not found):
+            found += build.synapses(
+                f"{layer.name}.{part}", "sparse", weight * mask, build.values[source_name],
+                bits=layer.weight_bits,
+            )  # fmt: skip
+    build.values[layer.name] = found
+
+
+def _squared_relu_problems(layer: SquaredRelu, found: Range) -> Iterable[str]:
+    if _root_limit(layer) ** 2 > INT32:
+        yield f"{layer.name}: squares up to {_root_limit(layer) ** 2}, at most {INT32}"
+
+
+@fine_form(SquaredRelu, is_population=True, problems=_squared_relu_problems)
+def _squared_relu(build: FineBuilder, layer: SquaredRelu) -> None:
+    size = layer.output.size
+    root = build.rescale(
+        f"{layer.name}.root", size, [build.values[layer.inputs[0]]], (layer.multiplier,),
+        layer.shift, 0, _root_limit(layer),
+    )  # fmt: skip
+    square = build.add(f"{layer.name}.square", "product", size, root, root)
+    build.values[layer.name] = build.rescale(
+        layer.name, size, [square], (1,), layer.square_shift, 0, layer.output.high
+    )
+
+
+@fine_form(Product, is_population=True)
+def _product(build: FineBuilder, layer: Product) -> None:
+    name, size, port = layer.name, layer.output.size, layer.output
+    gate, value = (build.values[source] for source in layer.inputs)
+    largest = math.prod(magnitude(build.ranges[source]) for source in layer.inputs)
+    if largest <= INT32:
+        product = build.add(f"{name}.product", "product", size, gate, value)
+        build.values[name] = build.rescale(
+            name, size, [product], (layer.multiplier,), layer.shift, port.low, port.high
+        )
+        return
+    # value = upper * 2**15 + lower; the products of both halves fit 32 bits
+    upper = build.rescale(f"{name}.upper", size, [value], (1,), HALF_BITS, -INT32, INT32)
+    lower = build.rescale(
+        f"{name}.lower", size, [value, upper], (1, -(1 << HALF_BITS)), 0, -INT32, INT32
+    )
+    products = [
+        build.add(f"{name}.{half}_product", "product", size, gate, source)
+        for half, source in (("upper", upper), ("lower", lower))
+    ]
+    build.values[name] = build.rescale(
+        name, size, products, (layer.multiplier << HALF_BITS, layer.multiplier), layer.shift,
+        port.low, port.high,
+    )  # fmt: skip
+
+
+@fine_form(Lif, is_population=False)
+def _lif(build: FineBuilder, layer: Lif) -> None:
+    source = build.values[layer.inputs[0]]
+    size = layer.output.size
+    stock = stock_lif(layer, magnitude(build.ranges[layer.inputs[0]]))
+    if stock is None:
+        build.own(layer, "graded_lif" if layer.voltage_decay == MEMORYLESS else "leaky_lif")
+        return
+    if stock.current_limit:
+        source = build.rescale(
+            f"{layer.name}.current", size, [source], (layer.multiplier,), layer.shift,
+            -stock.current_limit, stock.current_limit,
+        )  # fmt: skip
+    build.values[layer.name] = build.add(
+        layer.name, "lif", size, source, threshold=stock.threshold, bias=stock.bias
+    )
+
+
+def _residual_problems(layer: Residual, found: Range) -> Iterable[str]:
+    if int(layer.shift.max()) > LARGEST_STREAM_SHIFT:
+        yield f"{layer.name}: shifts up to {layer.shift.max()}, at most {LARGEST_STREAM_SHIFT}"
+
+
+@fine_form(Residual, is_population=True, problems=_residual_problems)
+def _residual(build: FineBuilder, layer: Residual) -> None:
+    name, size = layer.name, layer.output.size
+    stream, branch = (build.values[source] for source in layer.inputs)
+    weight = _stock_gain(build, layer)
+    if weight is None:
+        build.values[name] = build.rescale(
+            name, size, [stream, branch],
+            (np.left_shift(1, layer.shift), layer.multiplier), layer.shift,
+            layer.output.low, layer.output.high,
+        )  # fmt: skip
+        return
+    gains, exponent = weight
+    if exponent or (gains != 1).any():
+        branch = build.synapses(
+            f"{name}.gain", "sparse", diags(gains, dtype=np.int64), branch, exponent=exponent
+        )
+    build.values[name] = build.add(name, "graded", size, stream + branch)
+
+
+def _stock_gain(build: FineBuilder, layer: Residual) -> tuple[npt.NDArray[np.int64], int] | None:
+    """The branch's factors as stock weights and their exponent; None where the sum needs more.
+
+    Stock synapses hold integer factors only, and a stock sum does not saturate.
+    """
+    factors = layer.multiplier.astype(np.int64)
+    gains = factors >> layer.shift
+    if (gains << layer.shift != factors).any() or not gains.any():
+        return None
+    stream, branch = (magnitude(build.ranges[source]) for source in layer.inputs)
+    together = int(np.bitwise_or.reduce(gains))
+    exponent = (together & -together).bit_length() - 1
+    gains >>= exponent
+    largest = int(np.abs(gains).max())
+    if largest > LARGEST_WEIGHT or stream + branch * (largest << exponent) > STREAM_LIMIT:
+        return None
+    return gains, exponent
+
+
+@fine_form(Delay, is_population=True)
+def _delay(build: FineBuilder, layer: Delay) -> None:
+    build.own(layer, "hold")
+
+
+@fine_form(LayerNorm, Sigmoid, Wkv, is_population=True)
+def _own_neurons(build: FineBuilder, layer: Layer) -> None:
+    build.own(layer, layer.kind)
+
+
+FINE_FORMS.refuse(
+    RasterInput, NetxDense, NetxConvolution, ChannelDelay, Cuba, RecurrentCuba, Alif, RecurrentAlif,
+    Sigma, Delta, SigmaDelta, LeakyIntegrator,
+    why="of a stock chain, which is made of stock processes",
+)  # fmt: skip

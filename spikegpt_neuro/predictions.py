@@ -1,0 +1,23 @@
+"""What logits say of the token that came: its bits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+
+def prediction_bits(
+    logits: npt.NDArray[np.int32], targets: npt.NDArray[np.int64], logit_scale: float
+) -> npt.NDArray[np.float64]:
+    """``-log2 softmax(logits * logit_scale)[target]`` in float64.
+
+    Logits int32 [T, vocabulary], targets [T]; result float64 [T].
+    """
+    real = logits.astype(np.float64)
+    real -= real.max(axis=1, keepdims=True)  # exact: differences of integers below 2**53
+    real *= logit_scale
+    chosen = real[np.arange(targets.size), targets]
+    np.exp(real, out=real)
+    return (np.log(real.sum(axis=1)) - chosen) / math.log(2.0)

@@ -1,0 +1,1 @@
+"""Networks of lava-dl blocks, trained with SLAYER."""

@@ -1,0 +1,69 @@
+"""Packed weights are the same weights, and their products the same integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spikegpt_neuro.arithmetic.packed import (
+    PADDING,
+    dense_packed,
+    largest_weight,
+    pack,
+    row_words,
+    unpack,
+)
+
+PACKED_BITS = range(2, 8)
+SHAPES = ((1, 1), (3, 5), (8, 8), (13, 63), (16, 192), (33, 130), (9, 1000), (20, 3072))
+
+
+def _weight(rng: np.random.Generator, bits: int, shape: tuple[int, int]) -> np.ndarray:
+    limit = largest_weight(bits)
+    return rng.integers(-limit, limit + 1, shape).astype(np.int8)
+
+
+@pytest.mark.parametrize("bits", PACKED_BITS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_unpacking_gives_the_packed_weights(bits: int, shape: tuple[int, int]) -> None:
+    weight = _weight(np.random.default_rng(bits), bits, shape)
+    packed = pack(weight, bits)
+    assert packed.dtype == np.uint16
+    assert packed.shape == (shape[0], row_words(shape[1], bits))
+    assert np.array_equal(unpack(packed, shape[1], bits), weight)
+
+
+@pytest.mark.parametrize(("bits", "shared"), [(2, 1 / 4), (4, 1 / 2), (3, 2 / 5), (6, 3 / 4)])
+def test_bytes_shrink_with_the_bits(bits: int, shared: float) -> None:
+    weight = np.zeros((10, 3840), np.int8)
+    assert pack(weight, bits).nbytes == shared * weight.nbytes
+
+
+@pytest.mark.parametrize("bits", PACKED_BITS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("tokens", [1, 3, 4, 9])
+def test_products_equal_those_of_plain_weights(
+    bits: int, shape: tuple[int, int], tokens: int
+) -> None:
+    rng = np.random.default_rng(bits * tokens)
+    weight = _weight(rng, bits, shape)
+    largest = min(32767, (1 << 31) // (largest_weight(bits) * shape[1]) - 1)
+    x = np.zeros((tokens, shape[1] + PADDING), np.int16)
+    x[:, : shape[1]] = rng.integers(-largest, largest + 1, (tokens, shape[1]))
+    result = np.full((tokens, shape[0]), -1, np.int32)
+    dense_packed(pack(weight, bits), bits, x, result)
+    assert np.array_equal(result, x[:, : shape[1]].astype(np.int64) @ weight.T.astype(np.int64))
+
+
+@pytest.mark.parametrize("bits", PACKED_BITS)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_proven_bound_is_reached_exactly(bits: int, sign: int) -> None:
+    """Codes and their offset pass 2**31 on the way; the sum that is kept does not."""
+    inputs = (1 << 31) // (largest_weight(bits) * 32767)
+    inputs = min(inputs, 4000)
+    weight = np.full((9, inputs), sign * largest_weight(bits), np.int8)
+    x = np.zeros((1, inputs + PADDING), np.int16)
+    x[:, :inputs] = 32767
+    result = np.empty((1, 9), np.int32)
+    dense_packed(pack(weight, bits), bits, x, result)
+    assert (result == sign * largest_weight(bits) * 32767 * inputs).all()

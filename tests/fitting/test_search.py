@@ -1,0 +1,117 @@
+"""A search keeps its budget, loses least of what was tried, and goes on where it was broken off."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikegpt_neuro.backends.emulator import EmulatorSession
+from spikegpt_neuro.converters import sensitivity
+from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.fitting.front import write_plot, write_table
+from spikegpt_neuro.fitting.search import Budget, Fitting
+from spikegpt_neuro.hardware_profiles import load_profile
+from spikegpt_neuro.mapping.partition import partition
+from spikegpt_neuro.network.file import read_network, write_network
+from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
+
+NETWORK = random_network(RandomShape(n_layer=2, n_embd=96, vocabulary_size=600))
+PROFILE = load_profile("loihi2")
+WINDOWS = np.random.default_rng(0).integers(0, 600, (6, 48))
+
+
+@pytest.fixture(scope="module")
+def search() -> Fitting:
+    return Fitting(NETWORK, WINDOWS, PROFILE, packing="pessimistic", prune=True)
+
+
+def test_the_network_fits_its_cores(search: Fitting, tmp_path: Path) -> None:
+    now = search.before.cores
+    found = search.fit(Budget(cores=now - 4))
+    assert found.point.cores <= now - 4
+    assert len(partition(found.network, PROFILE, "pessimistic")) == found.point.cores
+    assert found.point.loss == pytest.approx(
+        found.point.bits_per_token - search.before.bits_per_token
+    )
+    assert sum(point.chosen for point in found.front) == 1
+    assert search.before in found.front
+    for name, choice in found.choices.items():
+        layer = found.network[name]
+        assert isinstance(layer, Dense)
+        assert layer.weight_bits == choice.bits
+    write_network(found.network, tmp_path / "fitted.net")
+    read = read_network(tmp_path / "fitted.net")
+    with EmulatorSession(read) as one, EmulatorSession(found.network) as other:
+        assert np.array_equal(one.score(WINDOWS[0].tolist()), other.score(WINDOWS[0].tolist()))
+    write_table(found.front, tmp_path / "front.csv")
+    rows = list(csv.DictReader((tmp_path / "front.csv").open()))
+    assert [int(row["cores"]) for row in rows] == [point.cores for point in found.front]
+    write_plot(found.front, tmp_path / "front.svg", 1.0)
+    assert "<svg" in (tmp_path / "front.svg").read_text()
+
+
+def test_more_room_loses_less(search: Fitting) -> None:
+    losses = []
+    sizes = np.linspace(*(sum(f(row) for row in search._bytes) for f in (min, max)), 6)
+    for size in sizes:
+        chosen = search.chosen(size)
+        losses.append(sum(search._known[name].loss(one.error) for name, one in chosen.items()))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == 0  # all 8 bits of every weight
+
+
+def test_a_budget_of_joules_prunes(search: Fitting) -> None:
+    before = search.before.joules
+    assert before is not None
+    found = search.fit(Budget(joules=0.97 * before))
+    assert found.point.joules is not None
+    assert found.point.joules <= 0.97 * before
+
+
+def test_budgets_nothing_keeps(search: Fitting) -> None:
+    with pytest.raises(InputError, match="smallest"):
+        search.fit(Budget(cores=2))
+    with pytest.raises(InputError, match="smallest network takes"):
+        search.fit(Budget(joules=1e-12))
+    for wrong in ({}, {"chips": 1, "cores": 2}, {"chips": 0}):
+        with pytest.raises(InputError, match="budget"):
+            Budget(**wrong)
+    with pytest.raises(InputError, match="no neuro cores"):
+        Fitting(NETWORK, WINDOWS, load_profile("cmos45-int8"))
+
+
+def test_a_search_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=20))
+    windows = WINDOWS % 20
+    whole = Fitting(network, windows, PROFILE).table
+    calls: list[str] = []
+    breaking = [True]
+    original = sensitivity.candidate
+
+    def counting(*arguments: object) -> object:
+        calls.append(str(arguments[1]))
+        if breaking[0] and len(calls) == 4:
+            raise RuntimeError("broken off")
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sensitivity, "candidate", counting)
+    with pytest.raises(RuntimeError, match="broken off"):
+        Fitting(network, windows, PROFILE, folder=tmp_path)
+    done = set(calls[:3])
+    calls.clear()
+    breaking[0] = False
+    resumed = Fitting(network, windows, PROFILE, folder=tmp_path).table
+    assert not done & set(calls)
+    for name, options in whole.items():
+        for one, other in zip(options, resumed[name], strict=True):
+            assert one.choice == other.choice
+            assert np.array_equal(one.weight, other.weight)
+            assert np.array_equal(one.scale, other.scale)
+    other_text = Fitting(network, windows, PROFILE, folder=tmp_path)  # all kept now
+    assert other_text.before.cores == len(partition(network, PROFILE, "middle"))
+    with pytest.raises(InputError, match="another network"):
+        Fitting(network, windows[:3], PROFILE, folder=tmp_path)
