@@ -51,7 +51,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def export_checkpoint(
-    checkpoint_path: Path,
+    checkpoint: Checkpoint | Path,
     output_path: Path,
     *,
     vocabulary: str = "",
@@ -60,7 +60,7 @@ def export_checkpoint(
     characters_per_token: float = 1.0,
     progress: Progress = lambda what, step, steps: None,
 ) -> ExportReport:
-    """Read, calibrate, quantise and write; ``output_path`` is replaced only at the very end.
+    """Calibrate, quantise and write; ``output_path`` is replaced only at the very end.
 
     ``vocabulary``: text of the vocabulary file to embed. ``calibration``: tokens of a text like
     those the model was trained on, ``characters_per_token`` of it, to speak of bits per character.
@@ -69,7 +69,8 @@ def export_checkpoint(
     options = options or ExportOptions()
     if options.weight_bits == "auto" and calibration is None:
         raise InputError("weight bits auto need a calibration text: losses are of a text.")
-    export = _Export(read_checkpoint(checkpoint_path), calibration, options, characters_per_token)
+    read = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
+    export = _Export(read, calibration, options, characters_per_token)
     path, summary = Path(output_path), Summary()
     if options.reduces:
         allowed = options.max_loss * characters_per_token

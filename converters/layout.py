@@ -53,6 +53,8 @@ LOGIT_BITS = 16
 """Fraction bits of the logits."""
 CURRENT_BITS = 10
 """Fraction bits of a LIF's input current: +-128 in steps of 2**-10."""
+HEADROOM = 2.0
+"""A LIF's current may be this much larger than on the calibration text before it is clipped."""
 LAYER_NORM_EPSILON = 1e-5
 LOG2_E = 1.0 / math.log(2.0)
 
@@ -294,7 +296,7 @@ class Builder:
     def current_bits(self, part: str) -> int:
         """Fraction bits of a LIF current, fewer than usual only where its range demands."""
         bits = CURRENT_BITS
-        while bits > 0 and 2.0 * self.range_of(part) * 2**bits > CURRENT_LIMIT:
+        while bits > 0 and HEADROOM * self.range_of(part) * 2**bits > CURRENT_LIMIT:
             bits -= 1
         return bits
 

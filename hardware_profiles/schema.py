@@ -227,8 +227,3 @@ class Profile:
             raise KeyError(feature)
         known = self.features.get(feature)
         return None if known is None else known.value
-
-    @property
-    def prices_operations(self) -> bool:
-        """True where the profile holds energies of single operations."""
-        return self.method in ("event-driven", "arithmetic")

@@ -77,7 +77,7 @@ def export(
         encoded = found.encode_text(read_text(Path(calibration)))
         tokens, characters_per_token = encoded.tokens.tolist(), encoded.characters_per_token
     return export_checkpoint(
-        Path(checkpoint), Path(network), vocabulary="" if found is None else found.text,
+        read, Path(network), vocabulary="" if found is None else found.text,
         calibration=tokens, options=ExportOptions(**options),
         characters_per_token=characters_per_token,
     )  # fmt: skip

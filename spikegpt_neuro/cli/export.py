@@ -145,7 +145,7 @@ def export(
         stored = reference_to(vocab)
     with output.progress("exporting") as progress:
         done = export_checkpoint(
-            checkpoint, network, vocabulary=stored, calibration=tokens, options=options,
+            read, network, vocabulary=stored, calibration=tokens, options=options,
             characters_per_token=characters_per_token,
             progress=lambda what, step, steps: progress(step, steps),
         )  # fmt: skip

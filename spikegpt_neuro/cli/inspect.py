@@ -43,6 +43,14 @@ def inspect(
         Path | None,
         typer.Option(metavar="FILE.svg", help="Also draw the layers and their connections."),
     ] = None,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            help="Print the network as text only: a line a layer with its integers' digests, the "
+            "same for the same integers, to compare with diff.",
+        ),
+    ] = False,
     deployability: Annotated[
         bool,
         typer.Option(
@@ -70,6 +78,11 @@ def inspect(
         from spikegpt_neuro.network.drawing import draw_network
 
         graph.write_text(draw_network(value), encoding="utf-8")
+    if text:
+        from spikegpt_neuro.network.text import network_text
+
+        output.result({"text": network_text(value)}, network_text(value).rstrip("\n"))
+        return
     info = value.info
     found = [_layer_values(layer) for layer in value.layers]
     stages = table("stage", ">layers", ">weights", ">bytes", ">state words")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spikegpt_neuro.converters.layout import Builder, QuantisationSettings
 from spikegpt_neuro.converters.scales import (
     accumulator_bound,
     choose_payload,
@@ -103,3 +104,11 @@ def test_payload_that_overflows_int32_is_refused() -> None:
     weight = np.full((1, 3072), 127, np.int8)
     with pytest.raises(InputError, match="beyond 32 bits"):
         choose_payload(weight, signed=True, accumulator_bits=24, bits=16)
+
+
+def test_currents_keep_headroom_above_the_calibrated_range() -> None:
+    """A text may drive a neuron twice as far as the calibration text did before it is clipped."""
+    for largest, bits in ((1.0, 10), (63.9, 10), (64.1, 9), (128.5, 8)):
+        build = Builder("a", QuantisationSettings(), {"a.lif": largest})
+        assert build.current_bits("lif") == bits
+        assert 2 * largest * 2**bits <= (1 << 17) - 1

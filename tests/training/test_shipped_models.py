@@ -30,6 +30,7 @@ def one_thread() -> Iterator[None]:
         ("graded", 1.7520, 127_000, 3, 0.0642),
         ("binary", 1.8409, 243_000, 1, 0.1184),
         ("sparse", 1.9543, 83_300, 3, 0.0416),
+        ("parallel", 1.6661, 76_700, 15, 0.0369),
     ],
 )
 def test_model_card(
@@ -49,3 +50,15 @@ def test_model_card(
     assert model.configuration.levels_input == largest_spike
     # all multiplications are the head's: nothing but spikes enters a block's projection
     assert found.multiplications_per_token <= 192 * 63
+
+
+def test_the_plain_opponent_is_what_its_card_says() -> None:
+    path = EXAMPLES / "rwkv-4x96" / "rwkv.pt"
+    model = load_model(path)
+    assert model.configuration.layout == "rwkv"
+    vocabulary = parse_vocabulary(load(path)["vocabulary"])
+    text = (EXAMPLES / "kjv-4x192" / "kjv-valid.txt").read_text("ascii")[:25601]
+    found = evaluate(model, token_tensor(vocabulary.encode(text), 63, 256, "text"), 256)
+    # float32 sums in another order
+    assert abs(found.bits_per_character - 1.6608) < 1e-3
+    assert found.firing_rates == {}
