@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
-from spikegpt_neuro.converters import quantise
+from spikegpt_neuro.converters import model_layers
+from spikegpt_neuro.converters.builder import FloatArray, QuantisationSettings
 from spikegpt_neuro.converters.calibration import (
     CalibrationTokens,
     RangeRecorder,
@@ -29,9 +30,8 @@ from spikegpt_neuro.converters.checkpoint import (
     read_checkpoint,
 )
 from spikegpt_neuro.converters.export_report import ExportOptions, ExportReport, Summary
-from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.converters.moments import Moments, sample_windows
-from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.converters.reduction import Choice, ReducedLayer, reduce_network
 from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
@@ -332,7 +332,7 @@ class _Export:
             ["emb.weight", "blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight",
              "ln_out.bias", "head.weight"]
         )  # fmt: skip
-        part = quantise.embedding_layers(self._tensor, configuration)
+        part = model_layers.embedding_layers(self._tensor, configuration)
         for layer in part.layers:
             yield layer, "embedding", 1
         stream = part.layers[-1].name
@@ -342,7 +342,7 @@ class _Export:
             block = self._block(index, configuration)
             if self._stored is None:
                 x, _ = block(x, None, self._recorder)
-            for part in quantise.block_layers(
+            for part in model_layers.block_layers(
                 index, stream, self._tensor, self._quantisation, configuration
             ):
                 for layer in part.layers:
@@ -350,7 +350,7 @@ class _Export:
                 stream = part.layers[-1].name
         if self._stored is None:
             self._recorder("head.norm", self._normed(x))
-        head = quantise.head_layers(stream, self._tensor, self._quantisation, configuration)
+        head = model_layers.head_layers(stream, self._tensor, self._quantisation, configuration)
         for layer in head.layers:
             yield layer, "head", self.steps
 

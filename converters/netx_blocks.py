@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.converters.layout import Builder, FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.builder import Builder, FloatArray, QuantisationSettings
 from spikegpt_neuro.converters.netx_schema import GroupReader
 from spikegpt_neuro.network.layers import BinaryEmbedding
 from spikegpt_neuro.network.network import TOKEN

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS, store
+from spikegpt_neuro.converters.quantisers import mantissa_and_shift
 from spikegpt_neuro.converters.rounding import (
     Prepared,
     compensated,
@@ -23,7 +24,6 @@ from spikegpt_neuro.converters.rounding import (
     nearest,
     prepare,
 )
-from spikegpt_neuro.converters.scales import mantissa_and_shift
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense

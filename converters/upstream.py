@@ -10,7 +10,7 @@ import numpy as np
 
 from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT
 from spikegpt_neuro.arithmetic.tables import GATE_BITS
-from spikegpt_neuro.converters.layout import (
+from spikegpt_neuro.converters.builder import (
     GRADED_STREAM,
     STREAM_BITS,
     Builder,
@@ -18,7 +18,7 @@ from spikegpt_neuro.converters.layout import (
     QuantisationSettings,
     Tensors,
 )
-from spikegpt_neuro.converters.scales import mantissa_and_shift
+from spikegpt_neuro.converters.quantisers import mantissa_and_shift
 from spikegpt_neuro.network.layers import BinaryEmbedding, RealEmbedding, Requantise, SquaredRelu
 from spikegpt_neuro.network.network import TOKEN
 from spikegpt_neuro.network.schema import Layer, Port

@@ -26,7 +26,7 @@ import torch
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.backends import Backend, get_backend
-from spikegpt_neuro.converters.scales import quantise_rows
+from spikegpt_neuro.converters.quantisers import quantise_rows
 from spikegpt_neuro.converters.trained_weights import tensor_of
 from spikegpt_neuro.model.passage import State
 from spikegpt_neuro.model.spikegpt import SpikeGPT

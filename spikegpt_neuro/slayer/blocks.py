@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl
 from spikegpt_neuro.backends.program import Program
-from spikegpt_neuro.converters.layout import Builder
+from spikegpt_neuro.converters.builder import Builder
 from spikegpt_neuro.converters.netx_blocks import gating, mixing
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model import kernels

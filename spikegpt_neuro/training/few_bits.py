@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from spikegpt_neuro.arithmetic.packed import largest_weight
+from spikegpt_neuro.converters.model_layers import Quantisation, model_layers
 from spikegpt_neuro.converters.moments import Moments, sample_windows
-from spikegpt_neuro.converters.quantise import Quantisation, model_layers
 from spikegpt_neuro.converters.rounding import compensated, kept_weights, prepare
 from spikegpt_neuro.converters.trained_weights import TrainedWeights, tensor_of
 from spikegpt_neuro.errors import InputError

@@ -17,8 +17,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
-from spikegpt_neuro.converters.layout import QuantisationSettings
-from spikegpt_neuro.converters.quantise import Quantisation
+from spikegpt_neuro.converters.builder import QuantisationSettings
+from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.readers.guard import parsing

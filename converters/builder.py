@@ -21,7 +21,7 @@ from spikegpt_neuro.arithmetic.formats import (
     VALUE_LIMIT,
 )
 from spikegpt_neuro.arithmetic.tables import EXPONENT_BITS, GATE_BITS, SIGMOID_INPUT_BITS
-from spikegpt_neuro.converters.scales import (
+from spikegpt_neuro.converters.quantisers import (
     PayloadChoice,
     choose_payload,
     mantissa_and_shift,
@@ -72,7 +72,7 @@ def to_bytes(name: str, weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.N
 
 @dataclass(frozen=True)
 class QuantisationSettings:
-    """What a user may choose. ``activation_bits`` None: chosen per projection (scales.py)."""
+    """What a user may choose. ``activation_bits`` None: chosen per projection (quantisers.py)."""
 
     activation_bits: int | None = None
     accumulator_bits: int = 24

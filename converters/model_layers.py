@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spikegpt_neuro.converters import spike_driven, upstream
-from spikegpt_neuro.converters.layout import Builder, QuantisationSettings, Tensors
+from spikegpt_neuro.converters.builder import Builder, QuantisationSettings, Tensors
 from spikegpt_neuro.converters.trained_weights import TrainedWeights
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
