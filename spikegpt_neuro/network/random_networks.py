@@ -316,7 +316,7 @@ class _Builder:
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 16, True, 1e-3)
         product = self._product(f"{path}.product", gate, wkv, 1.0, port)
-        gated = self._lif(f"{path}.output_lif", product, 1900.0, levels=levels)
+        gated = self._lif(f"{path}.product_lif", product, 1900.0, levels=levels)
         output = self._dense(f"{path}.output", gated, n)
         return self._residual(f"{path}.residual", stream, output, 0.5 / deviation)
 
@@ -330,7 +330,7 @@ class _Builder:
             shifted = self._hard_shift(f"{path}.shift_{part}", spikes, previous)
             self._dense(f"{path}.{part}", shifted, outputs)
         deviation = self._spike_deviation(n)
-        inner = self._lif(f"{path}.key_lif", f"{path}.key", 0.9 * deviation, levels=levels)
+        inner = self._lif(f"{path}.hidden_lif", f"{path}.key", 0.9 * deviation, levels=levels)
         value = self._dense(f"{path}.value", inner, n)
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 16, True, 1e-3)
