@@ -16,8 +16,9 @@ from spikegpt_neuro.cli.inputs import (
     backend_of,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from spikegpt_neuro.classification import Decision
@@ -116,7 +117,7 @@ def classify(
         for text, decision in zip(given, decisions, strict=True)
     ]
     if not rows:
-        lines = table("class", ">confidence", ">tokens", ">settled after", "text")
+        lines = table("class|>confidence|>tokens|>settled after|text")
         for text, decision in zip(given, decisions, strict=True):
             lines.add_row(
                 decision.label, f"{decision.confidence:.3f}", str(decision.tokens),
@@ -166,7 +167,7 @@ def _judged(
 def _judgement(
     network: LanguageModel, result: dict[str, Any], confidence: float | None
 ) -> list[Any]:
-    lines = table("labelled", *(f">taken for {label}" for label in network.info.labels))
+    lines = table(["labelled", *(f">taken for {label}" for label in network.info.labels)])
     for label, row in zip(network.info.labels, result["confusion"], strict=True):
         lines.add_row(label, *map(str, row))
     shown = [

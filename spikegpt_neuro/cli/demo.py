@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikegpt_neuro.cli.inputs import check_free
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import CheckFailed, InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,7 @@ class _Demo:
             "bits_per_character": bits, "bits_per_character_float": theirs,
             "difference_bits_per_character": bits - theirs, "tokens": integers.tokens,
         }  # fmt: skip
-        shown = table("model", ">bits per character")
+        shown = table("model|>bits per character")
         shown.add_row("checkpoint, floating point", f"{theirs:.4f}")
         shown.add_row("network, integers", f"{bits:.4f}")
         self._output.show(

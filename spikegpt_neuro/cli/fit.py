@@ -15,8 +15,9 @@ from spikegpt_neuro.cli.inputs import (
     open_network,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -149,9 +150,8 @@ def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
 
 def _front_table(found: Fit, characters: float) -> Table:
     made = table(
-        ">bits a weight", ">cores", ">chips", ">mJ a token", ">ms a token", ">bits a character",
-        ">loss", "network",
-    )  # fmt: skip
+        ">bits a weight|>cores|>chips|>mJ a token|>ms a token|>bits a character|>loss|network"
+    )
     for point in found.front:
         made.add_row(
             f"{point.bits:.2f}", str(point.cores), str(point.chips),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikegpt_neuro.cli.inputs import PackingOption, VocabularyOption, check_free, vocabulary_of
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from spikegpt_neuro.comparison.frontier import Point
@@ -173,9 +174,9 @@ def _table(points: tuple[Point, ...]) -> Any:
     from spikegpt_neuro.reports.numbers import count, engineering
 
     rows = table(
-        "model", ">bits/char", ">weights", "target", "mode", ">energy/token", ">time/token",
-        ">chips", "not beaten in", ">of plain RWKV",
-    )  # fmt: skip
+        "model|>bits/char|>weights|target|mode|>energy/token|>time/token|>chips|not beaten in|"
+        ">of plain RWKV"
+    )
     for p in points:
         joules, seconds, chips = (
             p.cost[name] for name in ("joules_per_token", "seconds_per_token", "chips")

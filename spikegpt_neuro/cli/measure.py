@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 _MODES = {"prefill": "pipelined", "generation": "fall-through"}
 
@@ -90,7 +91,7 @@ def measure(
     ]
     from spikegpt_neuro.reports.numbers import engineering
 
-    rows = table("phase", "what", ">energy/token", ">above idle", ">time/token")
+    rows = table("phase|what|>energy/token|>above idle|>time/token")
     for phase in phases:
         rows.add_row(
             phase.name, "measured here", engineering(phase.joules_per_token, "J"),
