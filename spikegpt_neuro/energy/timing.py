@@ -37,7 +37,7 @@ from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.mapping.roles import levels, synapses_of
+from spikegpt_neuro.mapping.roles import depths, synapses_of
 from spikegpt_neuro.network.layers import Lif
 
 Mode = Literal["pipelined", "fall-through"]
@@ -162,7 +162,7 @@ def token_time(
     busiest = clocks["value"].busiest()
     overhead = sum(step.seconds for step in each["value"] if step.bottleneck == "overhead")
     return Timing(
-        mode, max(levels(mapping.network).values()), seconds["low"] + host["low"], value,
+        mode, max(depths(mapping.network).values()), seconds["low"] + host["low"], value,
         seconds["high"] + host["high"], busiest,
         tuple(part.layer for part in mapping.cores[busiest].slices),
         overhead / value if value else 0.0, host["value"], each["value"],
@@ -180,10 +180,10 @@ class _Clock:
         self._mapping = mapping
         activity = {layer.name: layer for layer in layers}
         self._ends = synapses_of(mapping.network)
-        level = levels(mapping.network)
+        depth = depths(mapping.network)
         slices = [(n, part) for n, core in enumerate(mapping.cores) for part in core.slices]
         self._core = np.array([n for n, _ in slices], np.int64)
-        self._step = np.array([level[part.layer] for _, part in slices], np.int64)
+        self._step = np.array([depth[part.layer] for _, part in slices], np.int64)
         neurons = np.array([part.neurons for _, part in slices], np.float64)
         each = {
             name: _neuron_time(
