@@ -11,6 +11,7 @@ import typer
 from spikegpt_neuro.cli.inputs import check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import CheckFailed, InputError
+from spikegpt_neuro.reports.numbers import engineering
 from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ CONTEXT = 256
 SCORED = 25_600
 VERIFIED = 512
 PRICED = 2_048
+COMPARED = 5_120
 GENERATED = 300
 PROMPT = "And God said"
+OPPONENTS = {"spike-driven-parallel": "parallel.pt", "rwkv-4x96": "rwkv.pt"}
+"""The folders beside the example that hold a spike-driven model and its equal without spikes."""
 _FILES = ("{}.pth", "{}.vocab.json", "kjv-train.txt", "kjv-valid.txt")
 
 
@@ -194,6 +198,46 @@ class _Demo:
             "shows the comparison with other kinds of network, every part and every source.",
         )
 
+    def equal_quality(self, tokens: npt.NDArray[np.int64]) -> None:
+        """A spike-driven model beside the plain RWKV that predicts as well, whole bills."""
+        from spikegpt_neuro.comparison.frontier import evaluate, points_of
+        from spikegpt_neuro.converters.export import export_checkpoint
+        from spikegpt_neuro.energy.timing import MODES
+        from spikegpt_neuro.hardware_profiles import load_profile
+        from spikegpt_neuro.network.file import read_network
+
+        self._heading("Equal quality: what do spikes save where a network without them is as good?")
+        profiles = [load_profile(name) for name in ("loihi2", "cmos45-int8")]
+        shown = table("model|>bits per character|>target|mode|>energy a character")
+        costs: dict[str, list[float]] = {}
+        for name, file in OPPONENTS.items():
+            checkpoint = self._folder.parent / name / file
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                self._output.progress(f"running {name}") as progress,
+            ):
+                path = Path(folder) / "model.net"
+                export_checkpoint(checkpoint, path, calibration=tokens.tolist())
+                network = read_network(path)
+                quality = evaluate(network, tokens, context=CONTEXT, progress=progress)
+                points = points_of(name, network, quality, profiles, MODES)
+            for point in points:
+                joules = point.cost["joules_per_token"] or 0.0
+                costs.setdefault(name, []).append(joules)
+                shown.add_row(
+                    name, f"{quality.bits_per_character:.4f}", point.profile, point.mode,
+                    engineering(joules, "J"),
+                )  # fmt: skip
+        spikes, plain = costs.values()
+        times = [b / a for a, b in zip(spikes, plain, strict=True)]
+        self.found["equal_quality"] = {"joules_per_character": costs, "times_less": times}
+        self._output.show(
+            shown,
+            f"Reading a text costs the spikes {times[0]:.1f} times less on Loihi 2, generating one "
+            f"{times[1]:.1f} times, and 45 nm arithmetic {times[-1]:.1f} times: not five times. "
+            "Estimates; `spikegpt-neuro frontier` compares models of your own.",
+        )
+
     def explain(self) -> None:
         """What it all meant."""
         score = self.found["score"]
@@ -250,5 +294,6 @@ def demo(
     run.generate(value, vocabulary)
     run.verify(value, text[:VERIFIED].tolist())
     run.energy(value, text[:PRICED].tolist())
+    run.equal_quality(text[:COMPARED])
     run.explain()
     output.result({**run.found, "seconds": watch.seconds}, f"\nDone in {watch.seconds:.0f} s.")
