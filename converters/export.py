@@ -75,9 +75,7 @@ def export_checkpoint(
     if options.reduces:
         allowed = options.max_loss * characters_per_token
         with torch.inference_mode():
-            network, reduced = _reduced(
-                export, calibration, options, allowed, vocabulary, progress
-            )  # fmt: skip
+            network, reduced = _reduced(export, calibration, options, allowed, vocabulary, progress)
         write_network(network, path)
         for layer in network.layers:
             summary.add(layer)
@@ -137,10 +135,12 @@ def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
     architecture = checkpoint.architecture
     return SpikeGPTConfiguration(
         layout=architecture.layout,  # type: ignore[arg-type]
-        n_layer=architecture.n_layer, n_embd=architecture.n_embd,
-        vocab_size=architecture.vocabulary_size, hidden_size=architecture.n_hidden,
+        n_layer=architecture.n_layer,
+        n_embd=architecture.n_embd,
+        vocab_size=architecture.vocabulary_size,
+        hidden_size=architecture.n_hidden,
         ffn_pre=architecture.ffn_pre,
-    )  # fmt: skip
+    )
 
 
 def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quantisation | None:
@@ -163,9 +163,10 @@ def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quan
     ]  # fmt: skip
     if problems:
         raise InputError(
-            f"{checkpoint.path} was trained in integers of other widths:", problems,
+            f"{checkpoint.path} was trained in integers of other widths:",
+            problems,
             "Leave the widths out, or calibrate anew with --calibration.",
-        )  # fmt: skip
+        )
     return stored
 
 
@@ -298,9 +299,10 @@ class _Export:
 
     def _embedded(self, tokens: torch.Tensor, configuration: SpikeGPTConfiguration) -> torch.Tensor:
         return embed(
-            tokens, self._checkpoint.tensors["emb.weight"],
+            tokens,
+            self._checkpoint.tensors["emb.weight"],
             binary=configuration.embedding == "binary",
-        )  # fmt: skip
+        )
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         tensors = self._checkpoint.tensors

@@ -81,9 +81,10 @@ class Quantisation:
 def embedding_layers(tensors: Tensors, configuration: SpikeGPTConfiguration) -> Builder:
     """Embedding and ``ln0``."""
     return upstream.build_embedding(
-        tensors("emb.weight"), (tensors("blocks.0.ln0.weight"), tensors("blocks.0.ln0.bias")),
+        tensors("emb.weight"),
+        (tensors("blocks.0.ln0.weight"), tensors("blocks.0.ln0.bias")),
         binary=configuration.embedding == "binary",
-    )  # fmt: skip
+    )
 
 
 def block_layers(
@@ -100,8 +101,9 @@ def block_layers(
         return
     if configuration.layout == "spike-driven":
         for names, build in (
-            (attention, spike_driven.build_srwkv), (feed_forward, spike_driven.build_srffn),
-        ):  # fmt: skip
+            (attention, spike_driven.build_srwkv),
+            (feed_forward, spike_driven.build_srffn),
+        ):
             path, norm, mixer = names
             part = build(path, stream, norm, mixer, tensors, ranges, settings, configuration)
             yield part

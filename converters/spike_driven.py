@@ -107,9 +107,11 @@ class SpikeDrivenBuilder(Builder):
 
 
 def _builder(
-    path: str, configuration: SpikeGPTConfiguration, ranges: Mapping[str, float],
+    path: str,
+    configuration: SpikeGPTConfiguration,
+    ranges: Mapping[str, float],
     settings: QuantisationSettings,
-) -> SpikeDrivenBuilder:  # fmt: skip
+) -> SpikeDrivenBuilder:
     build = SpikeDrivenBuilder(path, settings, ranges)
     build.configuration = configuration
     return build

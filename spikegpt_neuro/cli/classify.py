@@ -45,15 +45,15 @@ def classify(
     confidence: Annotated[
         float | None,
         typer.Option(
-            metavar="P", min=0.0, max=1.0,
+            metavar="P",
+            min=0.0,
+            max=1.0,
             help="Also decide early: after the first token at which a class has probability P.",
         ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CHECKPOINT", help="Let this float checkpoint classify --file, too."
-        ),
+        typer.Option(metavar="CHECKPOINT", help="Let this float checkpoint classify --file, too."),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="Hardware target of energy and time, see `profiles`.")
@@ -64,7 +64,7 @@ def classify(
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Classify texts, each from rest; of a labelled file, say how many are right.
 
     Energy and time of a decision are estimates from the events counted, like those of `energy`: all
@@ -203,14 +203,15 @@ def _cost(
     energy, timing = report.energy, report.timing
     joules = report.joules_of(tokens)
     return {
-        "profile": profile, "tokens_per_decision": tokens,
+        "profile": profile,
+        "tokens_per_decision": tokens,
         "joules_per_token": None if energy is None else energy.value,
         "joules_per_decision": joules,
         "seconds_per_decision": (
             None if timing is None else timing.value * (tokens + timing.fill_steps)
         ),
         "violations": len(report.violations),
-    }  # fmt: skip
+    }
 
 
 def _cost_line(cost: dict[str, Any] | None) -> str:

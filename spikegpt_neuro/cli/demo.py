@@ -36,9 +36,11 @@ _FILES = ("{}.pth", "{}.vocab.json", "kjv-train.txt", "kjv-valid.txt")
 
 def _example(folder: Path | None) -> Path:
     """The folder of the example checkpoint: the one given, or the one in the project's checkout."""
-    places = [folder] if folder is not None else [
-        Path(__file__).parents[2] / "examples" / NAME, Path("examples") / NAME,
-    ]  # fmt: skip
+    places = (
+        [folder]
+        if folder is not None
+        else [Path(__file__).parents[2] / "examples" / NAME, Path("examples") / NAME]
+    )
     for place in places:
         if all((place / name.format(NAME)).is_file() for name in _FILES):
             return place
@@ -79,10 +81,12 @@ class _Demo:
         calibration = vocabulary.encode(read_text(self._folder / "kjv-train.txt"))
         with self._output.progress("exporting") as progress:
             report = export_checkpoint(
-                self._checkpoint, self._path, vocabulary=vocabulary.text,
+                self._checkpoint,
+                self._path,
+                vocabulary=vocabulary.text,
                 calibration=calibration.tolist(),
                 progress=lambda what, step, steps: progress(step, steps),
-            )  # fmt: skip
+            )
         size = self._path.stat().st_size
         self.found["export"] = {**report.to_dict(), "bytes": size, "seconds": watch.seconds}
         before = self._checkpoint.stat().st_size
@@ -116,9 +120,11 @@ class _Demo:
             )  # fmt: skip
         bits, theirs = integers.bits_per_character, reference.bits_per_character
         self.found["score"] = {
-            "bits_per_character": bits, "bits_per_character_float": theirs,
-            "difference_bits_per_character": bits - theirs, "tokens": integers.tokens,
-        }  # fmt: skip
+            "bits_per_character": bits,
+            "bits_per_character_float": theirs,
+            "difference_bits_per_character": bits - theirs,
+            "tokens": integers.tokens,
+        }
         shown = table("model|>bits per character")
         shown.add_row("checkpoint, floating point", f"{theirs:.4f}")
         shown.add_row("network, integers", f"{bits:.4f}")

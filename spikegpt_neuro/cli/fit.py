@@ -108,10 +108,11 @@ def fit(
         },
     }  # fmt: skip
     output.result(
-        value, _front_table(found, characters),
+        value,
+        _front_table(found, characters),
         f"{target}: {point.bits:.2f} bits a weight, {point.cores} cores on {point.chips} chips, "
         f"{point.loss / characters:+.4f} bits per character, {watch.seconds:.0f} s",
-    )  # fmt: skip
+    )
 
 
 def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
@@ -135,9 +136,10 @@ def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
     if vocab is None and not read.vocabulary:
         raise InputError(f"{source} brings no vocabulary.", advice="Give --vocab FILE.")
     vocabulary = (
-        read_vocabulary(vocab) if vocab is not None
+        read_vocabulary(vocab)
+        if vocab is not None
         else parse_vocabulary(read.vocabulary, f"the vocabulary in {source}")
-    )  # fmt: skip
+    )
     vocabulary.check_size(read.architecture.vocabulary_size)
     tokens = vocabulary.encode(read_text(text)).tolist()
     with tempfile.TemporaryDirectory(prefix="spikegpt-neuro-") as folder:

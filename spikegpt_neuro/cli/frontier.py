@@ -61,7 +61,8 @@ def frontier(
     outputs: Annotated[
         list[Path] | None,
         typer.Option(
-            "--output", metavar="FILE",
+            "--output",
+            metavar="FILE",
             help="Also write .json, .csv, or a plot as .svg or .png; may be repeated.",
         ),
     ] = None,
@@ -69,7 +70,7 @@ def frontier(
     force: Annotated[bool, typer.Option(help="Overwrite outputs.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Bits a character against joules, chips and time, on every target: which models are beaten.
 
     Costs are whole bills. Models that no other one beats in both are marked. Spike-driven models
@@ -105,17 +106,17 @@ def frontier(
             stored = cache / f"{key_of(file, array, context)}.json"
         with output.progress(path.name) as progress:
             quality = evaluate(
-                network, array, context=context, ends=ends, stored=stored,
-                progress=progress,
-            )  # fmt: skip
+                network, array, context=context, ends=ends, stored=stored, progress=progress
+            )
         modes = MODES if mode == "both" else (mode,)
         points += points_of(str(path), network, quality, profiles, modes, packing)
     found = compared(points)
     answers = answer(found)
     result = {
-        "text": text.name, "points": [point.to_dict() for point in found],
+        "text": text.name,
+        "points": [point.to_dict() for point in found],
         "answers": list(answers),
-    }  # fmt: skip
+    }
     for path in outputs or ():
         _write(path, found, result)
         output.note(f"written to {path}")

@@ -162,5 +162,6 @@ def _shown(report: ImportReport) -> list[str | Table]:
         f"{report.equation}, {report.time_step:g} s a step. Errors are the largest of the layer, "
         "of weights and bias in thresholds a step, of the threshold as a part of it, of decays "
         "per step; Euler: how far its decay is from exp(-dt / tau).",
-        *told, *(f"  {note}" for note in report.notes),
-    ]  # fmt: skip
+        *told,
+        *(f"  {note}" for note in report.notes),
+    ]

@@ -177,8 +177,9 @@ def _score_corpus(
             document["name"], f"{document['tokens']:,}", f"{document['bits_per_character']:.4f}"
         )
     output.result(
-        values, rows,
+        values,
+        rows,
         f"{values['bits_per_character']:.4f} bits per character (perplexity per token "
         f"{values['perplexity']:.3f}) over {found.tokens:,} tokens of "
         f"{len(found.documents):,} documents",
-    )  # fmt: skip
+    )

@@ -169,9 +169,8 @@ def _stages(network: Network, found: Verification) -> Table:
 
 
 def _against_float(
-    output: Output, network: Network, ids: list[int], backend: str, against: Path,
-    tolerance: float,
-) -> None:  # fmt: skip
+    output: Output, network: Network, ids: list[int], backend: str, against: Path, tolerance: float
+) -> None:
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.comparison.float_comparison import STAGES, compare_with_float
     from spikegpt_neuro.comparison.float_model import load_float_model
@@ -185,9 +184,11 @@ def _against_float(
     rows = table("layer|>spikes float|>spikes integer|>disagreeing")
     for layer in found.layers:
         rows.add_row(
-            layer.name, f"{layer.float_rate:.2%}", f"{layer.integer_rate:.2%}",
+            layer.name,
+            f"{layer.float_rate:.2%}",
+            f"{layer.integer_rate:.2%}",
             f"{layer.disagreement:.2%}",
-        )  # fmt: skip
+        )
     losses = table("loss from|>bits per token|>change")
     for stage in STAGES:
         change = f"{found.losses[stage]:+.5f}" if stage in found.losses else ""

@@ -156,9 +156,11 @@ class _FloatRun:
         self.seen: dict[str, torch.Tensor] = {}
 
     def advance(
-        self, tokens: torch.Tensor, targets: torch.Tensor,
+        self,
+        tokens: torch.Tensor,
+        targets: torch.Tensor,
         forced: Mapping[str, npt.NDArray[np.int32]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Read a piece; ``forced``: spikes [T, size] that LIF layers send instead of their own."""
         self.seen = {}
 

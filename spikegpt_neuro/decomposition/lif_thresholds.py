@@ -63,9 +63,11 @@ def least_inputs(layer: Lif, level: int = 1) -> list[int | float]:
     needed = _least_current(layer, level)
     found: list[int | float] = []
     for factor, shift, offset in zip(
-        np.abs(layer.multiplier.astype(np.int64)).tolist(), layer.shift.tolist(),
-        layer.offset.tolist(), strict=True,
-    ):  # fmt: skip
+        np.abs(layer.multiplier.astype(np.int64)).tolist(),
+        layer.shift.tolist(),
+        layer.offset.tolist(),
+        strict=True,
+    ):
         # smallest product whose rounded shift, plus offset, reaches it
         least = ((needed - offset) << shift) - ((1 << shift) >> 1)
         if needed > CURRENT_LIMIT or (factor == 0 and least > 0):

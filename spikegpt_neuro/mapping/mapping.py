@@ -99,9 +99,7 @@ class Mapping:
         for number in self.traffic.layers:
             part = self.traffic.of({number})
             if part.total > 0:
-                found[self.network.layers[number].name] = (
-                    part.total, hops(part, p.chip, p.x, p.y)
-                )  # fmt: skip
+                found[self.network.layers[number].name] = (part.total, hops(part, p.chip, p.x, p.y))
         return found
 
     @cached_property

@@ -181,12 +181,14 @@ class _Builder:
         mix = self._rng.uniform(0.05, 0.95, n)
         return self._add(
             TokenShift(
-                name, (current, previous), Port(n, "graded", 8, True, 0.03),
+                name,
+                (current, previous),
+                Port(n, "graded", 8, True, 0.03),
                 current_multiplier=np.rint(mix * mantissa).astype(np.int32),
                 previous_multiplier=np.rint((1 - mix) * mantissa).astype(np.int32),
                 shift=np.full(n, shift, np.int32),
             )
-        )  # fmt: skip
+        )
 
     def _hard_shift(self, name: str, current: str, previous: str) -> str:
         n = self._shape.n_embd
@@ -345,10 +347,12 @@ class _Builder:
         normed = self._norm("head.norm", stream)
         operand = self._add(
             Requantise(
-                "head.requantise", (normed,), Port(n, "graded", 8, True, 0.03),
+                "head.requantise",
+                (normed,),
+                Port(n, "graded", 8, True, 0.03),
                 **self._jitter(OPERAND_DEVIATION * 2.0**-STREAM_BITS, n),
             )
-        )  # fmt: skip
+        )
         projected = self._dense("head.projection", operand, v)
         deviation = self._deviation(n, OPERAND_DEVIATION)
         port = Port(v, "graded", 32, True, 2.0**-16)

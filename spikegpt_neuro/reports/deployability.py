@@ -75,9 +75,11 @@ def _program(name: str) -> Text:
     text = Text(f"Program {name}: {entry.purpose}\n", style="bold")
     lines = [f"why: {entry.why}"]
     for title, words in (
-        ("receives", entry.inputs), ("sends", entry.outputs), ("state", entry.states),
+        ("receives", entry.inputs),
+        ("sends", entry.outputs),
+        ("state", entry.states),
         ("parameters", entry.parameters),
-    ):  # fmt: skip
+    ):
         if words:
             listed = (f"{word.name} {word.bits}{'s' if word.signed else 'u'}" for word in words)
             lines.append(f"{title}: {', '.join(listed)}")

@@ -55,25 +55,28 @@ def frontier_figure(points: Sequence[Point], kind: str) -> bytes:
             figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
         ):
             here = [
-                p for p in points
-                if (p.profile, p.mode) == where and p.cost["joules_per_token"]
-            ]  # fmt: skip
+                p for p in points if (p.profile, p.mode) == where and p.cost["joules_per_token"]
+            ]
             best = sorted(
                 (p for p in here if "joules_per_token" in p.frontier),
                 key=lambda p: p.bits_per_character,
             )
             axes.plot(
-                [p.bits_per_character for p in best], [p.cost["joules_per_token"] for p in best],
-                color=PALETTE[0], linewidth=1,
-            )  # fmt: skip
+                [p.bits_per_character for p in best],
+                [p.cost["joules_per_token"] for p in best],
+                color=PALETTE[0],
+                linewidth=1,
+            )
             for p in here:
                 reference = p.layout == REFERENCE_LAYOUT
                 color = PALETTE[1 if reference else 0]
                 axes.plot(
-                    p.bits_per_character, p.cost["joules_per_token"],
-                    marker="s" if reference else "o", color=color,
+                    p.bits_per_character,
+                    p.cost["joules_per_token"],
+                    marker="s" if reference else "o",
+                    color=color,
                     markerfacecolor=color if p in best else "white",
-                )  # fmt: skip
+                )
                 axes.annotate(
                     Path(p.model).stem, (p.bits_per_character, p.cost["joules_per_token"]),
                     textcoords="offset points", xytext=(4, 3), fontsize=6,

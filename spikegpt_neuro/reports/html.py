@@ -30,9 +30,9 @@ _MOST_VIOLATIONS = 60
 
 
 def _joules(report: EnergyReport) -> str:
-    return "no per-operation data" if report.energy is None else engineering(
-        report.energy.value, "J"
-    )  # fmt: skip
+    return (
+        "no per-operation data" if report.energy is None else engineering(report.energy.value, "J")
+    )
 
 
 def _extent(report: EnergyReport) -> str:

@@ -163,10 +163,12 @@ def paper_table(paper: PaperFormula) -> Table:
     for row in paper.rows:
         spiking = row.spiking_formula
         rows.add_row(
-            f"{row.part}: {row.operation}", row.vanilla_formula,
-            engineering(row.vanilla_joules, "J"), spiking,
+            f"{row.part}: {row.operation}",
+            row.vanilla_formula,
+            engineering(row.vanilla_joules, "J"),
+            spiking,
             "-" if spiking == "-" else engineering(row.spiking_joules, "J"),
-        )  # fmt: skip
+        )
     rows.add_row(
         "sum", "", engineering(paper.vanilla_joules, "J"), "",
         engineering(paper.spiking_joules, "J"),
