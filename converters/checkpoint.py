@@ -148,9 +148,10 @@ class Checkpoint:
         problems = [p for name in names for p in _value_problems(name, self.tensors[name])]
         if problems:
             raise InputError(
-                f"{self.path} holds values that are not finite in float32:", problems,
+                f"{self.path} holds values that are not finite in float32:",
+                problems,
                 "The training run that wrote it diverged, or the file is damaged.",
-            )  # fmt: skip
+            )
 
     @cached_property
     def sha256(self) -> str:
@@ -191,8 +192,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 problems += _value_problems(name, file.tensors[name].load())
         raise InputError(
             f"{path} is not a SpikeGPT checkpoint that can be used ({len(problems)} problems):",
-            problems, _advice(file),
-        )  # fmt: skip
+            problems,
+            _advice(file),
+        )
     dtypes = tuple(sorted({stored.dtype for stored in file.tensors.values()}))
     return Checkpoint(
         path, file.kind, architecture, LazyTensors(file.tensors, shapes), dtypes,
@@ -239,11 +241,12 @@ def _architecture(path: Path, file: TensorFile, layout: str) -> tuple[Architectu
     problems += [
         f"the configuration says {key} = {file.configuration[key]!r}, the tensors {value}"
         for key, value in (
-            ("n_layer", architecture.n_layer), ("n_embd", architecture.n_embd),
+            ("n_layer", architecture.n_layer),
+            ("n_embd", architecture.n_embd),
             ("vocab_size", architecture.vocabulary_size),
         )
         if key in file.configuration and file.configuration[key] != value
-    ]  # fmt: skip
+    ]
     return architecture, problems
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
-from spikegpt_neuro.converters import quantise
+from spikegpt_neuro.converters import model_layers
+from spikegpt_neuro.converters.builder import FloatArray, QuantisationSettings
 from spikegpt_neuro.converters.calibration import (
     CalibrationTokens,
     RangeRecorder,
@@ -29,9 +30,8 @@ from spikegpt_neuro.converters.checkpoint import (
     read_checkpoint,
 )
 from spikegpt_neuro.converters.export_report import ExportOptions, ExportReport, Summary
-from spikegpt_neuro.converters.layout import FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.converters.moments import Moments, sample_windows
-from spikegpt_neuro.converters.quantise import Quantisation
 from spikegpt_neuro.converters.reduction import Choice, ReducedLayer, reduce_network
 from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
@@ -75,9 +75,7 @@ def export_checkpoint(
     if options.reduces:
         allowed = options.max_loss * characters_per_token
         with torch.inference_mode():
-            network, reduced = _reduced(
-                export, calibration, options, allowed, vocabulary, progress
-            )  # fmt: skip
+            network, reduced = _reduced(export, calibration, options, allowed, vocabulary, progress)
         write_network(network, path)
         for layer in network.layers:
             summary.add(layer)
@@ -137,10 +135,12 @@ def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
     architecture = checkpoint.architecture
     return SpikeGPTConfiguration(
         layout=architecture.layout,  # type: ignore[arg-type]
-        n_layer=architecture.n_layer, n_embd=architecture.n_embd,
-        vocab_size=architecture.vocabulary_size, hidden_size=architecture.n_hidden,
+        n_layer=architecture.n_layer,
+        n_embd=architecture.n_embd,
+        vocab_size=architecture.vocabulary_size,
+        hidden_size=architecture.n_hidden,
         ffn_pre=architecture.ffn_pre,
-    )  # fmt: skip
+    )
 
 
 def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quantisation | None:
@@ -163,9 +163,10 @@ def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quan
     ]  # fmt: skip
     if problems:
         raise InputError(
-            f"{checkpoint.path} was trained in integers of other widths:", problems,
+            f"{checkpoint.path} was trained in integers of other widths:",
+            problems,
             "Leave the widths out, or calibrate anew with --calibration.",
-        )  # fmt: skip
+        )
     return stored
 
 
@@ -298,9 +299,10 @@ class _Export:
 
     def _embedded(self, tokens: torch.Tensor, configuration: SpikeGPTConfiguration) -> torch.Tensor:
         return embed(
-            tokens, self._checkpoint.tensors["emb.weight"],
+            tokens,
+            self._checkpoint.tensors["emb.weight"],
             binary=configuration.embedding == "binary",
-        )  # fmt: skip
+        )
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         tensors = self._checkpoint.tensors
@@ -332,7 +334,7 @@ class _Export:
             ["emb.weight", "blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight",
              "ln_out.bias", "head.weight"]
         )  # fmt: skip
-        part = quantise.embedding_layers(self._tensor, configuration)
+        part = model_layers.embedding_layers(self._tensor, configuration)
         for layer in part.layers:
             yield layer, "embedding", 1
         stream = part.layers[-1].name
@@ -342,7 +344,7 @@ class _Export:
             block = self._block(index, configuration)
             if self._stored is None:
                 x, _ = block(x, None, self._recorder)
-            for part in quantise.block_layers(
+            for part in model_layers.block_layers(
                 index, stream, self._tensor, self._quantisation, configuration
             ):
                 for layer in part.layers:
@@ -350,7 +352,7 @@ class _Export:
                 stream = part.layers[-1].name
         if self._stored is None:
             self._recorder("head.norm", self._normed(x))
-        head = quantise.head_layers(stream, self._tensor, self._quantisation, configuration)
+        head = model_layers.head_layers(stream, self._tensor, self._quantisation, configuration)
         for layer in head.layers:
             yield layer, "head", self.steps
 

@@ -24,7 +24,7 @@ class ExportOptions:
     else (no text) SpikeGPT, said in the notes.
     ``embedding`` auto: what the checkpoint's configuration says, else whichever predicts the
     calibration text better, else (no text) binary, said in the notes. ``rescale_every``: upstream's
-    run-time rescaling, 0 = the training forward. ``activation_bits``: see converters/scales.py.
+    run-time rescaling, 0 = the training forward. ``activation_bits``: see converters/quantisers.py.
     ``weight_bits`` below 8, ``pruned`` and ``pattern``: see converters/reduction.py; ``auto``: for
     each projection the fewest that together lose at most ``max_loss`` bits per character.
     ``losses``: report what reducing each projection alone changes.

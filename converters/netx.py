@@ -128,11 +128,13 @@ class _Chain:
         info = ChainInfo(
             source={"format": "netx", "file": self._path.name, "sha256": digest},
             quantisation={
-                "spike_bits": self._spike_bits, "synapse_delay": self._synapse_delay,
-                "input_message_bits": self._message_bits, "stock_layers": len(names[: self._limit]),
+                "spike_bits": self._spike_bits,
+                "synapse_delay": self._synapse_delay,
+                "input_message_bits": self._message_bits,
+                "stock_layers": len(names[: self._limit]),
                 **self._transform,
             },
-        )  # fmt: skip
+        )
         return Chain(info, tuple(self.layers))
 
     _transform: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed

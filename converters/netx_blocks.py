@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.converters.layout import Builder, FloatArray, QuantisationSettings
+from spikegpt_neuro.converters.builder import Builder, FloatArray, QuantisationSettings
 from spikegpt_neuro.converters.netx_schema import GroupReader
 from spikegpt_neuro.network.layers import BinaryEmbedding
 from spikegpt_neuro.network.network import TOKEN
@@ -31,9 +31,8 @@ def _driving(size: int, scale: int) -> Port:
 
 
 def mixing(
-    path: str, scale: int, value_weight: Array, decay: FloatArray,
-    first: FloatArray,
-) -> Builder:  # fmt: skip
+    path: str, scale: int, value_weight: Array, decay: FloatArray, first: FloatArray
+) -> Builder:
     """``sigmoid(r) * wkv(k, v)`` from the accumulators ``path``.key, .value and .receptance.
 
     ``scale``: accumulator units of 1.0. ``value_weight``: the value synapses' whole numbers [C,

@@ -129,9 +129,10 @@ class GroupReader:
             fits, exact = low >= -256 and high <= 255, True
         if not fits or not exact:
             self.problem(
-                "weight", f"{low}..{high}: stock NetX would change these weights (it holds "
+                "weight",
+                f"{low}..{high}: stock NetX would change these weights (it holds "
                 "-256..254 in steps of 2, -128..127 in steps of 1)",
-            )  # fmt: skip
+            )
 
     def cuba(self) -> dict[str, int]:
         """Decays and threshold of CUBA (or LOIHI) neurons."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS, store
+from spikegpt_neuro.converters.quantisers import mantissa_and_shift
 from spikegpt_neuro.converters.rounding import (
     Prepared,
     compensated,
@@ -23,7 +24,6 @@ from spikegpt_neuro.converters.rounding import (
     nearest,
     prepare,
 )
-from spikegpt_neuro.converters.scales import mantissa_and_shift
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
@@ -147,16 +147,17 @@ def candidate(
             continue
         prepared = prepared or prepare(moment)
         kept = (
-            kept_weights(weight, prepared, choice.pruned, choice.pattern)
-            if choice.prunes else None
-        )  # fmt: skip
+            kept_weights(weight, prepared, choice.pruned, choice.pattern) if choice.prunes else None
+        )
         rounded = compensated(weight, prepared, choice.bits, kept)
         found.append(
             Candidate(
-                choice, store(rounded.integers, choice.bits), rounded.scale,
+                choice,
+                store(rounded.integers, choice.bits),
+                rounded.scale,
                 rounded.error.astype(np.float32),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -203,10 +204,11 @@ class Reduction:
 
 
 def reduce_network(
-    network: LanguageModel, choices: Mapping[str, Choice],
+    network: LanguageModel,
+    choices: Mapping[str, Choice],
     moments: Callable[[str], npt.NDArray[np.float32]],
     progress: Progress = lambda what, step, steps: None,
-) -> Reduction:  # fmt: skip
+) -> Reduction:
     """``network`` with the projections of ``choices`` reduced, others as they are.
 
     ``moments`` gives the second moments of a layer's operands. A projection whose unit would be too

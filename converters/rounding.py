@@ -77,9 +77,11 @@ def prepare(second_moment: FloatArray) -> Prepared:
     inverse_diagonal = np.empty(len(order))
     inverse_diagonal[order] = np.diagonal(inverse)
     return Prepared(
-        order, np.ascontiguousarray(ordered, np.float32),
-        np.ascontiguousarray(lower.T, np.float32), inverse_diagonal,
-    )  # fmt: skip
+        order,
+        np.ascontiguousarray(ordered, np.float32),
+        np.ascontiguousarray(lower.T, np.float32),
+        inverse_diagonal,
+    )
 
 
 def clipped_scales(
@@ -176,7 +178,7 @@ def _descend(
 
 def kept_weights(
     weight: FloatArray, prepared: Prepared, pruned: float, pattern: tuple[int, int] | None = None
-) -> npt.NDArray[np.bool_]:  # fmt: skip
+) -> npt.NDArray[np.bool_]:
     """Which weights stay, bool [outputs, inputs]: those whose loss would change the outputs most.
 
     Saliency is optimal brain surgeon's, ``w_k^2 / (H^-1)_kk`` (Hassibi and Stork 1993). ``pruned``:
@@ -209,9 +211,8 @@ def nearest(weight: FloatArray, bits: int, importance: FloatArray | None = None)
 
 
 def compensated(
-    weight: FloatArray, prepared: Prepared, bits: int,
-    kept: npt.NDArray[np.bool_] | None = None,
-) -> Rounded:  # fmt: skip
+    weight: FloatArray, prepared: Prepared, bits: int, kept: npt.NDArray[np.bool_] | None = None
+) -> Rounded:
     """Rounding that changes the outputs least under H (module docstring).
 
     ``weight`` [outputs, inputs]; ``kept`` bool of the same shape, False where 0 is demanded.

@@ -165,9 +165,11 @@ def sensitivities(
 
 
 def divergences_alone(
-    network: LanguageModel, chosen: Mapping[str, Candidate], windows: npt.NDArray[np.int64],
+    network: LanguageModel,
+    chosen: Mapping[str, Candidate],
+    windows: npt.NDArray[np.int64],
     progress: Progress = lambda what, step, steps: None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Divergence of the predictions, bits a token, when each projection alone is reduced."""
     count = max(1, PROBING_TOKENS // windows.shape[1])
     before = log_probabilities(network, windows[:count])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.converters.layout import (
+from spikegpt_neuro.converters.builder import (
     GRADED_STREAM,
     STREAM_BITS,
     Builder,
@@ -16,7 +16,7 @@ from spikegpt_neuro.converters.layout import (
     QuantisationSettings,
     Tensors,
 )
-from spikegpt_neuro.converters.scales import (
+from spikegpt_neuro.converters.quantisers import (
     PayloadChoice,
     accumulator_bound,
     mantissa_and_shift,
@@ -107,9 +107,11 @@ class SpikeDrivenBuilder(Builder):
 
 
 def _builder(
-    path: str, configuration: SpikeGPTConfiguration, ranges: Mapping[str, float],
+    path: str,
+    configuration: SpikeGPTConfiguration,
+    ranges: Mapping[str, float],
     settings: QuantisationSettings,
-) -> SpikeDrivenBuilder:  # fmt: skip
+) -> SpikeDrivenBuilder:
     build = SpikeDrivenBuilder(path, settings, ranges)
     build.configuration = configuration
     return build

@@ -10,7 +10,7 @@ import numpy as np
 
 from spikegpt_neuro.arithmetic.formats import CURRENT_LIMIT
 from spikegpt_neuro.arithmetic.tables import GATE_BITS
-from spikegpt_neuro.converters.layout import (
+from spikegpt_neuro.converters.builder import (
     GRADED_STREAM,
     STREAM_BITS,
     Builder,
@@ -18,7 +18,7 @@ from spikegpt_neuro.converters.layout import (
     QuantisationSettings,
     Tensors,
 )
-from spikegpt_neuro.converters.scales import mantissa_and_shift
+from spikegpt_neuro.converters.quantisers import mantissa_and_shift
 from spikegpt_neuro.network.layers import BinaryEmbedding, RealEmbedding, Requantise, SquaredRelu
 from spikegpt_neuro.network.network import TOKEN
 from spikegpt_neuro.network.schema import Layer, Port
@@ -38,16 +38,20 @@ def build_embedding(
     build = Builder("embedding", QuantisationSettings(), {})
     if binary:
         first: Layer = BinaryEmbedding(
-            "embedding.table", (TOKEN,), Port(size, "binary", 1, False, 1.0),
+            "embedding.table",
+            (TOKEN,),
+            Port(size, "binary", 1, False, 1.0),
             table=np.packbits(weight >= 0, axis=1),
-        )  # fmt: skip
+        )
         input_scale, input_shift = 2.0**-STREAM_BITS, STREAM_BITS
     else:
         input_scale, input_shift = max(float(np.abs(weight).max()), 1e-30) / 32767, 0
         first = RealEmbedding(
-            "embedding.table", (TOKEN,), Port(size, "graded", 16, True, input_scale),
+            "embedding.table",
+            (TOKEN,),
+            Port(size, "graded", 16, True, input_scale),
             table=np.rint(weight / np.float32(input_scale)).astype(np.int16),
-        )  # fmt: skip
+        )
     build.add(first)
     build.layer_norm("norm", first.name, *norm, input_scale=input_scale, input_shift=input_shift)
     return build
@@ -85,9 +89,11 @@ def build_srwkv(
     )  # fmt: skip
     gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
     output = build.projection(
-        "output", tensors(f"{mixer}.output.weight") / np.float32(divisor), "product",
+        "output",
+        tensors(f"{mixer}.output.weight") / np.float32(divisor),
+        "product",
         unit=build.range_of("value") * 2.0**-GATE_BITS,
-    )  # fmt: skip
+    )
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
     accumulated = build.dense("output", operand, output)

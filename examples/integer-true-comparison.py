@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from spikegpt_neuro.converters.layout import QuantisationSettings
+from spikegpt_neuro.converters.builder import QuantisationSettings
 from spikegpt_neuro.training.checkpoint import load
 from spikegpt_neuro.training.data import token_tensor
 from spikegpt_neuro.training.evaluation import evaluate

@@ -59,8 +59,10 @@ def _jsonl(content: str) -> Iterator[tuple[int, str, str]]:
 
 
 READERS: Final[dict[str, Callable[[str], Iterator[tuple[int, str, str]]]]] = {
-    ".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl,
-}  # fmt: skip
+    ".tsv": _tsv,
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+}
 """By the file's ending. TSV: label, tab, text. CSV: a header naming ``label`` and ``text``, or
 these two columns without one. JSONL: objects with ``label`` and ``text``."""
 
@@ -88,7 +90,8 @@ def read_labelled(path: Path) -> tuple[LabelledText, ...]:
         more = len(problems) - _LISTED
         shown = problems[:_LISTED] + ([f"and {more} more"] if more > 0 else [])
         raise InputError(
-            f"{path} is not a file of labelled texts.", shown or ["it holds no line"],
+            f"{path} is not a file of labelled texts.",
+            shown or ["it holds no line"],
             "A line holds a label and a text: TSV 'label<tab>text', CSV, or JSONL objects.",
-        )  # fmt: skip
+        )
     return tuple(rows)

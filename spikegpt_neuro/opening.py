@@ -91,5 +91,6 @@ def require(backend: Backend) -> None:
         missing = [f"missing: {item}" for item in found.missing]
         raise Unavailable(
             f"The backend {backend.name} cannot run on this machine.",
-            [*found.probed, *missing], found.advice,
-        )  # fmt: skip
+            [*found.probed, *missing],
+            found.advice,
+        )

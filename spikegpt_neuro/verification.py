@@ -84,9 +84,8 @@ def first_difference(
 
 
 def _run(
-    session: Session, names: Sequence[str], logits: str, steps: Steps, *,
-    fall_through: bool,
-) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
+    session: Session, names: Sequence[str], logits: str, steps: Steps, *, fall_through: bool
+) -> dict[str, npt.NDArray[Any]]:
     """Values [T, size] of ``names`` and of the logits over ``steps``."""
     others = [name for name in names if name != logits]
     if not fall_through:

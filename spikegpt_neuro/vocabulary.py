@@ -393,9 +393,10 @@ def parse_vocabulary(text: str, origin: str = "the vocabulary", sha256: str = ""
         if len(problems) > _LISTED:
             shown.append(f"and {len(problems) - _LISTED} more")
         raise InputError(
-            f"{origin} is not a character vocabulary ({len(problems)} problems):", shown,
+            f"{origin} is not a character vocabulary ({len(problems)} problems):",
+            shown,
             "Expected token ids 0, 1, 2, ... as text, each with one character.",
-        )  # fmt: skip
+        )
     return CharacterVocabulary([values[str(i)] for i in range(len(values))], sha256)
 
 

@@ -151,9 +151,11 @@ def dense_packed(packed: np.ndarray, bits: int, x: np.ndarray, result: np.ndarra
             end = min(begin + rows, outputs)
             for t in range(0, tiled, TILE_TOKENS):
                 _tiles(
-                    packed[begin:end], bits, x[t : t + TILE_TOKENS],
+                    packed[begin:end],
+                    bits,
+                    x[t : t + TILE_TOKENS],
                     result[t : t + TILE_TOKENS, begin:end],
-                )  # fmt: skip
+                )
     for t in range(tiled, x.shape[0]):
         _product(packed, bits, x[t], result[t])
 

@@ -243,7 +243,8 @@ def check_traces(trace: Iterable[str], network: Network) -> tuple[str, ...]:
     unknown = sorted(wanted - set(network.by_name))
     if unknown:
         raise InputError(
-            "cannot trace layers the network does not have:", unknown,
+            "cannot trace layers the network does not have:",
+            unknown,
             "`spikegpt-neuro inspect` lists the layers.",
-        )  # fmt: skip
+        )
     return tuple(layer.name for layer in network.layers if layer.name in wanted)

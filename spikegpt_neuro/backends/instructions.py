@@ -174,8 +174,9 @@ def _layer_norm(row, token, parameters, state, values, counters, begin, end):
 def _delay(row, token, parameters, state, values, counters, begin, end):
     elementwise.delay(
         operand(row, values, Column.FIRST, begin, end),
-        words(row, state, _S, _Delay.held, begin, end), result(row, values, begin, end),
-    )  # fmt: skip
+        words(row, state, _S, _Delay.held, begin, end),
+        result(row, values, begin, end),
+    )
 
 
 @instruction(layers.TokenShift)
@@ -206,8 +207,9 @@ def _sigmoid(row, token, parameters, state, values, counters, begin, end):
         operand(row, values, Column.FIRST, begin, end),
         words(row, parameters, _P, _Sigmoid.multiplier, begin, end),
         words(row, parameters, _P, _Sigmoid.shift, begin, end),
-        result(row, values, begin, end), counters,
-    )  # fmt: skip
+        result(row, values, begin, end),
+        counters,
+    )
 
 
 @instruction(layers.SquaredRelu)
@@ -234,8 +236,9 @@ def _wkv(row, token, parameters, state, values, counters, begin, end):
         words(row, state, _S, _Wkv.numerator, begin, end),
         words(row, state, _S, _Wkv.denominator, begin, end),
         words(row, state, _S, _Wkv.exponent, begin, end),
-        result(row, values, begin, end), counters,
-    )  # fmt: skip
+        result(row, values, begin, end),
+        counters,
+    )
 
 
 @instruction(layers.Product)
@@ -269,8 +272,9 @@ def _residual(row, token, parameters, state, values, counters, begin, end):
         operand(row, values, Column.SECOND, begin, end),
         words(row, parameters, _P, _Residual.multiplier, begin, end),
         words(row, parameters, _P, _Residual.shift, begin, end),
-        result(row, values, begin, end), counters,
-    )  # fmt: skip
+        result(row, values, begin, end),
+        counters,
+    )
 
 
 INSTRUCTIONS.add(

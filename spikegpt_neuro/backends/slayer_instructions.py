@@ -56,10 +56,12 @@ def _netx_convolution(row, token, parameters, state, values, counters, begin, en
     weights = carray(address_to_pointer(row[Column.ADDRESS]), (row[Column.ELEMENTS],), np.int16)
     geometry = row[_P]
     slayer_neurons.convolution(
-        weights, parameters[geometry : geometry + GEOMETRY_WORDS],
-        operand(row, values, Column.FIRST, 0, row[Column.INPUT_SIZE]), total,
+        weights,
+        parameters[geometry : geometry + GEOMETRY_WORDS],
+        operand(row, values, Column.FIRST, 0, row[Column.INPUT_SIZE]),
+        total,
         counters[Count.OPERATIONS : Count.OVERFLOWS],
-    )  # fmt: skip
+    )
 
 
 GEOMETRY_WORDS = len(slayer.GEOMETRY)
@@ -71,9 +73,10 @@ def _channel_delay(row, token, parameters, state, values, counters, begin, end):
     line = state[row[_S] : row[_S] + depth * n].reshape(depth, n)
     slayer_neurons.channel_delay(
         operand(row, values, Column.FIRST, begin, end),
-        words(row, parameters, _P, _ChannelDelay.delay, begin, end), line,
+        words(row, parameters, _P, _ChannelDelay.delay, begin, end),
+        line,
         result(row, values, begin, end),
-    )  # fmt: skip
+    )
 
 
 @instruction(slayer.Cuba)
@@ -121,10 +124,12 @@ def _adapt(
     """``alif``; recurrent neurons have the same parameters and states in the same places."""
     decays = np.array(
         [
-            row[_Alif.current_decay], row[_Alif.voltage_decay], row[_Alif.threshold_decay],
+            row[_Alif.current_decay],
+            row[_Alif.voltage_decay],
+            row[_Alif.threshold_decay],
             row[_Alif.refractory_decay],
         ]
-    )  # fmt: skip
+    )
     slayer_neurons.alif(
         driving, words(row, parameters, _P, _Alif.bias, begin, end), decays, row[_Alif.threshold],
         row[_Alif.threshold_step], words(row, state, _S, _Alif.current, begin, end),
@@ -156,8 +161,10 @@ def _recurrent_alif(row, token, parameters, state, values, counters, begin, end)
 def _sigma(row, token, parameters, state, values, counters, begin, end):
     slayer_neurons.sigma(
         operand(row, values, Column.FIRST, begin, end),
-        words(row, state, _S, _Sigma.total, begin, end), result(row, values, begin, end), counters,
-    )  # fmt: skip
+        words(row, state, _S, _Sigma.total, begin, end),
+        result(row, values, begin, end),
+        counters,
+    )
 
 
 @instruction(slayer.Delta)

@@ -16,8 +16,9 @@ from spikegpt_neuro.cli.inputs import (
     backend_of,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from spikegpt_neuro.classification import Decision
@@ -44,15 +45,15 @@ def classify(
     confidence: Annotated[
         float | None,
         typer.Option(
-            metavar="P", min=0.0, max=1.0,
+            metavar="P",
+            min=0.0,
+            max=1.0,
             help="Also decide early: after the first token at which a class has probability P.",
         ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CHECKPOINT", help="Let this float checkpoint classify --file, too."
-        ),
+        typer.Option(metavar="CHECKPOINT", help="Let this float checkpoint classify --file, too."),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="Hardware target of energy and time, see `profiles`.")
@@ -63,7 +64,7 @@ def classify(
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Classify texts, each from rest; of a labelled file, say how many are right.
 
     Energy and time of a decision are estimates from the events counted, like those of `energy`: all
@@ -116,7 +117,7 @@ def classify(
         for text, decision in zip(given, decisions, strict=True)
     ]
     if not rows:
-        lines = table("class", ">confidence", ">tokens", ">settled after", "text")
+        lines = table("class|>confidence|>tokens|>settled after|text")
         for text, decision in zip(given, decisions, strict=True):
             lines.add_row(
                 decision.label, f"{decision.confidence:.3f}", str(decision.tokens),
@@ -166,7 +167,7 @@ def _judged(
 def _judgement(
     network: LanguageModel, result: dict[str, Any], confidence: float | None
 ) -> list[Any]:
-    lines = table("labelled", *(f">taken for {label}" for label in network.info.labels))
+    lines = table(["labelled", *(f">taken for {label}" for label in network.info.labels)])
     for label, row in zip(network.info.labels, result["confusion"], strict=True):
         lines.add_row(label, *map(str, row))
     shown = [
@@ -202,14 +203,15 @@ def _cost(
     energy, timing = report.energy, report.timing
     joules = report.joules_of(tokens)
     return {
-        "profile": profile, "tokens_per_decision": tokens,
+        "profile": profile,
+        "tokens_per_decision": tokens,
         "joules_per_token": None if energy is None else energy.value,
         "joules_per_decision": joules,
         "seconds_per_decision": (
             None if timing is None else timing.value * (tokens + timing.fill_steps)
         ),
         "violations": len(report.violations),
-    }  # fmt: skip
+    }
 
 
 def _cost_line(cost: dict[str, Any] | None) -> str:

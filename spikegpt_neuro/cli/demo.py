@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikegpt_neuro.cli.inputs import check_free
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import CheckFailed, InputError
 from spikegpt_neuro.reports.numbers import engineering
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,9 +36,11 @@ _FILES = ("{}.pth", "{}.vocab.json", "kjv-train.txt", "kjv-valid.txt")
 
 def _example(folder: Path | None) -> Path:
     """The folder of the example checkpoint: the one given, or the one in the project's checkout."""
-    places = [folder] if folder is not None else [
-        Path(__file__).parents[2] / "examples" / NAME, Path("examples") / NAME,
-    ]  # fmt: skip
+    places = (
+        [folder]
+        if folder is not None
+        else [Path(__file__).parents[2] / "examples" / NAME, Path("examples") / NAME]
+    )
     for place in places:
         if all((place / name.format(NAME)).is_file() for name in _FILES):
             return place
@@ -78,10 +81,12 @@ class _Demo:
         calibration = vocabulary.encode(read_text(self._folder / "kjv-train.txt"))
         with self._output.progress("exporting") as progress:
             report = export_checkpoint(
-                self._checkpoint, self._path, vocabulary=vocabulary.text,
+                self._checkpoint,
+                self._path,
+                vocabulary=vocabulary.text,
                 calibration=calibration.tolist(),
                 progress=lambda what, step, steps: progress(step, steps),
-            )  # fmt: skip
+            )
         size = self._path.stat().st_size
         self.found["export"] = {**report.to_dict(), "bytes": size, "seconds": watch.seconds}
         before = self._checkpoint.stat().st_size
@@ -115,10 +120,12 @@ class _Demo:
             )  # fmt: skip
         bits, theirs = integers.bits_per_character, reference.bits_per_character
         self.found["score"] = {
-            "bits_per_character": bits, "bits_per_character_float": theirs,
-            "difference_bits_per_character": bits - theirs, "tokens": integers.tokens,
-        }  # fmt: skip
-        shown = table("model", ">bits per character")
+            "bits_per_character": bits,
+            "bits_per_character_float": theirs,
+            "difference_bits_per_character": bits - theirs,
+            "tokens": integers.tokens,
+        }
+        shown = table("model|>bits per character")
         shown.add_row("checkpoint, floating point", f"{theirs:.4f}")
         shown.add_row("network, integers", f"{bits:.4f}")
         self._output.show(
@@ -207,7 +214,7 @@ class _Demo:
 
         self._heading("Equal quality: what do spikes save where a network without them is as good?")
         profiles = [load_profile(name) for name in ("loihi2", "cmos45-int8")]
-        shown = table("model", ">bits per character", ">target", "mode", ">energy a character")
+        shown = table("model|>bits per character|>target|mode|>energy a character")
         costs: dict[str, list[float]] = {}
         for name, file in OPPONENTS.items():
             checkpoint = self._folder.parent / name / file

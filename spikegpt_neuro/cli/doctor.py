@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.reports.tables import table
 from spikegpt_neuro.version import __version__
 
 
@@ -98,12 +99,12 @@ def doctor(
         watch = Stopwatch()
         compile_kernels()
         seconds = watch.seconds
-    shown = table("piece", "found", "without it")
+    shown = table("piece|found|without it")
     for piece in pieces:
         shown.add_row(
             piece.name, piece.found or "missing", piece.without_it if not piece.found else ""
         )
-    listed = table("backend", "state", "what to do")
+    listed = table("backend|state|what to do")
     for backend in backends:
         gaps = ", ".join(str(gap) for gap in backend["missing"])  # type: ignore[attr-defined]
         state = "ready" if backend["ok"] else f"not here: {gaps}"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikegpt_neuro.cli.inputs import check_free
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -202,9 +203,9 @@ def _table(layers: Sequence[ReducedLayer]) -> Table | str:
     if not layers:
         return "no projection was rounded below 8 bits or pruned"
     made = table(
-        "projection", ">bits", ">zeros", ">bytes", ">output changed", ">rounded to nearest",
-        ">outlier rows", ">worst row", ">divergence alone",
-    )  # fmt: skip
+        "projection|>bits|>zeros|>bytes|>output changed|>rounded to nearest|>outlier rows|"
+        ">worst row|>divergence alone"
+    )
     for layer in layers:
         made.add_row(
             layer.name, str(layer.bits), f"{1 - layer.non_zero / layer.weights:.0%}",

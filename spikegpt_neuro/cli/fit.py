@@ -15,8 +15,9 @@ from spikegpt_neuro.cli.inputs import (
     open_network,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,10 +108,11 @@ def fit(
         },
     }  # fmt: skip
     output.result(
-        value, _front_table(found, characters),
+        value,
+        _front_table(found, characters),
         f"{target}: {point.bits:.2f} bits a weight, {point.cores} cores on {point.chips} chips, "
         f"{point.loss / characters:+.4f} bits per character, {watch.seconds:.0f} s",
-    )  # fmt: skip
+    )
 
 
 def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
@@ -134,9 +136,10 @@ def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
     if vocab is None and not read.vocabulary:
         raise InputError(f"{source} brings no vocabulary.", advice="Give --vocab FILE.")
     vocabulary = (
-        read_vocabulary(vocab) if vocab is not None
+        read_vocabulary(vocab)
+        if vocab is not None
         else parse_vocabulary(read.vocabulary, f"the vocabulary in {source}")
-    )  # fmt: skip
+    )
     vocabulary.check_size(read.architecture.vocabulary_size)
     tokens = vocabulary.encode(read_text(text)).tolist()
     with tempfile.TemporaryDirectory(prefix="spikegpt-neuro-") as folder:
@@ -149,9 +152,8 @@ def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
 
 def _front_table(found: Fit, characters: float) -> Table:
     made = table(
-        ">bits a weight", ">cores", ">chips", ">mJ a token", ">ms a token", ">bits a character",
-        ">loss", "network",
-    )  # fmt: skip
+        ">bits a weight|>cores|>chips|>mJ a token|>ms a token|>bits a character|>loss|network"
+    )
     for point in found.front:
         made.add_row(
             f"{point.bits:.2f}", str(point.cores), str(point.chips),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikegpt_neuro.cli.inputs import PackingOption, VocabularyOption, check_free, vocabulary_of
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from spikegpt_neuro.comparison.frontier import Point
@@ -60,7 +61,8 @@ def frontier(
     outputs: Annotated[
         list[Path] | None,
         typer.Option(
-            "--output", metavar="FILE",
+            "--output",
+            metavar="FILE",
             help="Also write .json, .csv, or a plot as .svg or .png; may be repeated.",
         ),
     ] = None,
@@ -68,7 +70,7 @@ def frontier(
     force: Annotated[bool, typer.Option(help="Overwrite outputs.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Bits a character against joules, chips and time, on every target: which models are beaten.
 
     Costs are whole bills. Models that no other one beats in both are marked. Spike-driven models
@@ -104,17 +106,17 @@ def frontier(
             stored = cache / f"{key_of(file, array, context)}.json"
         with output.progress(path.name) as progress:
             quality = evaluate(
-                network, array, context=context, ends=ends, stored=stored,
-                progress=progress,
-            )  # fmt: skip
+                network, array, context=context, ends=ends, stored=stored, progress=progress
+            )
         modes = MODES if mode == "both" else (mode,)
         points += points_of(str(path), network, quality, profiles, modes, packing)
     found = compared(points)
     answers = answer(found)
     result = {
-        "text": text.name, "points": [point.to_dict() for point in found],
+        "text": text.name,
+        "points": [point.to_dict() for point in found],
         "answers": list(answers),
-    }  # fmt: skip
+    }
     for path in outputs or ():
         _write(path, found, result)
         output.note(f"written to {path}")
@@ -173,9 +175,9 @@ def _table(points: tuple[Point, ...]) -> Any:
     from spikegpt_neuro.reports.numbers import count, engineering
 
     rows = table(
-        "model", ">bits/char", ">weights", "target", "mode", ">energy/token", ">time/token",
-        ">chips", "not beaten in", ">of plain RWKV",
-    )  # fmt: skip
+        "model|>bits/char|>weights|target|mode|>energy/token|>time/token|>chips|not beaten in|"
+        ">of plain RWKV"
+    )
     for p in points:
         joules, seconds, chips = (
             p.cost[name] for name in ("joules_per_token", "seconds_per_token", "chips")

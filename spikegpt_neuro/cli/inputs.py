@@ -89,9 +89,7 @@ def read_steps(
             raise InputError(f"--tokens {limit}: use at least 1.")
         return read_raster(network, raster)[:limit]
     if raster is not None or text is None:
-        raise InputError(
-            "this network reads a text, not a raster.", advice="Give --text FILE."
-        )  # fmt: skip
+        raise InputError("this network reads a text, not a raster.", advice="Give --text FILE.")
     return text_tokens(network, vocabulary, text, limit)
 
 

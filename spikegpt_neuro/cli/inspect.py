@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from spikegpt_neuro.network.schema import Layer
@@ -85,7 +86,7 @@ def inspect(
         return
     info = value.info
     found = [_layer_values(layer) for layer in value.layers]
-    stages = table("stage", ">layers", ">weights", ">bytes", ">state words")
+    stages = table("stage|>layers|>weights|>bytes|>state words")
     for name, members in value.stages.items():
         parts = [layer for layer in found if layer["stage"] == name]
         weights = sum(m.weight.size for m in members if "weight" in m.array_specs())  # type: ignore[attr-defined]
@@ -93,7 +94,7 @@ def inspect(
             name, str(len(members)), f"{weights:,}", f"{sum(p['bytes'] for p in parts):,}",
             f"{sum(p['state_words'] for p in parts):,}",
         )  # fmt: skip
-    every = table("layer", "kind", ">size", "payload", ">bits", ">scale", "inputs")
+    every = table("layer|kind|>size|payload|>bits|>scale|inputs")
     for layer in found:
         port = layer["output"]
         every.add_row(

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 _MODES = {"prefill": "pipelined", "generation": "fall-through"}
 
@@ -63,10 +64,11 @@ def measure(
     wanted = [
         (name, shlex.split(command), tokens)
         for name, command, tokens in (
-            ("prefill", prefill, prefill_tokens), ("generation", generation, generation_tokens),
+            ("prefill", prefill, prefill_tokens),
+            ("generation", generation, generation_tokens),
         )
         if command is not None and tokens is not None
-    ]  # fmt: skip
+    ]
     given = [(prefill, prefill_tokens), (generation, generation_tokens)]
     if not wanted or any((command is None) != (tokens is None) for command, tokens in given):
         raise InputError(
@@ -90,26 +92,32 @@ def measure(
     ]
     from spikegpt_neuro.reports.numbers import engineering
 
-    rows = table("phase", "what", ">energy/token", ">above idle", ">time/token")
+    rows = table("phase|what|>energy/token|>above idle|>time/token")
     for phase in phases:
         rows.add_row(
-            phase.name, "measured here", engineering(phase.joules_per_token, "J"),
+            phase.name,
+            "measured here",
+            engineering(phase.joules_per_token, "J"),
             engineering(phase.joules_per_token_above_idle, "J"),
             engineering(phase.seconds / phase.tokens, "s"),
-        )  # fmt: skip
+        )
         for estimate in estimates:
             if estimate["mode"] == _MODES[phase.name] and estimate["energy"] is not None:
                 seconds = estimate["seconds"]
                 rows.add_row(
-                    phase.name, f"{estimate['profile']} (estimate)",
-                    engineering(estimate["energy"], "J"), "-",
+                    phase.name,
+                    f"{estimate['profile']} (estimate)",
+                    engineering(estimate["energy"], "J"),
+                    "-",
                     "-" if seconds is None else engineering(seconds, "s"),
-                )  # fmt: skip
+                )
     result = {
-        "meters": [meter.name for meter in meters], "idle_watts": resting,
-        "idle_seconds": idle, "phases": [phase.to_dict() for phase in phases],
+        "meters": [meter.name for meter in meters],
+        "idle_watts": resting,
+        "idle_seconds": idle,
+        "phases": [phase.to_dict() for phase in phases],
         "estimates": estimates,
-    }  # fmt: skip
+    }
     named = ", ".join(meter.name for meter in meters)
     output.result(result, rows, f"idle power {resting:.2f} W over {idle:g} s; meters: {named}")
 
@@ -120,14 +128,13 @@ def _estimates(path: Path) -> list[dict[str, Any]]:
         reports = json.loads(path.read_text("utf-8"))["reports"]
         return [
             {
-                "profile": report["profile"], "mode": report["mode"],
+                "profile": report["profile"],
+                "mode": report["mode"],
                 "energy": report["energy_joules_per_token"],
-                "seconds": None
-                if report["time"] is None
-                else report["time"]["seconds_per_token"],
+                "seconds": None if report["time"] is None else report["time"]["seconds_per_token"],
             }
             for report in reports
-        ]  # fmt: skip
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} holds no energy report: {error}.",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,9 +121,8 @@ def check_graph(
     parts += _shown(found.report)
     if found.spikes:
         counts = table(
-            "neurons", ">spikes, NIR", ">spikes, integers", ">differing, explained", ">of",
-            ">unexplained",
-        )  # fmt: skip
+            "neurons|>spikes, NIR|>spikes, integers|>differing, explained|>of|>unexplained"
+        )
         for row in found.spikes:
             counts.add_row(
                 row.node, str(row.float_spikes), str(row.integer_spikes), str(row.explained),
@@ -140,9 +140,9 @@ def _shown(report: ImportReport) -> list[str | Table]:
     if not report.layers:
         return list(report.notes)
     rows = table(
-        "node", "type", "read through", "status", ">bits", ">threshold", ">weight error",
-        ">bias error", ">threshold error", ">decay error", ">Euler",
-    )  # fmt: skip
+        "node|type|read through|status|>bits|"
+        ">threshold|>weight error|>bias error|>threshold error|>decay error|>Euler"
+    )
     for layer in report.layers:
         decay = max(layer.voltage_decay_error, layer.current_decay_error)
         numbers = (
@@ -162,5 +162,6 @@ def _shown(report: ImportReport) -> list[str | Table]:
         f"{report.equation}, {report.time_step:g} s a step. Errors are the largest of the layer, "
         "of weights and bias in thresholds a step, of the threshold as a part of it, of decays "
         "per step; Euler: how far its decay is from exp(-dt / tau).",
-        *told, *(f"  {note}" for note in report.notes),
-    ]  # fmt: skip
+        *told,
+        *(f"  {note}" for note in report.notes),
+    ]

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON value on standard output; nothing else there.")
@@ -64,20 +63,14 @@ class Output:
             yield lambda done, total: None
             return
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
             TimeRemainingColumn(),
-        )  # fmt: skip
+        )
         with Progress(*columns, console=self._errors, transient=True) as bars:
             task = bars.add_task(title, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
-
-
-def table(*columns: str, title: str = "") -> Table:
-    """A plain table; columns whose name begins with ``>`` are right-aligned."""
-    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column[0] == ">" else "left")
-    return made
 
 
 def _plain(value: Any) -> Any:

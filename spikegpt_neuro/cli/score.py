@@ -16,8 +16,9 @@ from spikegpt_neuro.cli.inputs import (
     check_available,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 
 def score(
@@ -170,14 +171,15 @@ def _score_corpus(
             results=results, progress=progress,
         )  # fmt: skip
     values = found.to_dict()
-    rows = table("document", ">tokens", ">bits per character")
+    rows = table("document|>tokens|>bits per character")
     for document in values["documents"]:
         rows.add_row(
             document["name"], f"{document['tokens']:,}", f"{document['bits_per_character']:.4f}"
         )
     output.result(
-        values, rows,
+        values,
+        rows,
         f"{values['bits_per_character']:.4f} bits per character (perplexity per token "
         f"{values['perplexity']:.3f}) over {found.tokens:,} tokens of "
         f"{len(found.documents):,} documents",
-    )  # fmt: skip
+    )

@@ -147,9 +147,7 @@ def simulate(
         if prompt is not None or prompt_tokens is not None or state is not None or trace:
             raise InputError("--prompts goes without --prompt, --prompt-tokens, --state, --trace.")
         known = vocabulary_of(value, vocab)
-        run_prompts(
-            output, executing, value, known, settings, prompts, batch, tokens, threads
-        )  # fmt: skip
+        run_prompts(output, executing, value, known, settings, prompts, batch, tokens, threads)
         return
     if result is not None:
         raise InputError("--output is for chains, with --raster; redirect standard output.")

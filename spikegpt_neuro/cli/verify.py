@@ -16,8 +16,9 @@ from spikegpt_neuro.cli.inputs import (
     read_steps,
     require,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, table
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -157,7 +158,7 @@ def _compare(
 
 def _stages(network: Network, found: Verification) -> Table:
     """Stage by stage: layers compared, layers not visible on both sides, layers that differ."""
-    rows = table("stage", ">layers", ">compared", "different")
+    rows = table("stage|>layers|>compared|different")
     for stage, layers in network.stages.items():
         names = [layer.name for layer in layers]
         compared = [name for name in names if name in found.layers]
@@ -168,9 +169,8 @@ def _stages(network: Network, found: Verification) -> Table:
 
 
 def _against_float(
-    output: Output, network: Network, ids: list[int], backend: str, against: Path,
-    tolerance: float,
-) -> None:  # fmt: skip
+    output: Output, network: Network, ids: list[int], backend: str, against: Path, tolerance: float
+) -> None:
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.comparison.float_comparison import STAGES, compare_with_float
     from spikegpt_neuro.comparison.float_model import load_float_model
@@ -181,13 +181,15 @@ def _against_float(
             progress=progress,
         )  # fmt: skip
     holds = abs(found.difference_bits_per_token) <= tolerance
-    rows = table("layer", ">spikes float", ">spikes integer", ">disagreeing")
+    rows = table("layer|>spikes float|>spikes integer|>disagreeing")
     for layer in found.layers:
         rows.add_row(
-            layer.name, f"{layer.float_rate:.2%}", f"{layer.integer_rate:.2%}",
+            layer.name,
+            f"{layer.float_rate:.2%}",
+            f"{layer.integer_rate:.2%}",
             f"{layer.disagreement:.2%}",
-        )  # fmt: skip
-    losses = table("loss from", ">bits per token", ">change")
+        )
+    losses = table("loss from|>bits per token|>change")
     for stage in STAGES:
         change = f"{found.losses[stage]:+.5f}" if stage in found.losses else ""
         losses.add_row(_STAGE_NAMES[stage], f"{found.bits_per_token[stage]:.5f}", change)

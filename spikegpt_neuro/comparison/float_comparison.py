@@ -26,7 +26,7 @@ import torch
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.backends import Backend, get_backend
-from spikegpt_neuro.converters.scales import quantise_rows
+from spikegpt_neuro.converters.quantisers import quantise_rows
 from spikegpt_neuro.converters.trained_weights import tensor_of
 from spikegpt_neuro.model.passage import State
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -156,9 +156,11 @@ class _FloatRun:
         self.seen: dict[str, torch.Tensor] = {}
 
     def advance(
-        self, tokens: torch.Tensor, targets: torch.Tensor,
+        self,
+        tokens: torch.Tensor,
+        targets: torch.Tensor,
         forced: Mapping[str, npt.NDArray[np.int32]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Read a piece; ``forced``: spikes [T, size] that LIF layers send instead of their own."""
         self.seen = {}
 

@@ -36,13 +36,14 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     problems = [
         f"{name} is {ours}, the network's is {theirs}"
         for name, ours, theirs in (
-            ("layout", found.layout, info.layout), ("n_layer", found.n_layer, info.n_layer),
+            ("layout", found.layout, info.layout),
+            ("n_layer", found.n_layer, info.n_layer),
             ("n_embd", found.n_embd, info.n_embd),
             ("labels", _labels(checkpoint.configuration), info.labels),
             ("vocabulary", found.vocabulary_size, info.vocabulary_size),
         )
         if ours != theirs
-    ]  # fmt: skip
+    ]
     if problems:
         raise InputError(f"{path} is not the checkpoint of this network:", problems)
     configuration = replace(float_configuration(checkpoint), layout=info.layout)  # type: ignore[arg-type]

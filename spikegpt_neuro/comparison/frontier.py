@@ -49,10 +49,12 @@ class Quality:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "schema": SCHEMA, "bits_per_character": self.bits_per_character,
-            "tokens": self.tokens, "characters": self.characters,
+            "schema": SCHEMA,
+            "bits_per_character": self.bits_per_character,
+            "tokens": self.tokens,
+            "characters": self.characters,
             "counters": self.counters.to_dict(),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,11 @@ def _read(path: Path) -> Quality | None:
         if values["schema"] != SCHEMA:
             return None
         return Quality(
-            float(values["bits_per_character"]), int(values["tokens"]), int(values["characters"]),
+            float(values["bits_per_character"]),
+            int(values["tokens"]),
+            int(values["characters"]),
             Counters.from_dict(values["counters"]),
-        )  # fmt: skip
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

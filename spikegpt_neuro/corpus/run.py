@@ -172,8 +172,9 @@ def _computation(
     if importlib.util.find_spec("distributed") is None:
         raise Unavailable(
             "several workers need Dask distributed, which is not installed.",
-            ["import distributed"], "pip install 'spikegpt-neuro[cluster]'",
-        )  # fmt: skip
+            ["import distributed"],
+            "pip install 'spikegpt-neuro[cluster]'",
+        )
     import dask
     from distributed import Client, LocalCluster
 

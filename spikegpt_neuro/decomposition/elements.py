@@ -85,9 +85,10 @@ def _no_problems(layer: Layer, found: Range) -> Iterable[str]:
 
 
 def fine_form(
-    *kinds: type[Layer], is_population: bool,
+    *kinds: type[Layer],
+    is_population: bool,
     problems: Callable[[Any, Range], Iterable[str]] = _no_problems,
-) -> Callable[[Build], Build]:  # fmt: skip
+) -> Callable[[Build], Build]:
     """Decorator: the elements of layers of ``kinds``. See ``FineForm``."""
 
     def keep(build: Build) -> Build:

@@ -1,4 +1,4 @@
-"""Memoryless binary LIF layers as stock Lava LIF neurons whose thresholds are proven equal.
+"""The inputs at which memoryless LIF neurons fire, and stock Lava LIF neurons that fire there too.
 
 A memoryless neuron (``voltage_decay`` 4096) fires where its current exceeds the threshold. Stock
 ``LIFReset`` with ``du`` 4095 and a reset in every step has ``u = a * 2**6`` and ``v = u + bias *
@@ -8,6 +8,7 @@ stock neurons they would take one population a level, and a synaptic operation a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,29 +45,49 @@ def stock_lif(layer: Lif, largest_input: int) -> StockLif | None:
     return _on_input(layer, largest_input) or _on_current(layer)
 
 
-def _least_current(layer: Lif) -> int:
-    """Least current (after the clip) at which ``layer`` fires.
+def _least_current(layer: Lif, level: int = 1) -> int:
+    """Least current (after the clip) at which a memoryless ``layer`` reaches ``level``.
 
-    ``a * 64 + bias > threshold * 64`` for the integer a.
+    ``a * 64 + bias > level * threshold * 64`` for the integer a.
     """
-    threshold = layer.threshold << ALIGNMENT_BITS
+    threshold = level * layer.threshold << ALIGNMENT_BITS
     return ((threshold - layer.bias) >> ALIGNMENT_BITS) + 1
 
 
+def least_inputs(layer: Lif, level: int = 1) -> list[int | float]:
+    """Least integer ``sign * x`` at which each channel of a memoryless ``layer`` reaches ``level``.
+
+    ``sign`` is that of the channel's multiplier: rescaling is monotone, so there is one such
+    integer. ``-inf`` and ``inf`` where every input reaches the level, or none.
+    """
+    needed = _least_current(layer, level)
+    found: list[int | float] = []
+    for factor, shift, offset in zip(
+        np.abs(layer.multiplier.astype(np.int64)).tolist(),
+        layer.shift.tolist(),
+        layer.offset.tolist(),
+        strict=True,
+    ):
+        # smallest product whose rounded shift, plus offset, reaches it
+        least = ((needed - offset) << shift) - ((1 << shift) >> 1)
+        if needed > CURRENT_LIMIT or (factor == 0 and least > 0):
+            found.append(math.inf)
+        elif needed <= -CURRENT_LIMIT or factor == 0:
+            found.append(-math.inf)
+        else:
+            found.append(-(-least // factor))
+    return found
+
+
 def _on_input(layer: Lif, largest_input: int) -> StockLif | None:
-    """Thresholds on the input itself: rescaling is monotone, so there is one least input."""
+    """Thresholds on the input itself, where every channel's current grows with it."""
     if largest_input > CURRENT_LIMIT or int(layer.multiplier.min()) <= 0:
         return None
-    least = _least_current(layer)
-    if not -CURRENT_LIMIT < least <= CURRENT_LIMIT:
+    if not -CURRENT_LIMIT < _least_current(layer) <= CURRENT_LIMIT:
         return None
-    last_silent = []
-    for m, s, o in zip(
-        layer.multiplier.tolist(), layer.shift.tolist(), layer.offset.tolist(), strict=True
-    ):
-        # round_shift(x * m, s) + o >= least
-        needed = ((least - o) << s) - ((1 << s) >> 1)
-        last_silent.append(min(max(-(-needed // m) - 1, -largest_input - 1), largest_input))
+    last_silent = [
+        min(max(int(least) - 1, -largest_input - 1), largest_input) for least in least_inputs(layer)
+    ]
     threshold = min(max((min(last_silent) + max(last_silent)) // 2, 0), LARGEST_THRESHOLD)
     bias = threshold - np.array(last_silent, np.int64)
     if np.abs(bias).max() > LARGEST_BIAS:

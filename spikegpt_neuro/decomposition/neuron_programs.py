@@ -265,13 +265,17 @@ def to_dict(program: str) -> dict[str, Any]:
     entry = PROGRAMS[program]
     if isinstance(entry, StockProgram):
         return {
-            "stock": True, "process": entry.process, "settings": entry.settings,
+            "stock": True,
+            "process": entry.process,
+            "settings": entry.settings,
             "evidence": entry.evidence,
-        }  # fmt: skip
+        }
     words = {
-        "inputs": entry.inputs, "outputs": entry.outputs, "states": entry.states,
+        "inputs": entry.inputs,
+        "outputs": entry.outputs,
+        "states": entry.states,
         "parameters": entry.parameters,
-    }  # fmt: skip
+    }
     return {
         "stock": False, "purpose": entry.purpose, "why": entry.why, "once_a_token": entry.gated,
         **{key: [asdict(word) for word in found] for key, found in words.items()},
@@ -283,8 +287,10 @@ def to_dict(program: str) -> dict[str, Any]:
 
 def table() -> str:
     """The own neurons as a table in Markdown, as docs/backends.md has it."""
-    rows = ["| own neuron | state | receives | sends | add / multiply / shift / compare / table |",
-            "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    rows = [
+        "| own neuron | state | receives | sends | add / multiply / shift / compare / table |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name, entry in OWN_NEURONS.items():
         cells = [
             ", ".join(map(str, words)) or "-"

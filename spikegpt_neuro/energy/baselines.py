@@ -182,9 +182,10 @@ def _opponents(
         n, d = network.info.n_layer, network.info.n_embd
         cache = 2 * context * d
         products = n * (12 * d * d + cache) + head
-        reading = n * (
-            4 * d * d * byte(d * d) + 8 * d * d * byte(4 * d * d) + cache * byte(cache)
-        ) + head_memory  # fmt: skip
+        reading = (
+            n * (4 * d * d * byte(d * d) + 8 * d * d * byte(4 * d * d) + cache * byte(cache))
+            + head_memory
+        )
         opponents.append(
             _Opponent("transformer", none, Fraction(products), Fraction(reading),
                       f"same depth, width and head; 12 d^2 weights a block, context {context}")

@@ -99,10 +99,11 @@ def price_event_driven(
         if not mapping.has_mesh:
             not_counted.append(
                 NotCounted(
-                    "hops of packets", mapping.traffic.total,
+                    "hops of packets",
+                    mapping.traffic.total,
                     "the profile does not say how routers lie; count is packets",
                 )
-            )  # fmt: skip
+            )
         if steps is None and balancing_words(mapping.network):
             not_counted.append(
                 NotCounted(

@@ -111,11 +111,12 @@ def find_meters(sysfs: Path = SYSFS, *, cards: bool = True) -> tuple[Meter, ...]
     meters: list[Meter] = [*_rapl(sysfs, probed), *(_nvml(probed) if cards else ())]
     if not meters:
         raise Unavailable(
-            "No meter of energy can be read on this machine.", probed,
+            "No meter of energy can be read on this machine.",
+            probed,
             "RAPL: run on Linux on bare metal and make energy_uj readable, for example "
             "`sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj`. NVML: install NVIDIA's "
             "driver.",
-        )  # fmt: skip
+        )
     return tuple(meters)
 
 

@@ -13,7 +13,7 @@ from spikegpt_neuro.energy.timing import Mode, Timing, token_time
 from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.mapping.roles import levels
+from spikegpt_neuro.mapping.roles import depths
 from spikegpt_neuro.network import Network
 
 
@@ -41,7 +41,7 @@ def bill(
         return Bill(tuple(parts), tuple(missing), None)
     if profile.method == "event-driven":
         timing = None if mapping is None else token_time(layers, mapping, profile, mode)
-        steps = max(levels(network).values()) if mode == "fall-through" else None
+        steps = max(depths(network).values()) if mode == "fall-through" else None
         parts, missing = price_event_driven(layers, profile, mapping, timing, steps)
         return Bill(tuple(parts), tuple(missing), timing)
     figure = profile.coefficients.get("energy_per_token")

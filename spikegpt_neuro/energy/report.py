@@ -48,14 +48,17 @@ def _shape(network: Network) -> dict[str, Any]:
     if isinstance(network, LanguageModel):
         info = network.info
         return {
-            "layout": info.layout, "layers": info.n_layer, "width": info.n_embd,
+            "layout": info.layout,
+            "layers": info.n_layer,
+            "width": info.n_embd,
             "vocabulary_size": info.vocabulary_size,
-        }  # fmt: skip
+        }
     assert isinstance(network, Chain)
     return {
-        "layout": network.info.layout, "inputs": network.input_size,
+        "layout": network.info.layout,
+        "inputs": network.input_size,
         "outputs": network.output_size,
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True)
@@ -342,12 +345,14 @@ def _timing_dict(timing: Timing, tokens: int) -> dict[str, Any]:
         "seconds_per_token_by_bottleneck": timing.bottlenecks,
         "steps": [
             {
-                "step": step.number, "seconds": step.seconds, "bottleneck": step.bottleneck,
+                "step": step.number,
+                "seconds": step.seconds,
+                "bottleneck": step.bottleneck,
                 "busiest_core_layers": list(step.layers),
             }
             for step in timing.each_step
         ],
-    }  # fmt: skip
+    }
 
 
 def _part_dict(priced: PricedPart) -> dict[str, Any]:

@@ -33,9 +33,9 @@ DEFAULT_PROFILES: Final = ("cmos45-int8", "loihi1-paper", "loihi2")
 WINDOWS: Final = 40
 """Points of the curves over the text."""
 RASTER_TOKENS: Final = 160
-"""Tokens of the spike raster, from the beginning of the text."""
+"""Tokens whose spikes are kept, from the beginning of the text."""
 RASTER_NEURONS: Final = 16
-"""Neurons of each LIF layer in the raster, spread evenly."""
+"""Neurons of each LIF layer whose spikes are kept, spread evenly."""
 CONTEXT: Final = 1024
 """Context length of the transformer opponent, as in the SpikeGPT paper."""
 
@@ -45,14 +45,14 @@ class TextRun:
     """What happened while a backend read a text.
 
     ``windows``: counters of consecutive stretches of the text; they add up to ``counters``.
-    ``raster``: spikes of a sample of each LIF layer's neurons, int32 [tokens, neurons].
+    ``spikes``: those of a sample of each LIF layer's neurons, int32 [tokens, neurons].
     ``measurement``: what a board's profilers measured of the run, where it ran on one.
     """
 
     backend: str
     counters: Counters
     windows: tuple[Counters, ...]
-    raster: Mapping[str, npt.NDArray[np.int32]]
+    spikes: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
 
     def __repr__(self) -> str:
@@ -101,8 +101,8 @@ def run_text(
                 recorded += wanted
             if progress is not None:
                 progress(end, len(tokens))
-    raster = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
-    return TextRun(backend.name, seen, tuple(found), raster, session.measurement)
+    spikes = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
+    return TextRun(backend.name, seen, tuple(found), spikes, session.measurement)
 
 
 def _spread(size: int) -> npt.NDArray[np.int64]:

@@ -37,7 +37,7 @@ from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.mapping.roles import levels, synapses_of
+from spikegpt_neuro.mapping.roles import depths, synapses_of
 from spikegpt_neuro.network.layers import Lif
 
 Mode = Literal["pipelined", "fall-through"]
@@ -153,8 +153,9 @@ def token_time(
     seconds = {which: sum(step.seconds for step in steps) for which, steps in each.items()}
     host = {which: 0.0 for which in clocks}
     if mode == "fall-through":
-        host = {which: clock.time("host_round_trip") * _NANOSECONDS
-                for which, clock in clocks.items()}  # fmt: skip
+        host = {
+            which: clock.time("host_round_trip") * _NANOSECONDS for which, clock in clocks.items()
+        }
         if mapping.chips > 1:
             prefill = clocks["high"].pipelined().seconds
             seconds["high"] = max(seconds["high"], prefill * len(each["high"]))
@@ -162,7 +163,7 @@ def token_time(
     busiest = clocks["value"].busiest()
     overhead = sum(step.seconds for step in each["value"] if step.bottleneck == "overhead")
     return Timing(
-        mode, max(levels(mapping.network).values()), seconds["low"] + host["low"], value,
+        mode, max(depths(mapping.network).values()), seconds["low"] + host["low"], value,
         seconds["high"] + host["high"], busiest,
         tuple(part.layer for part in mapping.cores[busiest].slices),
         overhead / value if value else 0.0, host["value"], each["value"],
@@ -180,10 +181,10 @@ class _Clock:
         self._mapping = mapping
         activity = {layer.name: layer for layer in layers}
         self._ends = synapses_of(mapping.network)
-        level = levels(mapping.network)
+        depth = depths(mapping.network)
         slices = [(n, part) for n, core in enumerate(mapping.cores) for part in core.slices]
         self._core = np.array([n for n, _ in slices], np.int64)
-        self._step = np.array([level[part.layer] for _, part in slices], np.int64)
+        self._step = np.array([depth[part.layer] for _, part in slices], np.int64)
         neurons = np.array([part.neurons for _, part in slices], np.float64)
         each = {
             name: _neuron_time(
@@ -213,9 +214,7 @@ class _Clock:
 
     def pipelined(self) -> Step:
         """The step in which everything works."""
-        return self._step_of(
-            0, self._over_cores(self._compute), self._over_cores(self._synapses)
-        )  # fmt: skip
+        return self._step_of(0, self._over_cores(self._compute), self._over_cores(self._synapses))
 
     def fall_through(self) -> tuple[Step, ...]:
         """The steps of one token, in order."""
@@ -234,9 +233,11 @@ class _Clock:
     def _step_of(self, number: int, compute: FloatArray, synapses: FloatArray) -> Step:
         load = self._mapping.loads[number]
         arrays = (
-            compute, synapses, load.received * self.time("spike_in"),
+            compute,
+            synapses,
+            load.received * self.time("spike_in"),
             load.sent * self.time("spike_out"),
-        )  # fmt: skip
+        )
         longest = [float(values.max(initial=0.0)) for values in arrays]
         busy = [*longest, load.link * self.time("link"), self.overhead]
         bottleneck = busy.index(max(busy))
@@ -246,9 +247,11 @@ class _Clock:
             longest_of_all = max(float(together.max(initial=0.0)), busy[4]) + self.overhead
         core = int(arrays[bottleneck if bottleneck < 4 else 0].argmax())
         return Step(
-            number, (longest_of_all + self._barrier) * _NANOSECONDS, RESOURCES[bottleneck],
+            number,
+            (longest_of_all + self._barrier) * _NANOSECONDS,
+            RESOURCES[bottleneck],
             tuple(part.layer for part in self._mapping.cores[core].slices),
-        )  # fmt: skip
+        )
 
 
 def _neuron_time(

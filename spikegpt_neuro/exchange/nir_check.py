@@ -29,10 +29,12 @@ class NirCheck:
         """For JSON."""
         status = "cannot be held" if self.problems else self.report.as_dict()["status"]
         return {
-            **self.report.as_dict(), "status": status, "problems": list(self.problems),
+            **self.report.as_dict(),
+            "status": status,
+            "problems": list(self.problems),
             "advice": advice_on(self.problems, self.report.bits),
             "spikes": [vars(count) for count in self.spikes],
-        }  # fmt: skip
+        }
 
 
 def check_nir(

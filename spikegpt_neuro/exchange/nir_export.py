@@ -97,9 +97,11 @@ def export_nir(network: Network, path: Path) -> dict[str, int]:
     ends = _senders(network, last) if _is_sum(network, last) else [last.name]
     edges += [(node_name(name), "output") for name in ends]
     description = {
-        **dataclasses.asdict(network.info), "layout": network.info.layout,
-        "vocabulary": network.vocabulary, "order": [layer.name for layer in network.layers],
-    }  # fmt: skip
+        **dataclasses.asdict(network.info),
+        "layout": network.info.layout,
+        "vocabulary": network.vocabulary,
+        "order": [layer.name for layer in network.layers],
+    }
     graph = nir.NIRGraph(
         nodes, edges, metadata={KEY: json.dumps(description, default=dict)}, type_check=False
     )
@@ -170,10 +172,12 @@ def _is_bias_with_weights(network: Network, layer: Cuba) -> bool:
 def _definition(layer: Layer, *, arrays: bool) -> dict[str, Any]:
     """Metadata from which the layer can be made again; large arrays stay arrays."""
     text = {
-        "kind": layer.kind, "name": layer.name, "inputs": list(layer.inputs),
+        "kind": layer.kind,
+        "name": layer.name,
+        "inputs": list(layer.inputs),
         "output": dataclasses.asdict(layer.output),
         "scalars": {name: getattr(layer, name) for name in layer.scalar_ranges()},
-    }  # fmt: skip
+    }
     values: dict[str, Any] = {KEY: json.dumps(text)}
     if arrays:
         for name in layer.array_specs():
@@ -260,9 +264,10 @@ def _leaky_integrator(nir: Any, network: Network, layer: LeakyIntegrator) -> Any
     n = layer.output.size
     membrane = np.full(n, TIME_STEP * UNIT / layer.voltage_decay)
     values = {
-        "r": membrane / TIME_STEP, "v_leak": layer.bias * (UNIT / layer.voltage_decay),
+        "r": membrane / TIME_STEP,
+        "v_leak": layer.bias * (UNIT / layer.voltage_decay),
         "metadata": _definition(layer, arrays=False),
-    }  # fmt: skip
+    }
     if layer.current_decay == UNIT:
         return nir.LI(tau=membrane, **values)
     synapse = np.full(n, TIME_STEP * UNIT / layer.current_decay)
@@ -278,9 +283,10 @@ def _integrator(nir: Any, network: Network, layer: Sigma) -> Any:
 def _neuron(nir: Any, network: Network, layer: Cuba) -> Any:
     n = layer.output.size
     values = {
-        "v_reset": np.zeros(n), "v_threshold": np.full(n, float(layer.threshold)),
+        "v_reset": np.zeros(n),
+        "v_threshold": np.full(n, float(layer.threshold)),
         "metadata": _definition(layer, arrays=False),
-    }  # fmt: skip
+    }
     if layer.voltage_decay == 0:
         return nir.IF(r=np.ones(n), **values)
     membrane = np.full(n, TIME_STEP * UNIT / layer.voltage_decay)

@@ -23,9 +23,10 @@ def import_package() -> Any:
         return importlib.import_module("nir")
     except ImportError as error:
         raise Unavailable(
-            "the package nir is not installed.", ["import nir"],
+            "the package nir is not installed.",
+            ["import nir"],
             'Run: pip install "spikegpt-neuro[nir]".',
-        ) from error  # fmt: skip
+        ) from error
 
 
 def node_name(layer: str) -> str:

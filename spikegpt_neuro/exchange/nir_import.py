@@ -162,9 +162,10 @@ class _GraphReader:
             elif len(names) > 1:
                 yield f"{len(names)} {kind} nodes ({', '.join(names)}); a network has one"
         unread = [
-            name for name, node in self._graph.nodes.items()
+            name
+            for name, node in self._graph.nodes.items()
             if node.kind not in ("", "Input", "NIRGraph") and not self._graph.sources[name]
-        ]  # fmt: skip
+        ]
         for name in unread:
             yield f"{name}: no edge leads to it"
 

@@ -113,9 +113,7 @@ class LayerBuilder:
         """A layer that adds two."""
         size = self.layers[first].output.size
         one = np.ones(size, np.int32)
-        layer = Residual(
-            self.free_name(name), (first, second), accumulator(size, 24), one, one * 0
-        )  # fmt: skip
+        layer = Residual(self.free_name(name), (first, second), accumulator(size, 24), one, one * 0)
         return self.add(layer, self.bounds[first] + self.bounds[second])
 
     def sums(self, parts: Sequence[str], name: str) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.arithmetic.formats import ALIGNMENT_BITS, CURRENT_LIMIT
-from spikegpt_neuro.exchange.nir_format import TIME_STEP, UNIT
+from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, least_inputs
+from spikegpt_neuro.exchange.nir_format import TIME_STEP
 from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.schema import Layer
 
@@ -27,32 +27,14 @@ FloatArray = npt.NDArray[np.float64]
 
 def has_levels(layer: Layer) -> bool:
     """Whether the layer's neurons keep nothing from one time step to the next."""
-    return isinstance(layer, Lif) and layer.voltage_decay == UNIT
+    return isinstance(layer, Lif) and layer.voltage_decay == MEMORYLESS
 
 
 def level_limits(layer: Lif) -> tuple[FloatArray, list[FloatArray]]:
     """Sign of each channel [n], and the limit of each level, [n] a level; see the module."""
-    multiplier = layer.multiplier.astype(object)  # Python integers: nothing wraps
     sign = np.sign(layer.multiplier).astype(np.float64)
-    limits = []
-    for level in range(1, layer.levels + 1):
-        # smallest current, after clipping, whose voltage is above the level's threshold
-        aligned = level * layer.threshold << ALIGNMENT_BITS
-        needed = ((aligned - layer.bias) >> ALIGNMENT_BITS) + 1
-        found = np.empty(layer.output.size)
-        for i in range(layer.output.size):
-            shift, factor = int(layer.shift[i]), abs(int(multiplier[i]))
-            # smallest product whose rounded shift, plus offset, reaches it
-            least = (needed - int(layer.offset[i])) << shift
-            least -= (1 << shift) >> 1
-            if needed > CURRENT_LIMIT or (factor == 0 and least > 0):
-                found[i] = np.inf
-            elif needed <= -CURRENT_LIMIT or factor == 0:
-                found[i] = -np.inf
-            else:
-                found[i] = -(-least // factor) - 0.5
-        limits.append(found)
-    return sign, limits
+    levels = range(1, layer.levels + 1)
+    return sign, [np.array([x - 0.5 for x in least_inputs(layer, level)]) for level in levels]
 
 
 def level_nodes(nir: Any, layer: Lif) -> dict[str, Any]:

@@ -101,8 +101,8 @@ def token_delay(own: str, node: Node, source: Layer, time_step: float) -> Delay:
 
 
 def _dense(
-    node: Node, name: str, inputs: tuple[str, ...], port: Port, scalars: Mapping[str, int],
-) -> Dense:  # fmt: skip
+    node: Node, name: str, inputs: tuple[str, ...], port: Port, scalars: Mapping[str, int]
+) -> Dense:
     """A projection with the weights of the node."""
     weight = node.array("weight")
     spec = Dense.array_specs()["weight"]
@@ -111,9 +111,11 @@ def _dense(
     if weight.min() < spec.low or weight.max() > spec.high:
         raise InputError(
             "",
-            [f"{name}/weight: values {weight.min():.0f}..{weight.max():.0f}, "
-             f"allowed {spec.low}..{spec.high}"],
-        )  # fmt: skip
+            [
+                f"{name}/weight: values {weight.min():.0f}..{weight.max():.0f}, "
+                f"allowed {spec.low}..{spec.high}"
+            ],
+        )
     return Dense(name, inputs, port, weight.astype(np.int8), scalars["accumulator_bits"])
 
 
@@ -129,6 +131,8 @@ def _check_levels(node: Node, layer: Lif) -> None:
     ):
         raise InputError(
             "",
-            [f"{layer.name}: its LIF nodes are not those its metadata describes; edit both, or "
-             "neither"],
-        )  # fmt: skip
+            [
+                f"{layer.name}: its LIF nodes are not those its metadata describes; edit both, or "
+                "neither"
+            ],
+        )

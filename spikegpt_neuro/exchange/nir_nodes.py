@@ -223,9 +223,11 @@ class NodeReader:
         self._report.layers.append(report)
         port = own_port(name, node) or spikes(size)
         values = (
-            integers.astype(np.int32), int(decays[0][0]),
-            int(decays[1][0]), int(scale.threshold or 0),
-        )  # fmt: skip
+            integers.astype(np.int32),
+            int(decays[0][0]),
+            int(decays[1][0]),
+            int(scale.threshold or 0),
+        )
         if step.threshold is None:
             return [self._sent_voltage(name, node, terms[0].shape, layer, values[:3], scale)]
         if recurrent is None:

@@ -75,9 +75,8 @@ def simulate(
                 now[name] = np.asarray(raster[t], np.float64).reshape(shape)
             else:
                 heard = [
-                    before.get(s) if (s, name) in late else now.get(s)
-                    for s in graph.sources[name]
-                ]  # fmt: skip
+                    before.get(s) if (s, name) in late else now.get(s) for s in graph.sources[name]
+                ]
                 present = [value for value in heard if value is not None]
                 total = sum(present[1:], start=present[0]) if present else _silence(node)
                 if total is None:

@@ -225,9 +225,7 @@ def _channel_units(
     """Units of a signal for the weights [O, I / groups, 1, 1] that read it, channel by channel."""
     units = np.broadcast_to(signal.unit, signal.size).reshape(channels, -1)
     if not np.allclose(units, units[:, :1], rtol=1e-9, atol=0.0):
-        raise InputError(
-            "", [f"{name}: the scale of what it reads differs within a channel"]
-        )  # fmt: skip
+        raise InputError("", [f"{name}: the scale of what it reads differs within a channel"])
     rows = np.repeat(units[:, 0].reshape(groups, -1), outputs // groups, axis=0)
     return rows[:, :, None, None]
 

@@ -15,9 +15,10 @@ from spikegpt_neuro.fitting.search import Point
 from spikegpt_neuro.network.atomic import replaced_file
 
 _AXES = (
-    ("cores", "cores", 1.0), ("joules", "energy a token, mJ", 1e3),
+    ("cores", "cores", 1.0),
+    ("joules", "energy a token, mJ", 1e3),
     ("seconds", "time a token, ms", 1e3),
-)  # fmt: skip
+)
 
 
 def write_table(points: Sequence[Point], path: Path) -> None:

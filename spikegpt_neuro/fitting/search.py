@@ -198,10 +198,11 @@ class Fitting:
         points = sorted({*front, self.before, point}, key=lambda p: (-p.cores, p.bits_per_token))
         choices = {name: option.choice for name, option in chosen.items()}
         quantisation = {
-            **network.info.quantisation, "rounding": "error-compensating",
+            **network.info.quantisation,
+            "rounding": "error-compensating",
             "weight_bits": {name: choice.bits for name, choice in choices.items()},
             "pruned": {name: c.pruned for name, c in choices.items() if c.pruned},
-        }  # fmt: skip
+        }
         info = replace(network.info, quantisation=quantisation)
         return Fit(replace(network, info=info), choices, point, tuple(points))
 

@@ -59,10 +59,12 @@ class Store:
                         continue  # did not fit
                     words = file[f"weight{i}"]
                     weight = (
-                        layer.weight if words.size == 0
+                        layer.weight
+                        if words.size == 0
                         else PackedWeights(words, layer.operand_size, choice.bits)
-                        if words.dtype == np.uint16 else words
-                    )  # fmt: skip
+                        if words.dtype == np.uint16
+                        else words
+                    )
                     found.append(Candidate(choice, weight, file[f"scale{i}"], file[f"errors{i}"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(

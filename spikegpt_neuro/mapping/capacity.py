@@ -12,8 +12,10 @@ from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.network import Network
 
 _LIMITS: Final = (
-    ("neurons", "neurons_per_chip"), ("weights", "synapses_per_chip"), ("bytes", "memory_per_chip"),
-)  # fmt: skip
+    ("neurons", "neurons_per_chip"),
+    ("weights", "synapses_per_chip"),
+    ("bytes", "memory_per_chip"),
+)
 
 
 @dataclass(frozen=True)

@@ -143,11 +143,13 @@ def _kinds(network: Network, planned: Schedule | None) -> Iterator[KindNeed]:
         else:
             need = "own" if len(stock) < len(programs) else "stock"
         yield KindNeed(
-            kind, need,
+            kind,
+            need,
             tuple(e.process if isinstance(e, StockProgram) else n for n, e in programs.items()),
             tuple(f"{entry.process}: {entry.evidence}" for entry in stock if entry.evidence),
-            len(layers), sum(layer.output.size for layer in layers),
-        )  # fmt: skip
+            len(layers),
+            sum(layer.output.size for layer in layers),
+        )
 
 
 def _kinds_of_chain(network: Network) -> Iterator[KindNeed]:
@@ -218,14 +220,17 @@ def _verdict(
         )
     try:
         violations = (
-            map_network(network, profile, PACKING).violations if describes_cores(profile)
+            map_network(network, profile, PACKING).violations
+            if describes_cores(profile)
             else check_rules(network, profile, PACKING, ())
-        )  # fmt: skip
+        )
     except InputError as error:
         return Verdict(
-            profile.name, False, f"{profile.name}: {'; '.join([*parts, 'not mapped'])}",
+            profile.name,
+            False,
+            f"{profile.name}: {'; '.join([*parts, 'not mapped'])}",
             (f"not mapped: {error.summary}",),
-        )  # fmt: skip
+        )
     rules = sorted({violation.rule for violation in violations})
     if rules:
         parts.append(f"breaks {len(violations)} design rules ({', '.join(rules)})")
@@ -234,6 +239,8 @@ def _verdict(
     else:
         parts.append("has no limits: nothing to fit")
     return Verdict(
-        profile.name, not rules, f"{profile.name}: {'; '.join(parts)}",
+        profile.name,
+        not rules,
+        f"{profile.name}: {'; '.join(parts)}",
         tuple(str(violation) for violation in violations),
-    )  # fmt: skip
+    )

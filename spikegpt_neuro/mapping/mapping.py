@@ -17,7 +17,7 @@ from spikegpt_neuro.mapping.partition import (
     weights_per_core,
 )
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
-from spikegpt_neuro.mapping.roles import levels, synapses_of
+from spikegpt_neuro.mapping.roles import depths, synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
 from spikegpt_neuro.mapping.work import short_work, work_of
@@ -99,19 +99,17 @@ class Mapping:
         for number in self.traffic.layers:
             part = self.traffic.of({number})
             if part.total > 0:
-                found[self.network.layers[number].name] = (
-                    part.total, hops(part, p.chip, p.x, p.y)
-                )  # fmt: skip
+                found[self.network.layers[number].name] = (part.total, hops(part, p.chip, p.x, p.y))
         return found
 
     @cached_property
     def loads(self) -> dict[int, Load]:
         """Traffic of every time step of a token, and of all of them together under 0."""
-        level = levels(self.network)
+        depth = depths(self.network)
         ends = synapses_of(self.network)
         steps: dict[int, set[int]] = {}
         numbers = {layer.name: i for i, layer in enumerate(self.network.layers)}
-        for name, number in level.items():
+        for name, number in depth.items():
             names = (name, *ends.get(name, ()))
             steps.setdefault(number, set()).update(numbers[n] for n in names)
         found = {0: self._load(self.traffic)}

@@ -131,9 +131,10 @@ def demands(network: Network) -> tuple[Demand, ...]:
             synapses.append(recurrent(layer))
         words = layer.state_words + layer.parameter_words
         found.append(
-            Demand(layer, tuple(synapses), -(-words // layer.output.size),
-                   columns.get(layer.name, 1))
-        )  # fmt: skip
+            Demand(
+                layer, tuple(synapses), -(-words // layer.output.size), columns.get(layer.name, 1)
+            )
+        )
     return tuple(found)
 
 
@@ -330,9 +331,11 @@ def _shares(
 
 
 def _cut(
-    listed: tuple[Demand, ...], limits: Limits, reached: Mapping[str, int],
+    listed: tuple[Demand, ...],
+    limits: Limits,
+    reached: Mapping[str, int],
     counts: Mapping[str, int],
-) -> tuple[Core, ...]:  # fmt: skip
+) -> tuple[Core, ...]:
     """Slices that keep all limits, output axons with the ``reached`` cores taken as given.
 
     ``counts``: cores of a group where it is to have more than it needs.

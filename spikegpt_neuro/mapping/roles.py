@@ -18,11 +18,11 @@ def synapses_of(network: Network) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sources) for name, sources in ends.items()}
 
 
-def levels(network: Network) -> dict[str, int]:
+def depths(network: Network) -> dict[str, int]:
     """Time step, counted from the token's arrival, in which each layer works in fall-through mode.
 
     A neuron works one step after the last neuron it hears from; synapses and wiring take no step of
-    their own; the input is step 0. The largest level is the number of steps a token needs.
+    their own; the input is step 0. The largest depth is the number of steps a token needs.
     """
     found: dict[str, int] = {}
     for layer in network.layers:
@@ -37,16 +37,16 @@ def balancing_words(network: Network) -> int:
     In pipelined mode a value needed ``k`` steps after it was made waits ``k - 1`` steps; this is
     the sum over all values, each held once for its latest reader.
     """
-    level = levels(network)
+    depth = depths(network)
     latest: dict[str, int] = {}
     for layer in network.layers:
         if layer.role == "wiring":
             continue
-        works = level[layer.name] if layer.role == "neuron" else level[layer.name] + 1
+        works = depth[layer.name] if layer.role == "neuron" else depth[layer.name] + 1
         for source in layer.inputs:
             for origin in made_by(network, source):
                 if network[origin].role != "synapse":
-                    latest[origin] = max(latest.get(origin, 0), works - level[origin] - 1)
+                    latest[origin] = max(latest.get(origin, 0), works - depth[origin] - 1)
     return sum(steps * network[name].output.size for name, steps in latest.items())
 
 

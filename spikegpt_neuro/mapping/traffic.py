@@ -104,9 +104,11 @@ def _columns(part: tuple[int, int, int], size: int, columns: int) -> tuple[float
 
 
 def _stripes(
-    sources: list[tuple[int, int, int]], targets: list[tuple[int, int, int]],
-    geometry: tuple[int, ...], sent: float,
-) -> Iterator[tuple[int, int, float]]:  # fmt: skip
+    sources: list[tuple[int, int, int]],
+    targets: list[tuple[int, int, int]],
+    geometry: tuple[int, ...],
+    sent: float,
+) -> Iterator[tuple[int, int, float]]:
     """Packets between stripes of a convolution's input and output: every value goes to the cores
     whose receptive fields hold its column. Events are taken as spread evenly over columns."""
     wide, made = geometry[2], geometry[5]
@@ -173,9 +175,11 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
     fans: list[Fan] = []
 
     def fan(
-        layer: int, sources: list[tuple[int, int, int]], targets: list[tuple[int, int, int]],
+        layer: int,
+        sources: list[tuple[int, int, int]],
+        targets: list[tuple[int, int, int]],
         each: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         cut = np.array(sources, np.int64)
         fans.append(
             Fan(layer, cut[:, 0], ((cut[:, 2] - cut[:, 1]) * each).astype(np.float64),
@@ -242,9 +246,10 @@ class Hops:
 
     def __add__(self, other: Hops) -> Hops:
         return Hops(
-            self.east_west + other.east_west, self.north_south + other.north_south,
+            self.east_west + other.east_west,
+            self.north_south + other.north_south,
             self.chip_crossings + other.chip_crossings,
-        )  # fmt: skip
+        )
 
 
 def hops(traffic: Traffic, chip: Int64Array, x: Int64Array, y: Int64Array) -> Hops:

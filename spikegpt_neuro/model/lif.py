@@ -74,9 +74,8 @@ class Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, membrane: Tensor,
-        neuron: NeuronConstants,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        ctx: Any, current: Tensor, membrane: Tensor, neuron: NeuronConstants
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``lif``."""
         current, after = current.contiguous(), membrane.clone()
         potential, spikes = torch.empty_like(current), torch.empty_like(current)
@@ -110,9 +109,8 @@ class Plain(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, membrane: Tensor,
-        neuron: NeuronConstants,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        ctx: Any, current: Tensor, membrane: Tensor, neuron: NeuronConstants
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``lif``."""
         potentials, all_spikes = [], []
         v = membrane

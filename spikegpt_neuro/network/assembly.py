@@ -60,9 +60,7 @@ def info_types(layout: Any, *, classifies: bool = False) -> dict[str, type]:
     return {**_INFO, **dict.fromkeys(SIZES, int), **(_CLASSES if classifies else {})}
 
 
-def assemble(
-    path: Path, stored: Stored, contents: Contents | None
-) -> LanguageModel | Chain:  # fmt: skip
+def assemble(path: Path, stored: Stored, contents: Contents | None) -> LanguageModel | Chain:
     """The network; ``InputError`` lists everything that its file says wrongly."""
     problems = stored.problems
     types = info_types(stored.info.get("layout"), classifies="labels" in stored.info)
@@ -79,9 +77,10 @@ def assemble(
     try:
         info = {key: value for key, value in stored.info.items() if key != "layout"}
         found = (
-            ChainInfo(**info) if stored.info["layout"] == ChainInfo.layout
+            ChainInfo(**info)
+            if stored.info["layout"] == ChainInfo.layout
             else ModelInfo(stored.info["layout"], **info)
-        )  # fmt: skip
+        )
         return make_network(found, tuple(layers), vocabulary, contents)
     except InputError:
         if contents is not None:
@@ -93,14 +92,13 @@ def stop_if_wrong(path: Path, problems: Sequence[str]) -> None:
     """``InputError`` with all problems, if there are any."""
     if problems:
         raise InputError(
-            f"{path} is not a valid network ({len(problems)} problems):", problems,
+            f"{path} is not a valid network ({len(problems)} problems):",
+            problems,
             "Export it again from its checkpoint.",
-        )  # fmt: skip
+        )
 
 
-def compare_names(
-    where: str, found: Any, allowed: Any, what: str, problems: list[str]
-) -> bool:  # fmt: skip
+def compare_names(where: str, found: Any, allowed: Any, what: str, problems: list[str]) -> bool:
     """Note names that are unknown and names that are missing; True if there are none."""
     if not isinstance(found, Mapping):
         problems.append(f"{where}: {_shown(found)}, must be a JSON object")

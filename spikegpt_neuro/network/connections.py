@@ -156,9 +156,11 @@ s = clip(round_shift(mixed, shift), low, high)"""
             return hull(inputs)
         found = []
         for m, p, s in zip(
-            self.current_multiplier.tolist(), self.previous_multiplier.tolist(),
-            self.shift.tolist(), strict=True,
-        ):  # fmt: skip
+            self.current_multiplier.tolist(),
+            self.previous_multiplier.tolist(),
+            self.shift.tolist(),
+            strict=True,
+        ):
             ends = [[x * factor for x in r] for r, factor in zip(inputs, (m, p), strict=True)]
             mixed = (sum(map(min, ends)), sum(map(max, ends)))
             found.append(rescaled(mixed, 1, s))

@@ -78,9 +78,11 @@ def info_type(layout: str) -> type[NetworkInfo]:
 
 
 def make_network(
-    info: NetworkInfo, layers: tuple[Layer, ...], vocabulary: str = "",
+    info: NetworkInfo,
+    layers: tuple[Layer, ...],
+    vocabulary: str = "",
     contents: Contents | None = None,
-) -> LanguageModel | Chain:  # fmt: skip
+) -> LanguageModel | Chain:
     """The network of the type that ``info`` describes."""
     if isinstance(info, ChainInfo):
         return Chain(info, layers, vocabulary, contents)
@@ -104,9 +106,10 @@ class Network:
         problems = list(self._problems())
         if problems:
             raise InputError(
-                f"This is not a valid network ({len(problems)} problems):", problems,
+                f"This is not a valid network ({len(problems)} problems):",
+                problems,
                 "Export it again from its checkpoint.",
-            )  # fmt: skip
+            )
 
     def __repr__(self) -> str:
         weights = sum(layer.weight_count for layer in self.layers)
@@ -262,8 +265,9 @@ def as_language_model(network: Network) -> LanguageModel:
     if network.info.labels:
         raise InputError(
             "this network is a classifier: it gives classes, not next tokens.",
-            [f"classes: {', '.join(network.info.labels)}"], "Use `classify`.",
-        )  # fmt: skip
+            [f"classes: {', '.join(network.info.labels)}"],
+            "Use `classify`.",
+        )
     return network
 
 

@@ -181,12 +181,14 @@ class _Builder:
         mix = self._rng.uniform(0.05, 0.95, n)
         return self._add(
             TokenShift(
-                name, (current, previous), Port(n, "graded", 8, True, 0.03),
+                name,
+                (current, previous),
+                Port(n, "graded", 8, True, 0.03),
                 current_multiplier=np.rint(mix * mantissa).astype(np.int32),
                 previous_multiplier=np.rint((1 - mix) * mantissa).astype(np.int32),
                 shift=np.full(n, shift, np.int32),
             )
-        )  # fmt: skip
+        )
 
     def _hard_shift(self, name: str, current: str, previous: str) -> str:
         n = self._shape.n_embd
@@ -316,7 +318,7 @@ class _Builder:
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 16, True, 1e-3)
         product = self._product(f"{path}.product", gate, wkv, 1.0, port)
-        gated = self._lif(f"{path}.output_lif", product, 1900.0, levels=levels)
+        gated = self._lif(f"{path}.product_lif", product, 1900.0, levels=levels)
         output = self._dense(f"{path}.output", gated, n)
         return self._residual(f"{path}.residual", stream, output, 0.5 / deviation)
 
@@ -330,7 +332,7 @@ class _Builder:
             shifted = self._hard_shift(f"{path}.shift_{part}", spikes, previous)
             self._dense(f"{path}.{part}", shifted, outputs)
         deviation = self._spike_deviation(n)
-        inner = self._lif(f"{path}.key_lif", f"{path}.key", 0.9 * deviation, levels=levels)
+        inner = self._lif(f"{path}.hidden_lif", f"{path}.key", 0.9 * deviation, levels=levels)
         value = self._dense(f"{path}.value", inner, n)
         gate = self._gate(f"{path}.gate", f"{path}.receptance", deviation)
         port = Port(n, "graded", 16, True, 1e-3)
@@ -345,10 +347,12 @@ class _Builder:
         normed = self._norm("head.norm", stream)
         operand = self._add(
             Requantise(
-                "head.requantise", (normed,), Port(n, "graded", 8, True, 0.03),
+                "head.requantise",
+                (normed,),
+                Port(n, "graded", 8, True, 0.03),
                 **self._jitter(OPERAND_DEVIATION * 2.0**-STREAM_BITS, n),
             )
-        )  # fmt: skip
+        )
         projected = self._dense("head.projection", operand, v)
         deviation = self._deviation(n, OPERAND_DEVIATION)
         port = Port(v, "graded", 32, True, 2.0**-16)

@@ -99,9 +99,7 @@ def _stored(path: Path, root: Hdf5Group) -> Stored:
     return Stored(info, ordered, vocabulary.tobytes(), problems)
 
 
-def _walk(
-    group: Any, path: str, layers: dict[int, StoredLayer], problems: list[str]
-) -> None:  # fmt: skip
+def _walk(group: Any, path: str, layers: dict[int, StoredLayer], problems: list[str]) -> None:
     where = path or "layers"
     if isinstance(group, Unreadable):
         problems.append(f"{where}: {group.problem}")
@@ -139,9 +137,10 @@ def _layer(
         missing = sorted((_DERIVED_DATASETS | _STOCK) - set(members))
         problems += [f"{name}: dataset {part!r} missing" for part in missing]
         members = {
-            part: member for part, member in members.items()
+            part: member
+            for part, member in members.items()
             if part not in _DERIVED_DATASETS | _STOCK
-        }  # fmt: skip
+        }
         if isinstance(scalars, dict):
             scalars = {key: v for key, v in scalars.items() if key not in _DERIVED_SCALARS}
     arrays = {}

@@ -37,7 +37,7 @@ def read_array(path: str | Path, what: str = "a .npy array") -> Array:
 
 def read_arrays(
     path: str | Path, names: Sequence[str], what: str, *, largest: int
-) -> dict[str, Array]:  # fmt: skip
+) -> dict[str, Array]:
     """The arrays of those names, no more and no fewer, in a ``.npz`` file of ``largest`` bytes.
 
     Every record's CRC-32 is checked. Raises ``InputError``.
@@ -60,8 +60,9 @@ def _parsed(content: bytes) -> Array:
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     readers = {
-        (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
-    }  # fmt: skip
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     shape, fortran, dtype = readers[version](stream)
     size = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or size != len(content) - stream.tell():

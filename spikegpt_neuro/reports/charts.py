@@ -1,4 +1,4 @@
-"""The charts of a study, each with a sentence that says what it shows."""
+"""The charts of a study: what each shows, once for the page and for papers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.parts import CATEGORIES
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.reports import svg
+from spikegpt_neuro.reports.chart_kinds import (
+    PALETTE,
+    Bar,
+    Cell,
+    Chip,
+    Chips,
+    Curves,
+    Extent,
+    HeatMap,
+    Ranges,
+    SpikeRows,
+    StackedBars,
+)
 from spikegpt_neuro.reports.numbers import engineering, plural, share
 
 _MOST_RASTER_LAYERS: Final = 12
@@ -20,13 +32,13 @@ GROUPS: Final = ("embedding", "SRWKV", "SRFFN", "head")
 """What the colours of cores mean."""
 
 
-def energy_by_stage(report: EnergyReport, name: str) -> str:
+def energy_by_stage(report: EnergyReport) -> StackedBars:
     """Stacked bars: joules a token of every stage by category."""
     present = [c for c in CATEGORIES if c in report.by_category]
     bars = []
     for stage, by in report.by_stage.items():
         parts = tuple(by[c].value if c in by else 0.0 for c in present)
-        bars.append(svg.Bar(stage, parts, engineering(sum(parts), "J")))
+        bars.append(Bar(stage, parts, engineering(sum(parts), "J")))
     total = report.energy.value if report.energy else 0.0
     largest = max(report.by_category.items(), key=lambda item: item[1].value)
     description = (
@@ -35,11 +47,11 @@ def energy_by_stage(report: EnergyReport, name: str) -> str:
         f"{engineering(total, 'J')}."
     )
     title = f"Energy per token by stage, {report.profile.name}, {report.mode}"
-    colours = [svg.PALETTE[CATEGORIES.index(c)] for c in present]
-    return svg.stacked_bars(name, title, description, present, bars, colours)
+    colours = [PALETTE[CATEGORIES.index(c)] for c in present]
+    return StackedBars(title, description, present, bars, "J", colours)
 
 
-def moves(report: EnergyReport) -> list[svg.Extent]:
+def _moves(report: EnergyReport) -> list[Extent]:
     """What the strongest coefficients do to the total: the range of their sources, or ten per cent
     either way."""
     middle = report.energy.value if report.energy else 0.0
@@ -48,24 +60,24 @@ def moves(report: EnergyReport) -> list[svg.Extent]:
         change = abs(row.elasticity) * 0.1 * middle
         low, high = min(row.at_low, middle - change), max(row.at_high, middle + change)
         text = f"{engineering(max(low, 0.0), 'J')} to {engineering(high, 'J')}"
-        rows.append(svg.Extent(row.coefficient, low, high, text))
+        rows.append(Extent(row.coefficient, low, high, text))
     return rows
 
 
-def sensitivity(report: EnergyReport, name: str) -> str:
+def sensitivity(report: EnergyReport) -> Ranges:
     """What a change of ten per cent, or the range of sources, does to the total."""
     first = report.sensitivity[0].coefficient if report.sensitivity else "nothing"
-    return svg.ranges(
-        name,
+    return Ranges(
         f"What moves the total, {report.profile.name}, {report.mode}",
         "Total energy per token when one coefficient moves through the range of its sources, or "
         f"by ten per cent where there is one source. The strongest is {first}.",
         report.energy.value if report.energy else 0.0,
-        moves(report),
+        _moves(report),
+        "J",
     )
 
 
-def opponents(comparison: Comparison, name: str) -> str:
+def opponents(comparison: Comparison) -> StackedBars:
     """The network beside its opponents."""
     rows = []
     for b in comparison.baselines:
@@ -75,29 +87,29 @@ def opponents(comparison: Comparison, name: str) -> str:
         ratio = b.ratio if total is None else b.ratio_with_memory
         if ratio is not None:
             text += f" ({ratio:.2f}x)"
-        rows.append(svg.Bar(b.name, (b.joules_per_token, reading), text))
-    return svg.stacked_bars(
-        name,
+        rows.append(Bar(b.name, (b.joules_per_token, reading), text))
+    return StackedBars(
         f"Energy per token beside opponents, {comparison.profile}",
         " ".join(comparison.answers),
         ["arithmetic", "reading of weights"],
         rows,
+        "J",
     )
 
 
-def firing_over_text(study: Study, name: str) -> str:
+def firing_over_text(study: Study) -> HeatMap:
     """Heat map: firing rate of every LIF layer over the text."""
     rates = study.firing_rates()
-    return svg.heat_map(
-        name,
+    return HeatMap(
         "Firing rate of each LIF layer over the text",
         f"{len(rates)} layers, {len(study.run.windows)} stretches of the text. "
         + "; ".join(f"{layer} {share(sum(r) / len(r))}" for layer, r in rates.items() if r),
         list(rates.items()),
+        study.run.counters.tokens,
     )
 
 
-def mean_rates(study: Study, name: str) -> str:
+def mean_rates(study: Study) -> Curves:
     """Curves over the text: mean firing rate, and share of non-zero operands of projections."""
     dense = [layer for layer in study.main.layers if layer.role == "synapse"]
     operands = sum(layer.input_size for layer in dense)
@@ -110,24 +122,21 @@ def mean_rates(study: Study, name: str) -> str:
     series = [("operands of projections that are not zero", density)]
     if mean:
         series.append(("LIF neurons that fire", mean))
-    return svg.lines(
-        name,
+    return Curves(
         "Activity over the text",
         "Share of neurons that fire, and share of non-zero operands of the projections, over the "
         "text.",
         [float(b) for b in study.run.boundaries],
         series,
-        " %",
     )
 
 
-def spikes(study: Study, name: str) -> str:
+def spikes(study: Study) -> SpikeRows:
     """Raster of a sample of neurons over the first tokens."""
-    layers = list(study.run.raster.items())
+    layers = list(study.run.spikes.items())
     step = -(-len(layers) // _MOST_RASTER_LAYERS) or 1
     picked = layers[::step]
-    return svg.raster(
-        name,
+    return SpikeRows(
         "Spikes of sampled neurons over the first tokens",
         f"{len(picked)} of {len(layers)} LIF layers; one row a neuron, one mark a spike.",
         [(layer, values.tolist()) for layer, values in picked],
@@ -142,7 +151,7 @@ def _group(stage: str) -> int:
     return 1 if "srwkv" in stage else 2
 
 
-def chips_of(mapping: Mapping) -> list[svg.Chip]:
+def _chips_of(mapping: Mapping) -> list[Chip]:
     """The first chips of a mapping with their cores, each at its router."""
     place = mapping.placement
     limit = mapping.profile.limit
@@ -151,7 +160,7 @@ def chips_of(mapping: Mapping) -> list[svg.Chip]:
     tall = -(-per_chip // ((limit("cores_per_tile") or 1) * wide))
     if not mapping.has_mesh:
         tall = min(tall, -(-min(len(mapping.cores), per_chip) // wide))
-    cells: list[list[svg.Cell]] = [[] for _ in range(min(mapping.chips, _MOST_CHIPS))]
+    cells: list[list[Cell]] = [[] for _ in range(min(mapping.chips, _MOST_CHIPS))]
     for i, core in enumerate(mapping.cores):
         chip = int(place.chip[i])
         if chip < len(cells):
@@ -161,18 +170,17 @@ def chips_of(mapping: Mapping) -> list[svg.Chip]:
             x, y = int(place.x[i]), int(place.y[i])
             if not mapping.has_mesh:
                 x, y = slot % wide, slot // wide
-            cells[chip].append(svg.Cell(x, y, _group(core.stage), title))
-    return [svg.Chip(f"chip {chip}", wide, tall, tuple(held)) for chip, held in enumerate(cells)]
+            cells[chip].append(Cell(x, y, _group(core.stage), title))
+    return [Chip(f"chip {chip}", wide, tall, tuple(held)) for chip, held in enumerate(cells)]
 
 
-def mapping_picture(mapping: Mapping, name: str) -> str:
+def mapping_picture(mapping: Mapping) -> Chips:
     """Cores on chips, coloured by the part of the network they hold."""
     shown = "" if mapping.chips <= _MOST_CHIPS else f", the first {_MOST_CHIPS} shown"
     order = "" if mapping.has_mesh else " Where routers lie is not known: drawn in order."
-    return svg.chips(
-        name,
+    return Chips(
         f"Cores on {mapping.profile.name}, {mapping.packing} packing",
         f"{plural(len(mapping.cores), 'core')} on {plural(mapping.chips, 'chip')}{shown}.{order}",
-        chips_of(mapping),
+        _chips_of(mapping),
         GROUPS,
     )

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from spikegpt_neuro.arithmetic.equations import FUNCTIONS
 from spikegpt_neuro.decomposition.neuron_programs import OWN_NEURONS, PROGRAMS
 from spikegpt_neuro.decomposition.neuron_specification import StockProgram
 from spikegpt_neuro.mapping.deployability import Deployability
+from spikegpt_neuro.reports.tables import table
 
 _MOST_VIOLATIONS = 3
 
 
-def _table(title: str, *columns: str) -> Table:
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column[0] == ">" else "left")
-    return made
-
-
 def deployability_summary(report: Deployability) -> list[RenderableType]:
     """Kinds of neurons, synapses, programs to write, and a verdict for each target."""
-    kinds = _table(
-        "Kinds of layers on Loihi 2", "kind", "needs", ">layers", ">neurons", "processes",
-        "seen on Loihi 2 in",
-    )  # fmt: skip
+    kinds = table(
+        "kind|needs|>layers|>neurons|processes|seen on Loihi 2 in",
+        title="Kinds of layers on Loihi 2",
+    )
     for kind in report.kinds:
         kinds.add_row(
             kind.kind, kind.need, str(kind.layers), f"{kind.neurons:,}",
             ", ".join(kind.processes) or "-", "; ".join(kind.evidence) or "-",
         )  # fmt: skip
-    programs = _table(
-        "Processes of the fine graph", "program", "process", ">processes", ">neurons",
-        ">operations", ">state", ">payload", ">inside",
-    )  # fmt: skip
+    programs = table(
+        "program|process|>processes|>neurons|>operations|>state|>payload|>inside",
+        title="Processes of the fine graph",
+    )
     for name, use in report.programs.items():
         entry = PROGRAMS[name]
         if isinstance(entry, StockProgram):
@@ -46,10 +39,10 @@ def deployability_summary(report: Deployability) -> list[RenderableType]:
             cells = ("own neuron", operations, *(f"{n} bits" for n in bits))
         counts = (str(use.processes), f"{use.neurons:,}")
         programs.add_row(name, cells[0], *counts, *cells[1:])
-    synapses = _table(
-        "Synapses", "layer", ">weights", ">bits", "signs", ">odd", "passed", ">sum at most",
-        ">accumulator", ">headroom",
-    )  # fmt: skip
+    synapses = table(
+        "layer|>weights|>bits|signs|>odd|passed|>sum at most|>accumulator|>headroom",
+        title="Synapses",
+    )
     for row in report.synapses:
         synapses.add_row(
             row.name, f"{row.weights:,}", str(row.weight_bits), row.sign_mode,
@@ -82,9 +75,11 @@ def _program(name: str) -> Text:
     text = Text(f"Program {name}: {entry.purpose}\n", style="bold")
     lines = [f"why: {entry.why}"]
     for title, words in (
-        ("receives", entry.inputs), ("sends", entry.outputs), ("state", entry.states),
+        ("receives", entry.inputs),
+        ("sends", entry.outputs),
+        ("state", entry.states),
         ("parameters", entry.parameters),
-    ):  # fmt: skip
+    ):
         if words:
             listed = (f"{word.name} {word.bits}{'s' if word.signed else 'u'}" for word in words)
             lines.append(f"{title}: {', '.join(listed)}")

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import singledispatch
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from spikegpt_neuro.comparison.frontier import REFERENCE_LAYOUT, Point
-from spikegpt_neuro.energy import EnergyReport, Study
-from spikegpt_neuro.energy.baselines import Comparison
-from spikegpt_neuro.energy.parts import CATEGORIES
-from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.reports.charts import GROUPS, chips_of, moves
-from spikegpt_neuro.reports.numbers import engineering
-from spikegpt_neuro.reports.svg import PALETTE
+from spikegpt_neuro.energy import Study
+from spikegpt_neuro.reports import charts
+from spikegpt_neuro.reports.chart_kinds import (
+    PALETTE,
+    Chart,
+    Chips,
+    Curves,
+    HeatMap,
+    Ranges,
+    SpikeRows,
+    StackedBars,
+)
 
 _STYLE: Final[Any] = {
     "svg.hashsalt": "spikegpt-neuro", "svg.fonttype": "none", "font.size": 8,
@@ -47,25 +55,28 @@ def frontier_figure(points: Sequence[Point], kind: str) -> bytes:
             figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
         ):
             here = [
-                p for p in points
-                if (p.profile, p.mode) == where and p.cost["joules_per_token"]
-            ]  # fmt: skip
+                p for p in points if (p.profile, p.mode) == where and p.cost["joules_per_token"]
+            ]
             best = sorted(
                 (p for p in here if "joules_per_token" in p.frontier),
                 key=lambda p: p.bits_per_character,
             )
             axes.plot(
-                [p.bits_per_character for p in best], [p.cost["joules_per_token"] for p in best],
-                color=PALETTE[0], linewidth=1,
-            )  # fmt: skip
+                [p.bits_per_character for p in best],
+                [p.cost["joules_per_token"] for p in best],
+                color=PALETTE[0],
+                linewidth=1,
+            )
             for p in here:
                 reference = p.layout == REFERENCE_LAYOUT
                 color = PALETTE[1 if reference else 0]
                 axes.plot(
-                    p.bits_per_character, p.cost["joules_per_token"],
-                    marker="s" if reference else "o", color=color,
+                    p.bits_per_character,
+                    p.cost["joules_per_token"],
+                    marker="s" if reference else "o",
+                    color=color,
                     markerfacecolor=color if p in best else "white",
-                )  # fmt: skip
+                )
                 axes.annotate(
                     Path(p.model).stem, (p.bits_per_character, p.cost["joules_per_token"]),
                     textcoords="offset points", xytext=(4, 3), fontsize=6,
@@ -86,21 +97,8 @@ def write_figures(study: Study, folder: Path) -> tuple[Path, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with matplotlib.rc_context(_STYLE):
-        drawn: list[tuple[str, Figure]] = []
-        for report in study.reports:
-            if report.energy is not None and report.by_stage:
-                name = f"energy-{report.profile.name}-{report.mode}"
-                drawn.append((name, _stages(report)))
-            if report.energy is not None and report.sensitivity:
-                name = f"sensitivity-{report.profile.name}-{report.mode}"
-                drawn.append((name, _sensitivity(report)))
-        placed = {r.profile.name: r.mapping for r in study.reports if r.mapping is not None}
-        drawn += [(f"mapping-{name}", _mapping(mapping)) for name, mapping in placed.items()]
-        drawn += [(f"opponents-{c.profile}", _opponents(c)) for c in study.comparisons]
-        if study.run.raster:
-            drawn.append(("firing-rates", _firing_rates(study)))
-            drawn.append(("spikes", _spikes(study)))
-        for name, figure in drawn:
+        for name, chart in _charts(study):
+            figure = draw(chart)
             for suffix, metadata in _METADATA.items():
                 path = folder / f"{name}.{suffix}"
                 figure.savefig(path, dpi=300, bbox_inches="tight", metadata=metadata)
@@ -108,54 +106,123 @@ def write_figures(study: Study, folder: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _stages(report: EnergyReport) -> Figure:
-    """Stacked bars of joules a token by stage and category."""
-    stages = list(report.by_stage)
-    figure = Figure(figsize=(5.5, 0.8 + 0.22 * len(stages)))
+def _charts(study: Study) -> Iterator[tuple[str, Chart]]:
+    """The study's charts, by the names of their files."""
+    for report in study.reports:
+        name = f"{report.profile.name}-{report.mode}"
+        if report.energy is not None and report.by_stage:
+            yield f"energy-{name}", charts.energy_by_stage(report)
+        if report.energy is not None and report.sensitivity:
+            yield f"sensitivity-{name}", charts.sensitivity(report)
+    placed = {r.profile.name: r.mapping for r in study.reports if r.mapping is not None}
+    for profile, mapping in placed.items():
+        yield f"mapping-{profile}", charts.mapping_picture(mapping)
+    for comparison in study.comparisons:
+        yield f"opponents-{comparison.profile}", charts.opponents(comparison)
+    yield "activity", charts.mean_rates(study)
+    if study.run.spikes:
+        yield "firing-rates", charts.firing_over_text(study)
+        yield "spikes", charts.spikes(study)
+
+
+@singledispatch
+def draw(chart: Chart) -> Figure:
+    """The chart as a figure of a column's width."""
+    raise TypeError(f"no figure of a {type(chart).__name__}")
+
+
+def _rows(chart: Chart, rows: int, unit: str) -> tuple[Figure, Axes]:
+    """An empty figure for ``rows`` horizontal bars in ``unit``, first row on top."""
+    figure = Figure(figsize=(5.5, 0.8 + 0.22 * rows))
     axes = figure.add_subplot()
-    left = [0.0] * len(stages)
-    for category in report.by_category:
-        widths = [
-            report.by_stage[s][category].value if category in report.by_stage[s] else 0.0
-            for s in stages
-        ]
-        colour = PALETTE[CATEGORIES.index(category)]
-        axes.barh(stages, widths, left=left, color=colour, label=category)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(EngFormatter(unit=unit))
+    axes.set_title(chart.title, loc="left")
+    return figure, axes
+
+
+@draw.register
+def _(chart: StackedBars) -> Figure:
+    figure, axes = _rows(chart, len(chart.bars), chart.unit)
+    labels = [bar.label for bar in chart.bars]
+    left = [0.0] * len(labels)
+    for part, (name, colour) in enumerate(zip(chart.names, chart.colours, strict=False)):
+        widths = [bar.parts[part] for bar in chart.bars]
+        drawn = axes.barh(labels, widths, left=left, color=colour, label=name)
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
-    axes.set_xlabel("energy per token")
-    axes.set_title(f"{report.profile.name}, {report.mode}", loc="left")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.bar_label(drawn, [bar.value for bar in chart.bars], padding=3)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.15, 1.0))
     return figure
 
 
-def _sensitivity(report: EnergyReport) -> Figure:
-    """Ranges of the total when one coefficient moves through its range, or by ten per cent."""
-    rows = moves(report)
-    middle = report.energy.value if report.energy is not None else 0.0
-    figure = Figure(figsize=(5.5, 0.8 + 0.22 * len(rows)))
+@draw.register
+def _(chart: Ranges) -> Figure:
+    figure, axes = _rows(chart, len(chart.rows), chart.unit)
+    widths = [row.high - row.low for row in chart.rows]
+    axes.barh(
+        [row.label for row in chart.rows], widths, left=[row.low for row in chart.rows],
+        color=PALETTE[0], ec=PALETTE[0],
+    )  # fmt: skip
+    axes.axvline(chart.middle, color="black", linewidth=0.8)
+    return figure
+
+
+@draw.register
+def _(chart: Curves) -> Figure:
+    figure = Figure(figsize=(5.5, 2.2))
     axes = figure.add_subplot()
-    names = [row.label for row in rows]
-    widths = [row.high - row.low for row in rows]
-    axes.barh(names, widths, left=[row.low for row in rows], color=PALETTE[0], ec=PALETTE[0])
-    axes.axvline(middle, color="black", linewidth=0.8)
-    axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
-    axes.set_xlabel("energy per token")
-    axes.set_title(f"{report.profile.name}, {report.mode}: what moves the total", loc="left")
+    for (name, values), colour in zip(chart.series, PALETTE, strict=False):
+        axes.plot(chart.x, values, color=colour, label=name)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.set_xlabel("token")
+    axes.set_title(chart.title, loc="left")
+    axes.legend(frameon=False)
     return figure
 
 
-def _mapping(mapping: Mapping) -> Figure:
-    """Cores on chips, coloured by the part of the network they hold; cores of a router share it."""
-    drawn = chips_of(mapping)
-    columns = min(len(drawn), 4)
-    rows = -(-len(drawn) // columns)
-    wide, tall = drawn[0].wide, drawn[0].tall
+@draw.register
+def _(chart: HeatMap) -> Figure:
+    names = [name for name, _ in chart.rows]
+    figure = Figure(figsize=(5.5, 0.9 + 0.18 * len(names)))
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        [values for _, values in chart.rows], aspect="auto", cmap="cividis", vmin=0,
+        extent=(0, chart.tokens, len(names), 0),
+    )  # fmt: skip
+    axes.set_yticks([i + 0.5 for i in range(len(names))], names)
+    axes.set_xlabel("token")
+    axes.set_title(chart.title, loc="left")
+    figure.colorbar(image, label="share of neurons that fire")
+    return figure
+
+
+@draw.register
+def _(chart: SpikeRows) -> Figure:
+    figure = Figure(figsize=(5.5, 0.6 + 0.35 * len(chart.groups)))
+    axes = figure.add_subplot()
+    ticks, base = [], 0
+    for i, (_, values) in enumerate(chart.groups):
+        spikes = np.asarray(values)
+        token, neuron = spikes.nonzero()
+        axes.scatter(token, base + neuron, s=1.5, marker="|", color=PALETTE[i % 2], linewidths=0.7)
+        ticks.append(base + spikes.shape[1] / 2)
+        base += spikes.shape[1] + 2
+    axes.set_yticks(ticks, [name for name, _ in chart.groups])
+    axes.invert_yaxis()
+    axes.set_xlabel("token")
+    axes.set_title(chart.title, loc="left")
+    return figure
+
+
+@draw.register
+def _(chart: Chips) -> Figure:
+    columns = min(len(chart.drawn), 4)
+    rows = -(-len(chart.drawn) // columns)
+    wide, tall = chart.drawn[0].wide, chart.drawn[0].tall
     size = 5.5 / (columns * (wide + 1))
     figure = Figure(figsize=(5.5, rows * (tall * size + 0.3) + 0.4))
-    for i, chip in enumerate(drawn):
+    for i, chip in enumerate(chart.drawn):
         axes = figure.add_subplot(rows, columns, i + 1)
         sharing = Counter((cell.x, cell.y) for cell in chip.cells)
         met: Counter[tuple[int, int]] = Counter()
@@ -173,58 +240,6 @@ def _mapping(mapping: Mapping) -> Figure:
         axes.set_yticks([])
         axes.spines[:].set_visible(True)
         axes.set_title(chip.label, loc="left", fontsize=6)
-    handles = [Rectangle((0, 0), 1, 1, color=PALETTE[i]) for i in range(len(GROUPS))]
-    figure.legend(handles, GROUPS, loc="lower left", ncols=len(GROUPS), frameon=False)
-    return figure
-
-
-def _opponents(comparison: Comparison) -> Figure:
-    figure = Figure(figsize=(5.5, 2.2))
-    axes = figure.add_subplot()
-    names = [b.name for b in comparison.baselines]
-    arithmetic = [b.joules_per_token for b in comparison.baselines]
-    totals = [
-        b.joules_per_token
-        if b.joules_with_memory_per_token is None
-        else b.joules_with_memory_per_token
-        for b in comparison.baselines
-    ]
-    reading = [t - a for t, a in zip(totals, arithmetic, strict=True)]
-    axes.barh(names, arithmetic, color=PALETTE[0], label="arithmetic")
-    bars = axes.barh(names, reading, left=arithmetic, color=PALETTE[1], label="reading of weights")
-    axes.bar_label(bars, [engineering(v, "J") for v in totals], padding=3)
-    axes.invert_yaxis()
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.05, 1.0))
-    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
-    axes.set_xlabel(f"energy per token, matrix products, {comparison.profile}")
-    return figure
-
-
-def _firing_rates(study: Study) -> Figure:
-    rates = study.firing_rates()
-    figure = Figure(figsize=(5.5, 0.9 + 0.18 * len(rates)))
-    axes = figure.add_subplot()
-    image = axes.imshow(
-        list(rates.values()), aspect="auto", cmap="cividis", vmin=0,
-        extent=(0, study.run.counters.tokens, len(rates), 0),
-    )  # fmt: skip
-    axes.set_yticks([i + 0.5 for i in range(len(rates))], list(rates))
-    axes.set_xlabel("token")
-    figure.colorbar(image, label="share of neurons that fire")
-    return figure
-
-
-def _spikes(study: Study) -> Figure:
-    layers = list(study.run.raster.items())
-    figure = Figure(figsize=(5.5, 0.6 + 0.35 * len(layers)))
-    axes = figure.add_subplot()
-    ticks, base = [], 0
-    for i, (_, values) in enumerate(layers):
-        token, neuron = values.nonzero()
-        axes.scatter(token, base + neuron, s=1.5, marker="|", color=PALETTE[i % 2], linewidths=0.7)
-        ticks.append(base + values.shape[1] / 2)
-        base += values.shape[1] + 2
-    axes.set_yticks(ticks, [name for name, _ in layers])
-    axes.invert_yaxis()
-    axes.set_xlabel("token")
+    handles = [Rectangle((0, 0), 1, 1, color=PALETTE[i]) for i in range(len(chart.groups))]
+    figure.legend(handles, chart.groups, loc="lower left", ncols=len(chart.groups), frameon=False)
     return figure

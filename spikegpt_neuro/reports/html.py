@@ -24,15 +24,15 @@ from spikegpt_neuro.reports.numbers import (
 )
 from spikegpt_neuro.reports.opponents import claim_section
 from spikegpt_neuro.reports.style import CSS, SCRIPT
-from spikegpt_neuro.reports.svg import escape
+from spikegpt_neuro.reports.svg import draw, escape
 
 _MOST_VIOLATIONS = 60
 
 
 def _joules(report: EnergyReport) -> str:
-    return "no per-operation data" if report.energy is None else engineering(
-        report.energy.value, "J"
-    )  # fmt: skip
+    return (
+        "no per-operation data" if report.energy is None else engineering(report.energy.value, "J")
+    )
 
 
 def _extent(report: EnergyReport) -> str:
@@ -151,12 +151,13 @@ def _spikes(study: Study) -> str:
     rates = study.firing_rates()
     if rates:
         text += figure(
-            charts.firing_over_text(study, "rates"), "Firing rate of each LIF layer over the text"
+            draw(charts.firing_over_text(study), "rates"),
+            "Firing rate of each LIF layer over the text",
         )
-    text += figure(charts.mean_rates(study, "activity"), "Activity over the text")
-    if study.run.raster:
+    text += figure(draw(charts.mean_rates(study), "activity"), "Activity over the text")
+    if study.run.spikes:
         text += figure(
-            charts.spikes(study, "raster"), "Spikes of sampled neurons over the first tokens"
+            draw(charts.spikes(study), "raster"), "Spikes of sampled neurons over the first tokens"
         )
     if rates:
         rows_of_rates = [
@@ -233,11 +234,12 @@ def _target(report: EnergyReport, name: str) -> str:
 def _breakdown(report: EnergyReport, name: str) -> str:
     total = report.energy.value if report.energy else 1.0
     text = figure(
-        charts.energy_by_stage(report, f"{name}-stages"), "Energy of a token by stage and category"
+        draw(charts.energy_by_stage(report), f"{name}-stages"),
+        "Energy of a token by stage and category",
     )
     if report.sensitivity:
         text += figure(
-            charts.sensitivity(report, f"{name}-moves"),
+            draw(charts.sensitivity(report), f"{name}-moves"),
             "What moves the total: the range of sources, or ten per cent either way",
         )
     categories = [
@@ -356,7 +358,7 @@ def _mapping(mapping: Mapping, name: str) -> str:
         )
     return (
         f"<h3>{escape(mapping.profile.name)}, {mapping.packing} packing</h3>{bullets(lines)}"
-        + figure(charts.mapping_picture(mapping, name), "Cores on chips: one square a core")
+        + figure(draw(charts.mapping_picture(mapping), name), "Cores on chips: one square a core")
         + table("Chips", "chip|weights|full|neurons|full|bytes|full", rows)
         + fold(
             "Every core",

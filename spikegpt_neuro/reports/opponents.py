@@ -8,7 +8,7 @@ from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.reports import charts
 from spikegpt_neuro.reports.elements import bullets, figure, fold, table
 from spikegpt_neuro.reports.numbers import count, engineering, share
-from spikegpt_neuro.reports.svg import escape
+from spikegpt_neuro.reports.svg import draw, escape
 
 
 def claim_section(study: Study) -> str:
@@ -41,7 +41,7 @@ def _arithmetic(comparison: Comparison, name: str) -> str:
     return (
         f"<h3>Arithmetic: {escape(comparison.profile)}</h3>{bullets(comparison.answers)}"
         + figure(
-            charts.opponents(comparison, name),
+            draw(charts.opponents(comparison), name),
             "Energy of a token's matrix products beside opponents",
         )
         + fold(

@@ -9,13 +9,20 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import singledispatch
 from typing import Final
 
-PALETTE: Final = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F",
-)  # fmt: skip
-"""Colours that people with colour blindness can tell apart (Okabe and Ito), and two more."""
+from spikegpt_neuro.reports.chart_kinds import (
+    PALETTE,
+    Cell,
+    Chart,
+    Chips,
+    Curves,
+    HeatMap,
+    Ranges,
+    SpikeRows,
+    StackedBars,
+)
 
 WIDTH: Final = 760
 _LABEL: Final = 190
@@ -62,26 +69,24 @@ def _rectangle(x: float, y: float, w: float, h: float, fill: str, title: str = "
     return f"{shape}><title>{escape(title)}</title></rect>" if title else f"{shape}/>"
 
 
-def chart(name: str, title: str, description: str, height: float, body: Sequence[str]) -> str:
-    """Wrap marks as an accessible image. ``name`` is unique on the page."""
+@singledispatch
+def draw(chart: Chart, name: str) -> str:
+    """The chart as an accessible image. ``name`` is unique on the page."""
+    raise TypeError(f"no drawing of a {type(chart).__name__}")
+
+
+def _image(chart: Chart, name: str, height: float, body: Sequence[str]) -> str:
     return (
         f'<svg class="chart" id="{name}" role="img" viewBox="0 0 {WIDTH} {number(height)}" '
         f'aria-labelledby="{name}-t {name}-d" xmlns="http://www.w3.org/2000/svg">'
-        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}'
-        f"</desc>{''.join(body)}</svg>"
+        f'<title id="{name}-t">{escape(chart.title)}</title>'
+        f'<desc id="{name}-d">{escape(chart.description)}</desc>{"".join(body)}</svg>'
     )
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One row of a bar chart: parts in order, and the text at its end."""
-
-    label: str
-    parts: tuple[float, ...]
-    value: str
-
-
-def legend(names: Sequence[str], x: float, y: float, colours: Sequence[str] = PALETTE) -> list[str]:
+def _legend(
+    names: Sequence[str], x: float, y: float, colours: Sequence[str] = PALETTE
+) -> list[str]:
     """Coloured squares with their names, in one line."""
     marks = []
     for name, colour in zip(names, colours, strict=False):
@@ -91,16 +96,14 @@ def legend(names: Sequence[str], x: float, y: float, colours: Sequence[str] = PA
     return marks
 
 
-def stacked_bars(
-    name: str, title: str, description: str, names: Sequence[str], bars: Sequence[Bar],
-    colours: Sequence[str] = PALETTE,
-) -> str:  # fmt: skip
-    """Horizontal bars, each a stack of the named parts."""
-    longest = max((sum(bar.parts) for bar in bars), default=0.0) or 1.0
+@draw.register
+def _(chart: StackedBars, name: str) -> str:
+    names, colours = chart.names, chart.colours
+    longest = max((sum(bar.parts) for bar in chart.bars), default=0.0) or 1.0
     room = WIDTH - _LABEL - 130
-    body = legend(names, 0, 12, colours)
+    body = _legend(names, 0, 12, colours)
     y = 28.0
-    for bar in bars:
+    for bar in chart.bars:
         body.append(_text(_LABEL - 8, y + 14, bar.label, "end"))
         x = float(_LABEL)
         for part, part_name, colour in zip(bar.parts, names, colours, strict=False):
@@ -111,21 +114,12 @@ def stacked_bars(
             x += width
         body.append(_text(x + 6, y + 14, bar.value))
         y += _ROW
-    return chart(name, title, description, y + 6, body)
+    return _image(chart, name, y + 6, body)
 
 
-@dataclass(frozen=True)
-class Extent:
-    """One row of a range chart."""
-
-    label: str
-    low: float
-    high: float
-    value: str
-
-
-def ranges(name: str, title: str, description: str, middle: float, rows: Sequence[Extent]) -> str:
-    """Horizontal low-high bars around a common middle line."""
+@draw.register
+def _(chart: Ranges, name: str) -> str:
+    middle, rows = chart.middle, chart.rows
     low = min((row.low for row in rows), default=middle)
     high = max((row.high for row in rows), default=middle)
     room = WIDTH - _LABEL - 150
@@ -146,25 +140,24 @@ def ranges(name: str, title: str, description: str, middle: float, rows: Sequenc
         body.append(_rectangle(begin, y + 3, max(end - begin, 2), _ROW - 6, PALETTE[0], row.value))
         body.append(_text(end + 6, y + 14, row.value))
         y += _ROW
-    return chart(name, title, description, y + 8, body)
+    return _image(chart, name, y + 8, body)
 
 
-def lines(
-    name: str, title: str, description: str, x: Sequence[float],
-    series: Sequence[tuple[str, Sequence[float]]], unit: str,
-) -> str:  # fmt: skip
-    """Curves over a common axis; the vertical axis begins at zero and ends at a round number."""
+@draw.register
+def _(chart: Curves, name: str) -> str:
+    """The vertical axis begins at zero and ends at a round number."""
+    x, series = chart.x, chart.series
     top = round_up(max((max(values, default=0.0) for _, values in series), default=0.0))
     last = max(x, default=1.0) or 1.0
     left, right, height = 60.0, WIDTH - 20.0, 220.0
-    body = legend([label for label, _ in series], left, 12)
+    body = _legend([label for label, _ in series], left, 12)
     for step in range(5):
         y = 30 + (height - 30) * step / 4
         body.append(
             f'<line class="grid" x1="{number(left)}" x2="{number(right)}" y1="{number(y)}" '
             f'y2="{number(y)}"/>'
         )
-        body.append(_text(left - 6, y + 4, f"{top * (4 - step) / 4 * 100:.3g}{unit}", "end"))
+        body.append(_text(left - 6, y + 4, f"{top * (4 - step) / 4 * 100:.3g} %", "end"))
     for (label, values), colour in zip(series, PALETTE, strict=False):
         points = " ".join(
             f"{number(left + (right - left) * at / last)},"
@@ -177,13 +170,13 @@ def lines(
         )
     body.append(_text(left, height + 18, "0"))
     body.append(_text(right, height + 18, f"{last:g} tokens", "end"))
-    return chart(name, title, description, height + 26, body)
+    return _image(chart, name, height + 26, body)
 
 
-def heat_map(
-    name: str, title: str, description: str, rows: Sequence[tuple[str, Sequence[float]]]
-) -> str:
-    """One row a layer, one cell a window; dark is high. Each cell tells its value."""
+@draw.register
+def _(chart: HeatMap, name: str) -> str:
+    """Dark is high. Each cell tells its value."""
+    rows = chart.rows
     top = max((max(values, default=0.0) for _, values in rows), default=0.0) or 1.0
     room = WIDTH - _LABEL - 10.0
     high = 16.0
@@ -200,15 +193,13 @@ def heat_map(
     base = len(rows) * high + 14
     body.append(_text(_LABEL, base, "beginning of the text"))
     body.append(_text(WIDTH - 10, base, f"end; darkest {100 * top:.1f} %", "end"))
-    return chart(name, title, description, base + 6, body)
+    return _image(chart, name, base + 6, body)
 
 
-def raster(
-    name: str, title: str, description: str,
-    groups: Sequence[tuple[str, Sequence[Sequence[int]]]],
-) -> str:  # fmt: skip
-    """Spikes: one line a neuron, one mark a token with a spike. ``groups``: layers' spikes
-    [token][neuron]."""
+@draw.register
+def _(chart: SpikeRows, name: str) -> str:
+    """One mark a token with a spike."""
+    groups = chart.groups
     body = []
     y = 2.0
     steps = max((len(spikes) for _, spikes in groups), default=1) or 1
@@ -227,33 +218,12 @@ def raster(
         y += 3 * neurons + 6
     body.append(_text(_LABEL, y + 10, "token 0"))
     body.append(_text(WIDTH - 10, y + 10, f"token {steps}", "end"))
-    return chart(name, title, description, y + 16, body)
+    return _image(chart, name, y + 16, body)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One core in a mapping picture."""
-
-    x: int
-    y: int
-    group: int
-    title: str
-
-
-@dataclass(frozen=True)
-class Chip:
-    """A chip's cores, and the width and height of its grid of routers."""
-
-    label: str
-    wide: int
-    tall: int
-    cells: tuple[Cell, ...]
-
-
-def chips(
-    name: str, title: str, description: str, drawn: Sequence[Chip], groups: Sequence[str]
-) -> str:
-    """Chips as grids of cores, coloured by group; cores of one router share its place."""
+@draw.register
+def _(chart: Chips, name: str) -> str:
+    drawn, groups = chart.drawn, chart.groups
     wide = max((chip.wide for chip in drawn), default=1)
     tall = max((chip.tall for chip in drawn), default=1)
     columns = max(1, min(len(drawn), 4 if wide <= 8 else 2))
@@ -287,4 +257,4 @@ def chips(
         body.append(_rectangle(x, y - 9, 10, 10, PALETTE[i % len(PALETTE)]))
         body.append(_text(x + 14, y, group))
         x += wanted
-    return chart(name, title, description, y + 8, body)
+    return _image(chart, name, y + 8, body)

@@ -94,4 +94,4 @@ def profile_dict(profile: Profile) -> dict[str, Any]:
         ],
         "warnings": list(profile.warnings),
         "unpublished": list(profile.unpublished),
-    }  # fmt: skip
+    }

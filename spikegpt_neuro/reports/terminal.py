@@ -22,17 +22,11 @@ from spikegpt_neuro.mapping import (
 )
 from spikegpt_neuro.reports.numbers import count, engineering, points, share, times_price
 from spikegpt_neuro.reports.opponents import paper_sentences
+from spikegpt_neuro.reports.tables import table
 
 _MOST_ROWS = 12
 _MOST_EXAMPLES = 3
 _MOST_CORES = 5
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
-    return table
 
 
 def _lines(title: str, sentences: list[str]) -> Text:
@@ -54,18 +48,18 @@ def _range(energy: Energy | None) -> tuple[str, str]:
 def study_summary(study: Study, *, details: bool = False) -> list[RenderableType]:
     """The whole study: targets side by side, where spikes enter, what dominates, the opponents."""
     counters = study.run.counters
-    table = _table(
-        f"Energy per token over {counters.tokens} tokens of {study.text or 'the text'} (estimates)",
-        "target", "mode", "energy/token", "range", "time/token", "bound by", "chips",
-        "largest part",
-    )  # fmt: skip
+    rows = table(
+        "target|>mode|>energy/token|>range|>time/token|>bound by|>chips|>largest part",
+        title=f"Energy per token over {counters.tokens} tokens of {study.text or 'the text'} "
+        "(estimates)",
+    )
     for report in study.reports:
         value, extent = _range(report.energy)
         largest = ""
         if report.energy is not None:
             name, energy = max(report.by_category.items(), key=lambda item: item[1].value)
             largest = f"{name} {share(energy.value / report.energy.value)}"
-        table.add_row(
+        rows.add_row(
             report.profile.name,
             report.mode if report.profile.method == "event-driven" else "-",
             value,
@@ -77,7 +71,7 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
         )
     for measured in study.measurements:
         joules, seconds = measured.joules_per_token("total"), measured.seconds_per_token
-        table.add_row(
+        rows.add_row(
             "loihi2 measured",
             measured.mode,
             "not measured" if joules is None else engineering(joules, "J"),
@@ -88,7 +82,7 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
         )
     boards = [_lines("Measured on a board", _measured(m)) for m in study.measurements]
     shown: list[RenderableType] = [
-        table,
+        rows,
         *boards,
         _lines("Where spikes enter", list(study.main.statement)),
     ]
@@ -119,16 +113,16 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
 def sequence_table(study: Study) -> Table:
     """Energy, time and power of the whole text as one sequence, of every target with energies."""
     tokens = study.run.counters.tokens
-    table = _table(
-        f"The text as one sequence of {count(tokens)} tokens",
-        "target", "mode", "energy", "time", "tokens/s", "latency", "mean power",
-    )  # fmt: skip
+    rows = table(
+        "target|>mode|>energy|>time|>tokens/s|>latency|>mean power",
+        title=f"The text as one sequence of {count(tokens)} tokens",
+    )
     for report in study.reports:
         joules, timing, watts = report.joules_per_sequence, report.timing, report.power_watts
         if joules is None:
             continue
         seconds = None if timing is None else timing.seconds(tokens)
-        table.add_row(
+        rows.add_row(
             report.profile.name,
             report.mode if report.profile.method == "event-driven" else "-",
             engineering(joules, "J"),
@@ -137,7 +131,7 @@ def sequence_table(study: Study) -> Table:
             "-" if timing is None else engineering(timing.latency, "s"),
             "-" if watts is None else engineering(watts, "W"),
         )
-    return table
+    return rows
 
 
 def _moves(study: Study) -> list[str]:
@@ -162,38 +156,40 @@ def _moves(study: Study) -> list[str]:
 
 def paper_table(paper: PaperFormula) -> Table:
     """The SpikeGPT paper's table, formula by formula, with the measured rate."""
-    table = _table(
-        "The SpikeGPT paper's table with the measured spike rate, energy a sequence",
-        "operation", "vanilla GPT", "energy", "SpikeGPT", "energy",
-    )  # fmt: skip
+    rows = table(
+        "operation|>vanilla GPT|>energy|>SpikeGPT|>energy",
+        title="The SpikeGPT paper's table with the measured spike rate, energy a sequence",
+    )
     for row in paper.rows:
         spiking = row.spiking_formula
-        table.add_row(
-            f"{row.part}: {row.operation}", row.vanilla_formula,
-            engineering(row.vanilla_joules, "J"), spiking,
+        rows.add_row(
+            f"{row.part}: {row.operation}",
+            row.vanilla_formula,
+            engineering(row.vanilla_joules, "J"),
+            spiking,
             "-" if spiking == "-" else engineering(row.spiking_joules, "J"),
-        )  # fmt: skip
-    table.add_row(
+        )
+    rows.add_row(
         "sum", "", engineering(paper.vanilla_joules, "J"), "",
         engineering(paper.spiking_joules, "J"),
     )  # fmt: skip
-    return table
+    return rows
 
 
 def bill_table(report: EnergyReport) -> Table:
     """How a total is made: events times prices."""
     total = report.energy.value if report.energy else 0.0
-    table = _table(
-        f"{report.profile.name}, {report.mode}: how the total is made",
-        "event", "count/token", "price of one", "energy/token", "share", "coefficient", "status",
-    )  # fmt: skip
+    rows = table(
+        "event|>count/token|>price of one|>energy/token|>share|>coefficient|>status",
+        title=f"{report.profile.name}, {report.mode}: how the total is made",
+    )
     for line in report.lines:
-        table.add_row(
+        rows.add_row(
             line.event, *times_price(line.count, line.joules_each, power=line.over_time),
             engineering(line.energy.value, "J"), share(line.energy.value / total),
             line.coefficient, line.status,
         )  # fmt: skip
-    return table
+    return rows
 
 
 def _sources(profile: Profile) -> Text:
@@ -250,10 +246,10 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
     if report.energy is None:
         return [_gaps(report)]
     total = report.energy.value
-    layers = _table(
-        f"{report.profile.name}, {report.mode}: layers", "layer", "energy/token", "share",
-        "operations/token", "of dense", "operands",
-    )  # fmt: skip
+    layers = table(
+        "layer|>energy/token|>share|>operations/token|>of dense|>operands",
+        title=f"{report.profile.name}, {report.mode}: layers",
+    )
     activity = {layer.name: layer for layer in report.layers}
     ordered = sorted(report.by_layer.items(), key=lambda item: -item[1].value)
     for name, energy in ordered[:_MOST_ROWS]:
@@ -272,10 +268,10 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
         layers.add_row(
             f"{len(ordered) - _MOST_ROWS} more", engineering(rest, "J"), share(rest / total)
         )
-    moves = _table(
-        "What moves the total", "coefficient", "+10 % moves it by", "at its low", "at its high",
-        "status",
-    )  # fmt: skip
+    moves = table(
+        "coefficient|>+10 % moves it by|>at its low|>at its high|>status",
+        title="What moves the total",
+    )
     statuses = {name: f.status for name, f in report.profile.coefficients.items()}
     statuses |= {name: c.status for name, c in report.profile.curves.items()}
     for row in report.sensitivity[:_MOST_ROWS]:
@@ -292,12 +288,12 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
 
 def comparison_table(comparison: Comparison) -> Table:
     """The network beside its opponents."""
-    table = _table(
-        f"Matrix products per token, {comparison.profile}",
-        "network", "AC", "MAC", "arithmetic", "ratio", "with memory", "ratio",
-    )  # fmt: skip
+    rows = table(
+        "network|>AC|>MAC|>arithmetic|>ratio|>with memory|>ratio",
+        title=f"Matrix products per token, {comparison.profile}",
+    )
     for row in comparison.baselines:
-        table.add_row(
+        rows.add_row(
             row.name,
             count(row.accumulates_per_token),
             count(row.multiply_accumulates_per_token),
@@ -308,15 +304,15 @@ def comparison_table(comparison: Comparison) -> Table:
             else engineering(row.joules_with_memory_per_token, "J"),
             "-" if row.ratio_with_memory is None else f"{row.ratio_with_memory:.2f}",
         )
-    return table
+    return rows
 
 
 def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[RenderableType]:
     """A mapping: sizes under every packing, traffic, chips, stages, broken rules."""
-    packings = _table(
-        f"{mapping.profile.name}: size", "packing", "weights/core", "cores", "chips",
-        "chips without head", "smallest system",
-    )  # fmt: skip
+    packings = table(
+        "packing|>weights/core|>cores|>chips|>chips without head|>smallest system",
+        title=f"{mapping.profile.name}: size",
+    )
     nothing = "none large enough" if mapping.profile.systems else "-"
     for size in sizes:
         packings.add_row(
@@ -324,7 +320,7 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
             count(size.weights_per_core), count(size.cores), str(size.chips),
             str(size.chips_without_head), size.system or nothing,
         )  # fmt: skip
-    chips = _table("Chips", "chip", "weights", "full", "neurons", "full", "bytes", "full")
+    chips = table("chip|>weights|>full|>neurons|>full|>bytes|>full", title="Chips")
     for chip in range(min(mapping.chips, _MOST_ROWS)):
         use = mapping.use_of_chip(chip)
         chips.add_row(
@@ -334,9 +330,7 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
         )  # fmt: skip
     if mapping.chips > _MOST_ROWS:
         chips.add_row(f"{mapping.chips - _MOST_ROWS} more")
-    cores = _table(
-        "Fullest cores", "core", "chip", "weights", "full", "neurons", "bytes", "full", "holds"
-    )
+    cores = table("core|>chip|>weights|>full|>neurons|>bytes|>full|>holds", title="Fullest cores")
     fullest = sorted(range(len(mapping.cores)), key=lambda i: -mapping.use_of_core(i).weight_share)
     for i in fullest[:_MOST_CORES]:
         use = mapping.use_of_core(i)
@@ -346,7 +340,7 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
             share(use.weight_share), count(use.neurons), count(use.bytes),
             "-" if use.byte_share is None else share(use.byte_share), held,
         )  # fmt: skip
-    stages = _table("Stages", "stage", "cores")
+    stages = table("stage|>cores", title="Stages")
     for stage, number in mapping.cores_by_stage.items():
         stages.add_row(stage, str(number))
     lines = [f"{count(mapping.traffic.total)} packets a token"]
@@ -387,17 +381,17 @@ def _rules(violations: tuple[Violation, ...], profile: Profile) -> Text:
 
 def capacity_summary(capacity: Capacity) -> list[RenderableType]:
     """What a network needs of a target whose cores are not described."""
-    table = _table(
-        f"{capacity.profile.name}: capacity of one chip", "amount", "needed", "a chip has", "chips"
+    rows = table(
+        "amount|>needed|>a chip has|>chips", title=f"{capacity.profile.name}: capacity of one chip"
     )
     for need in capacity.needs:
-        table.add_row(
+        rows.add_row(
             need.what,
             count(need.needed),
             "not published" if need.limit is None else count(need.limit),
             "-" if need.chips is None else str(need.chips),
         )
-    return [table, _rules(capacity.violations, capacity.profile)]
+    return [rows, _rules(capacity.violations, capacity.profile)]
 
 
 def _extent(figure: Figure) -> str:
@@ -413,22 +407,22 @@ def profile_details(profile: Profile) -> list[RenderableType]:
     for title, figures in (("Coefficients", profile.coefficients), ("Limits", profile.limits)):
         if not figures:
             continue
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-        for column in ("name", "value", "status", "source", "note"):
-            table.add_column(column, overflow="fold")
+        rows = table("name|value|status|source|note", title=title, fold=True)
         for figure in figures.values():
-            table.add_row(figure.name, _extent(figure), figure.status, figure.source, figure.note)
-        shown.append(table)
-    rows = []
+            rows.add_row(figure.name, _extent(figure), figure.status, figure.source, figure.note)
+        shown.append(rows)
+    facts = []
     for c in profile.curves.values():
-        rows.append(f"{c.name} [{c.argument_unit}: {c.unit}]: {points(c)} ({c.status}; {c.source})")
-    rows += [
+        facts.append(
+            f"{c.name} [{c.argument_unit}: {c.unit}]: {points(c)} ({c.status}; {c.source})"
+        )
+    facts += [
         f"{f.name}: {'yes' if f.value else 'no'} ({f.status}; {f.source})"
         for f in profile.features.values()
     ]
-    rows += [f"{s.name}: {s.chips} chips ({s.status}; {s.source})" for s in profile.systems]
-    if rows:
-        shown.append(_lines("Curves, features, systems", rows))
+    facts += [f"{s.name}: {s.chips} chips ({s.status}; {s.source})" for s in profile.systems]
+    if facts:
+        shown.append(_lines("Curves, features, systems", facts))
     if profile.unpublished:
         shown.append(_lines("Not published, so not in any figure", list(profile.unpublished)))
     return shown
@@ -436,9 +430,7 @@ def profile_details(profile: Profile) -> list[RenderableType]:
 
 def profile_list(profiles: list[Profile]) -> Table:
     """All profiles, one a line."""
-    table = Table(header_style="bold")
-    for column in ("profile", "method", "what it is"):
-        table.add_column(column, overflow="fold")
+    rows = table("profile|method|what it is", fold=True)
     for profile in profiles:
-        table.add_row(profile.name, profile.method, profile.title)
-    return table
+        rows.add_row(profile.name, profile.method, profile.title)
+    return rows

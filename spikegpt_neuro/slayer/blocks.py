@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl
 from spikegpt_neuro.backends.program import Program
-from spikegpt_neuro.converters.layout import Builder
+from spikegpt_neuro.converters.builder import Builder
 from spikegpt_neuro.converters.netx_blocks import gating, mixing
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model import kernels
@@ -195,9 +195,11 @@ class _Block(nn.Module):
     def _exact(self, part: Builder, accumulators: Mapping[str, Tensor], value: Tensor) -> Tensor:
         """The integers of ``part``, with the gradient of ``value``, which they approximate."""
         exact = self._integers(
-            part.layers, {part.name(name): x for name, x in accumulators.items()},
-            self.neuron.w_scale, keep_state=self.neuron.persistent_state,
-        )  # fmt: skip
+            part.layers,
+            {part.name(name): x for name, x in accumulators.items()},
+            self.neuron.w_scale,
+            keep_state=self.neuron.persistent_state,
+        )
         return straight_through(value, exact)
 
     def _shift(self, x: Tensor) -> Tensor:
@@ -253,9 +255,11 @@ class SRWKV(_Block):
         averaged, after = wkv(self.time_decay, self.time_first, k.mT, v.mT, state)
         self._state = WkvState(*(part.detach() for part in after))
         part = mixing(
-            "srwkv", self.neuron.w_scale, _integer_weight(self.value),
+            "srwkv",
+            self.neuron.w_scale,
+            _integer_weight(self.value),
             *(_floats(constant) for constant in (self.time_decay, self.time_first)),
-        )  # fmt: skip
+        )
         mixed = self._exact(
             part, {"key": k, "value": v, "receptance": r}, torch.sigmoid(r) * averaged.mT
         )

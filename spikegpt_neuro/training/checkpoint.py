@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from spikegpt_neuro.converters.quantise import Quantisation
+from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration

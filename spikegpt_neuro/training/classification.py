@@ -78,9 +78,10 @@ class Examples:
         for row, i in enumerate(which):
             tokens[row, : lengths[row]] = self.texts[i]
         return (
-            torch.from_numpy(tokens), torch.tensor(lengths),
+            torch.from_numpy(tokens),
+            torch.tensor(lengths),
             torch.from_numpy(self.classes[np.asarray(which)]),
-        )  # fmt: skip
+        )
 
 
 def labels_of(rows: Sequence[LabelledText]) -> tuple[str, ...]:
@@ -99,14 +100,16 @@ def examples(
     if unknown:
         raise InputError(
             "some texts have classes that the classifier has not.",
-            [f"label {label!r}" for label in unknown[:20]], f"Its classes: {', '.join(labels)}.",
-        )  # fmt: skip
+            [f"label {label!r}" for label in unknown[:20]],
+            f"Its classes: {', '.join(labels)}.",
+        )
     encoded = [vocabulary.encode(row.text) for row in rows]
     place = {label: i for i, label in enumerate(labels)}
     return Examples(
-        tuple(ids[:context] for ids in encoded), np.array([place[row.label] for row in rows]),
+        tuple(ids[:context] for ids in encoded),
+        np.array([place[row.label] for row in rows]),
         sum(ids.size > context for ids in encoded),
-    )  # fmt: skip
+    )
 
 
 def learnt_vocabulary(texts: Sequence[str], size: int) -> Vocabulary:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from spikegpt_neuro.arithmetic.packed import largest_weight
+from spikegpt_neuro.converters.model_layers import Quantisation, model_layers
 from spikegpt_neuro.converters.moments import Moments, sample_windows
-from spikegpt_neuro.converters.quantise import Quantisation, model_layers
 from spikegpt_neuro.converters.rounding import compensated, kept_weights, prepare
 from spikegpt_neuro.converters.trained_weights import TrainedWeights, tensor_of
 from spikegpt_neuro.errors import InputError
@@ -61,9 +61,11 @@ class FewBits:
         )
         layers = tuple(layer for part in parts for layer in part.layers)
         info = ModelInfo(
-            configuration.layout, configuration.n_layer, configuration.n_embd,
+            configuration.layout,
+            configuration.n_layer,
+            configuration.n_embd,
             configuration.vocab_size,
-        )  # fmt: skip
+        )
         network = LanguageModel(info, layers)
         moments = Moments(network, sample_windows(network, tokens.cpu().numpy()))
         parameters = dict(model.named_parameters())
@@ -125,9 +127,11 @@ class FewBits:
     def state(self) -> dict[str, Any]:
         """All of it, as a resume file keeps it."""
         return {
-            "bits": self.bits, "base": self.base, "masks": self.masks,
+            "bits": self.bits,
+            "base": self.base,
+            "masks": self.masks,
             "changes": {name: change.detach() for name, change in self.changes.items()},
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FewBits:

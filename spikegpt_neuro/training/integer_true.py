@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from spikegpt_neuro.backends.program import Program
+from spikegpt_neuro.converters.builder import QuantisationSettings
 from spikegpt_neuro.converters.calibration import RangeRecorder, calibration_tokens
-from spikegpt_neuro.converters.layout import QuantisationSettings
-from spikegpt_neuro.converters.quantise import Quantisation, model_layers
+from spikegpt_neuro.converters.model_layers import Quantisation, model_layers
 from spikegpt_neuro.converters.trained_weights import TrainedWeights
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 

@@ -60,6 +60,7 @@ def _summary_writer(folder: Path, step: int) -> Any:
     except ImportError as error:
         raise Unavailable(
             "TensorBoard's event files need the package tensorboard.",
-            ["import torch.utils.tensorboard"], "pip install 'spikegpt-neuro[tensorboard]'.",
-        ) from error  # fmt: skip
+            ["import torch.utils.tensorboard"],
+            "pip install 'spikegpt-neuro[tensorboard]'.",
+        ) from error
     return tensorboard.SummaryWriter(str(folder), purge_step=step + 1 if step else None)

@@ -17,8 +17,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
-from spikegpt_neuro.converters.layout import QuantisationSettings
-from spikegpt_neuro.converters.quantise import Quantisation
+from spikegpt_neuro.converters.builder import QuantisationSettings
+from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.readers.guard import parsing
@@ -345,12 +345,12 @@ class Trainer:
         events, additions, _ = counts.per_token()
         rates = counts.firing_rates()
         values = {
-            "step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 1),
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
             "train_bits_per_character": round(self.bits_per_character, 5),
-            "learning_rate_share": round(
-                schedule(self.step, settings.steps, settings.warm_up), 5
-            ),
-        }  # fmt: skip
+            "learning_rate_share": round(schedule(self.step, settings.steps, settings.warm_up), 5),
+        }
         if evaluation is not None:
             events, additions = evaluation.events_per_token, evaluation.additions_per_token
             rates = evaluation.firing_rates

@@ -38,11 +38,13 @@ def _released(path: Path) -> SpikeGPT:
     model = SpikeGPT(
         SpikeGPTConfiguration(
             layout=architecture.layout,  # type: ignore[arg-type]
-            n_layer=architecture.n_layer, n_embd=architecture.n_embd,
-            vocab_size=architecture.vocabulary_size, hidden_size=architecture.n_hidden,
+            n_layer=architecture.n_layer,
+            n_embd=architecture.n_embd,
+            vocab_size=architecture.vocabulary_size,
+            hidden_size=architecture.n_hidden,
             ffn_pre=architecture.ffn_pre,
         )
-    )  # fmt: skip
+    )
     model.load_state_dict(dict(found.tensors))
     return model.eval()
 

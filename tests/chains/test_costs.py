@@ -14,7 +14,7 @@ from spikegpt_neuro.energy import build_report, build_study, run_text
 from spikegpt_neuro.energy.activity import LayerActivity, activities
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import map_network
-from spikegpt_neuro.mapping.roles import levels, synapses_of
+from spikegpt_neuro.mapping.roles import depths, synapses_of
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.slayer_layers import NetxConvolution, netx_weight_bits
 
@@ -103,7 +103,7 @@ def test_delays_are_wiring_and_synapses_find_their_neurons(recurrent_chain: Path
         for stage in ("dense_rec_0", "dense_1", "dense_2", "dense_3")
     }
     assert network["dense_2.input_delay"].role == "wiring"
-    assert max(levels(network).values()) == 4
+    assert max(depths(network).values()) == 4
     mapping = map_network(network, load_profile("loihi2"), spread="packed")
     held = {part.layer: part for core in mapping.cores for part in core.slices}
     assert set(held) == {name for name in synapses_of(network)}

@@ -64,6 +64,9 @@ def test_inspect(run: Run, run_json: RunJson, network: Path, tmp_path: Path) -> 
     svg = drawing.read_text()
     assert svg.startswith("<svg") and svg.count("<rect") == len(names)
     assert "blocks.3.srffn.value" in run("inspect", network, "--layers").stdout
+    text = run("inspect", network, "--text").stdout
+    assert text == run_json("inspect", network, "--text")["text"]
+    assert "blocks.3.srffn.value = dense(blocks.3.srffn.square)" in text
 
 
 def test_score_is_within_a_hundredth_of_the_float_checkpoint(

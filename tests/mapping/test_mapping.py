@@ -17,7 +17,7 @@ from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping import PACKINGS, check_rules, map_network, sizes
 from spikegpt_neuro.mapping.partition import demands, output_axons, partition, reach
 from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
-from spikegpt_neuro.mapping.roles import balancing_words, levels
+from spikegpt_neuro.mapping.roles import balancing_words, depths
 from spikegpt_neuro.mapping.traffic import hops, measure
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
@@ -173,12 +173,12 @@ def test_utilisation_of_cores_adds_up_to_that_of_chips() -> None:
 
 def test_levels_count_neurons_on_the_longest_path() -> None:
     network = _network(n_layer=1)
-    level = levels(network)
-    assert level["embedding.table"] == 0 and level["embedding.norm"] == 1
+    depth = depths(network)
+    assert depth["embedding.table"] == 0 and depth["embedding.norm"] == 1
     # norm, delay, shift, wkv, product, lif, residual
-    assert level["blocks.0.srwkv.residual"] == 8
-    assert level["blocks.0.srwkv.key"] == level["blocks.0.srwkv.shift_key"]
-    assert max(level.values()) == level["head.readout"]
+    assert depth["blocks.0.srwkv.residual"] == 8
+    assert depth["blocks.0.srwkv.key"] == depth["blocks.0.srwkv.shift_key"]
+    assert max(depth.values()) == depth["head.readout"]
 
 
 def test_hard_shifts_are_wiring_and_soft_shifts_are_neurons() -> None:
@@ -188,8 +188,8 @@ def test_hard_shifts_are_wiring_and_soft_shifts_are_neurons() -> None:
 
 def test_skip_connections_wait_in_pipelined_mode() -> None:
     network = _network(n_layer=1)
-    level = levels(network)
-    waits = level["blocks.0.srwkv.residual"] - level["embedding.norm"] - 1
+    depth = depths(network)
+    waits = depth["blocks.0.srwkv.residual"] - depth["embedding.norm"] - 1
     assert balancing_words(network) >= waits * 32
 
 

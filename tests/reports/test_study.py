@@ -46,8 +46,8 @@ def test_windows_and_raster_come_from_the_run(make_study: MakeStudy, layout: str
         total += window
     assert total == study.run.counters
     assert study.run.boundaries[-1] == 90
-    assert set(study.run.raster) == set(study.network.spiking_layers)
-    for spikes in study.run.raster.values():
+    assert set(study.run.spikes) == set(study.network.spiking_layers)
+    for spikes in study.run.spikes.values():
         assert spikes.shape == (90, 16)
     for name, rates in study.firing_rates().items():
         assert len(rates) == 40 and all(0 <= r <= 1 for r in rates), name
@@ -158,7 +158,7 @@ def test_the_same_study_writes_the_same_bytes(make_study: MakeStudy, tmp_path: P
     assert [p.name for p in one] == [p.name for p in two]
     assert {p.suffix for p in one} == {".svg", ".png"}
     assert {p.name.split("-")[0] for p in one} >= {
-        "energy", "sensitivity", "mapping", "opponents", "firing", "spikes.svg",
+        "energy", "sensitivity", "mapping", "opponents", "activity.svg", "firing", "spikes.svg",
     }  # fmt: skip
     for a, b in zip(one, two, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name

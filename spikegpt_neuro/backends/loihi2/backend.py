@@ -42,9 +42,10 @@ class Loihi2Backend(BackendDefaults):
         if not availability.ok or host is None:
             missing = ", ".join(availability.missing)
             raise Unavailable(
-                f"the loihi2 backend cannot run here; missing: {missing}.", availability.probed,
+                f"the loihi2 backend cannot run here; missing: {missing}.",
+                availability.probed,
                 availability.advice or ADVICE,
-            )  # fmt: skip
+            )
         return host
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> RasterSession:

@@ -73,9 +73,10 @@ class BoardRun:
         """
         replies = np.empty((len(rows), self._graph.extractor.pipe.shape[0]), np.int32)
         self._supervised.exchange(
-            self._graph.injector.pipe.external_pipe_csp_send_port, rows,
+            self._graph.injector.pipe.external_pipe_csp_send_port,
+            rows,
             [(self._graph.extractor.pipe.external_pipe_csp_recv_port, replies)],
-        )  # fmt: skip
+        )
         unused = 32 - self._graph.extractor.proc_params["message_bits"]
         return replies if unused == 32 else (replies << unused) >> unused
 

@@ -112,10 +112,12 @@ class _Nodes:
     def usable(self, partition: str, board: str) -> int:
         """Nodes that are up and match; SLURM marks the default partition with a star."""
         return sum(
-            "down" not in state and "drain" not in state
-            and board in ("", name) and partition in ("", of.rstrip("*"))
+            "down" not in state
+            and "drain" not in state
+            and board in ("", name)
+            and partition in ("", of.rstrip("*"))
             for name, of, state in self.rows
-        )  # fmt: skip
+        )
 
 
 def _slurm_nodes() -> _Nodes:

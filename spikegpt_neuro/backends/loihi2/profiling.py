@@ -17,9 +17,11 @@ _POWERS = {
     "vddm": "vddm_power", "vddio": "vddio_power",
 }  # fmt: skip
 _ACTIVITIES = {
-    "synaptic_operations": "syn_ops", "neuron_updates": "dendrite_updates",
-    "spikes_in": "spikes_in", "spikes_out": "axon_out",
-}  # fmt: skip
+    "synaptic_operations": "syn_ops",
+    "neuron_updates": "dendrite_updates",
+    "spikes_in": "spikes_in",
+    "spikes_out": "axon_out",
+}
 
 
 class Profilers:

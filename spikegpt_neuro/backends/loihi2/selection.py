@@ -52,11 +52,12 @@ class BoardConfiguration(Loihi2HwCfg):
         super().__init__(
             select_sub_proc_model=True,
             exception_proc_model_map={
-                Injector: PyInjector, EmbeddingInjector: PyEmbeddingInjector,
+                Injector: PyInjector,
+                EmbeddingInjector: PyEmbeddingInjector,
                 Extractor: PyExtractor,
             },
             callback_fxs=list(callbacks),
-        )  # fmt: skip
+        )
         self._programs = programs
         self.missing: set[str] = set()
 
@@ -85,10 +86,11 @@ def check_models(process: AbstractProcess, configuration: BoardConfiguration) ->
     if not configuration.missing:
         return
     lines = [
-        f"{name}: needs a neuron program: {OWN_NEURONS[name].purpose}" if name in OWN_NEURONS
+        f"{name}: needs a neuron program: {OWN_NEURONS[name].purpose}"
+        if name in OWN_NEURONS
         else f"{name}: no process model for the chip was found in this lava-loihi"
         for name in sorted(configuration.missing)
-    ]  # fmt: skip
+    ]
     raise Unavailable(
         "this network cannot run on Loihi 2 with what is installed; nothing was sent to a board.",
         lines,

@@ -128,8 +128,7 @@ class BoardTokenSession(_Board):
 
     def step(self, token: int) -> Int32Array:
         """See ``Session.step``: the token, then as many idle steps as the graph is deep."""
-        logits = self._advance(check_tokens([token], self._vocabulary_size),
-                               "fall-through")[0]  # fmt: skip
+        logits = self._advance(check_tokens([token], self._vocabulary_size), "fall-through")[0]
         self._compare(logits[None], self._emulator.step(token)[None])
         return logits
 

@@ -134,7 +134,7 @@ class SupervisedWorker:
                 [str(request.host)],
                 "It may be in use, or its host unreachable: `sinfo` and `squeue` show what runs. "
                 f"To wait longer set {LIMITS['start'][0]} to a number of seconds.",
-            )  # fmt: skip
+            )
         return RunFailed(
             f"the board did not finish within {seconds:g} s.{self._tail()}\n"
             f"To wait longer set {LIMITS['run'][0]} to a number of seconds."

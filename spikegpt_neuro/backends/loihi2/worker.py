@@ -85,9 +85,10 @@ def _choose_host(host: Host) -> None:
         ) from error
     except Exception as error:
         raise Unavailable(
-            f"{host} cannot be used: {error}", [str(host)],
+            f"{host} cannot be used: {error}",
+            [str(host)],
             "Look whether the host is up and reachable (`ping`, `sinfo`). " + ADVICE,
-        ) from error  # fmt: skip
+        ) from error
 
 
 class _Worker:
@@ -165,10 +166,11 @@ class _Worker:
                 run.close()
         except RunFailed as error:
             raise Unavailable(
-                f"the board could not be started, or does not answer: {error}", [str(start.host)],
+                f"the board could not be started, or does not answer: {error}",
+                [str(start.host)],
                 "It may be in use: `sinfo` and `squeue` show what runs on it; try again when it is "
                 "free, or choose another with PARTITION or BOARD.",
-            ) from error  # fmt: skip
+            ) from error
         return Ready(way_in, way_out, graph.depth)
 
     def _execute(self, start: Start, ready: Ready, request: Run) -> Left:

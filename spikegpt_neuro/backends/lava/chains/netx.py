@@ -69,10 +69,11 @@ class NetxBackend(BackendDefaults):
         hdf5 = import_lava_dl("lava.lib.dl.netx.hdf5")
         try:
             stock = hdf5.Network(
-                net_config=str(self._stock), num_layers=settings["stock_layers"],
+                net_config=str(self._stock),
+                num_layers=settings["stock_layers"],
                 input_message_bits=settings["input_message_bits"],
                 spike_exp=settings["spike_bits"],
-            )  # fmt: skip
+            )
         except Exception as error:  # stock code: whatever it raises is its answer
             raise RunFailed(f"stock NetX cannot build {self._stock}: {error!r}") from error
         first = stock.in_layer

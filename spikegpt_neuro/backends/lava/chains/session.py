@@ -99,12 +99,13 @@ class StockChainSession(GraphSession):
         }
         if steps:
             self._graph.exchange(
-                self._injector.pipe.external_pipe_csp_send_port, checked,
+                self._injector.pipe.external_pipe_csp_send_port,
+                checked,
                 [
                     (extractor.pipe.external_pipe_csp_recv_port, replies[name])
                     for name, extractor in self._extractors.items()
                 ],
-            )  # fmt: skip
+            )
         self._traces = {name: [replies[name]] for name in self._traced}
         return replies[self._network.layers[-1].name]
 

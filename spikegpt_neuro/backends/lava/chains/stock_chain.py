@@ -69,9 +69,10 @@ def build_stock(network: Network, source: Any) -> dict[str, Any]:
     plan = plan_stock(network)
     if plan.problems:
         raise InputError(
-            "this chain cannot be made of stock Lava processes:", plan.problems,
+            "this chain cannot be made of stock Lava processes:",
+            plan.problems,
             "Run it with --backend lava or emulator.",
-        )  # fmt: skip
+        )
     return connect_stock(network, plan, source, lambda layer, shape, _: neurons(layer, shape))
 
 

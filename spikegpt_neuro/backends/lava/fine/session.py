@@ -68,12 +68,13 @@ class FineSession(GraphSession):
         pipes = [probe for probe in self._probes if probe.proc_params["reports"]]
         replies = [np.empty((tokens, probe.pipe.shape[0]), np.int32) for probe in pipes]
         self._graph.exchange(
-            self._injector.pipe.external_pipe_csp_send_port, np.array(commands, np.int32),
+            self._injector.pipe.external_pipe_csp_send_port,
+            np.array(commands, np.int32),
             [
                 (probe.pipe.external_pipe_csp_recv_port, reply)
                 for probe, reply in zip(pipes, replies, strict=True)
             ],
-        )  # fmt: skip
+        )
         values = {}
         for probe, reply in zip(pipes, replies, strict=True):
             offset = 0

@@ -73,9 +73,10 @@ class StageGraph(GraphSession):
         """Send commands [T, words], one a time step, and receive as many messages."""
         replies = np.empty((len(commands), HEADER + sum(self._result.values())), np.int32)
         self._graph.exchange(
-            self._injector.pipe.external_pipe_csp_send_port, commands,
+            self._injector.pipe.external_pipe_csp_send_port,
+            commands,
             [(self._extractor.pipe.external_pipe_csp_recv_port, replies)],
-        )  # fmt: skip
+        )
         return replies
 
     def _command(self, command: int, steps: int) -> Int32Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spikegpt_neuro.converters import spike_driven, upstream
-from spikegpt_neuro.converters.layout import Builder, QuantisationSettings, Tensors
+from spikegpt_neuro.converters.builder import Builder, QuantisationSettings, Tensors
 from spikegpt_neuro.converters.trained_weights import TrainedWeights
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
@@ -81,9 +81,10 @@ class Quantisation:
 def embedding_layers(tensors: Tensors, configuration: SpikeGPTConfiguration) -> Builder:
     """Embedding and ``ln0``."""
     return upstream.build_embedding(
-        tensors("emb.weight"), (tensors("blocks.0.ln0.weight"), tensors("blocks.0.ln0.bias")),
+        tensors("emb.weight"),
+        (tensors("blocks.0.ln0.weight"), tensors("blocks.0.ln0.bias")),
         binary=configuration.embedding == "binary",
-    )  # fmt: skip
+    )
 
 
 def block_layers(
@@ -100,8 +101,9 @@ def block_layers(
         return
     if configuration.layout == "spike-driven":
         for names, build in (
-            (attention, spike_driven.build_srwkv), (feed_forward, spike_driven.build_srffn),
-        ):  # fmt: skip
+            (attention, spike_driven.build_srwkv),
+            (feed_forward, spike_driven.build_srffn),
+        ):
             path, norm, mixer = names
             part = build(path, stream, norm, mixer, tensors, ranges, settings, configuration)
             yield part

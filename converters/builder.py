@@ -21,7 +21,7 @@ from spikegpt_neuro.arithmetic.formats import (
     VALUE_LIMIT,
 )
 from spikegpt_neuro.arithmetic.tables import EXPONENT_BITS, GATE_BITS, SIGMOID_INPUT_BITS
-from spikegpt_neuro.converters.scales import (
+from spikegpt_neuro.converters.quantisers import (
     PayloadChoice,
     choose_payload,
     mantissa_and_shift,
@@ -72,7 +72,7 @@ def to_bytes(name: str, weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.N
 
 @dataclass(frozen=True)
 class QuantisationSettings:
-    """What a user may choose. ``activation_bits`` None: chosen per projection (scales.py)."""
+    """What a user may choose. ``activation_bits`` None: chosen per projection (quantisers.py)."""
 
     activation_bits: int | None = None
     accumulator_bits: int = 24
@@ -133,9 +133,8 @@ class Builder:
         return largest if largest > 0 else 1.0
 
     def projection(
-        self, part: str, weight: FloatArray, operand: str, *, signed: bool = True,
-        unit: float = 0.0,
-    ) -> Projection:  # fmt: skip
+        self, part: str, weight: FloatArray, operand: str, *, signed: bool = True, unit: float = 0.0
+    ) -> Projection:
         """Quantise the weight of ``part``; the format of its operands is chosen by their range.
 
         ``unit``: real value of one unit of what the operands are made of. Where training has driven
@@ -222,11 +221,13 @@ class Builder:
         multiplier, shift = mantissa_and_shift(unit * 2**SIGMOID_INPUT_BITS, self.name(part))
         return self.add(
             Sigmoid(
-                self.name(part), (source,),
+                self.name(part),
+                (source,),
                 Port(multiplier.size, "graded", GATE_BITS, False, 2.0**-GATE_BITS),
-                multiplier=multiplier, shift=shift,
+                multiplier=multiplier,
+                shift=shift,
             )
-        )  # fmt: skip
+        )
 
     def wkv(
         self, part: str, key_source: str, value_source: str,
@@ -287,11 +288,13 @@ class Builder:
         )
         self.add(
             Readout(
-                self.name("readout"), (accumulated,),
+                self.name("readout"),
+                (accumulated,),
                 Port(multiplier.size, "graded", 32, True, 2.0**-LOGIT_BITS),
-                multiplier=multiplier, shift=shift,
+                multiplier=multiplier,
+                shift=shift,
             )
-        )  # fmt: skip
+        )
 
     def current_bits(self, part: str) -> int:
         """Fraction bits of a LIF current, fewer than usual only where its range demands."""

@@ -56,8 +56,10 @@ def paired_mantissas(
     _, shift = mantissa_and_shift(np.maximum(np.abs(first), np.abs(second)), where)
     power = np.exp2(shift.astype(np.float64))
     return (
-        np.rint(first * power).astype(np.int32), np.rint(second * power).astype(np.int32), shift,
-    )  # fmt: skip
+        np.rint(first * power).astype(np.int32),
+        np.rint(second * power).astype(np.int32),
+        shift,
+    )
 
 
 def quantise_rows(weight: FloatArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikegpt_neuro.converters.layout import Builder, QuantisationSettings
-from spikegpt_neuro.converters.scales import (
+from spikegpt_neuro.converters.builder import Builder, QuantisationSettings
+from spikegpt_neuro.converters.quantisers import (
     accumulator_bound,
     choose_payload,
     mantissa_and_shift,
@@ -70,7 +70,7 @@ def test_results_do_not_depend_on_the_rows_handled_at_a_time(
     weight = np.random.default_rng(2).normal(size=(40, 50)).astype(np.float32)
     integers, scale = quantise_rows(weight)
     bound = accumulator_bound(integers, 511)
-    monkeypatch.setattr("spikegpt_neuro.converters.scales.BLOCK", block)
+    monkeypatch.setattr("spikegpt_neuro.converters.quantisers.BLOCK", block)
     again, scale_again = quantise_rows(weight)
     np.testing.assert_array_equal(again, integers)
     np.testing.assert_array_equal(scale_again, scale)
