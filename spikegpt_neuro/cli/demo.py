@@ -11,7 +11,6 @@ import typer
 from spikegpt_neuro.cli.inputs import check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import CheckFailed, InputError
-from spikegpt_neuro.reports.numbers import engineering
 from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
@@ -211,6 +210,7 @@ class _Demo:
         from spikegpt_neuro.energy.timing import MODES
         from spikegpt_neuro.hardware_profiles import load_profile
         from spikegpt_neuro.network.file import read_network
+        from spikegpt_neuro.reports.numbers import engineering
 
         self._heading("Equal quality: what do spikes save where a network without them is as good?")
         profiles = [load_profile(name) for name in ("loihi2", "cmos45-int8")]
