@@ -43,9 +43,12 @@ def _costing(process_ids: list[int], run: Callable[[], object], tokens: int) -> 
 
     def turn() -> tuple[float, float]:
         wall, begin = time.perf_counter(), processor_seconds(process_ids)
-        run()
-        spent = processor_seconds(process_ids) - begin
-        return spent / tokens, (time.perf_counter() - wall) / tokens
+        spent, read = 0.0, 0
+        while spent == 0.0:  # the system counts processor time in ticks; a run may be shorter
+            run()
+            read += tokens
+            spent = processor_seconds(process_ids) - begin
+        return spent / read, (time.perf_counter() - wall) / read
 
     return turn
 

@@ -147,7 +147,8 @@ class Fitting:
 
     def _measured(self, network: LanguageModel, before: float | None) -> Point:
         bits, counters = _score(network, self._scored)
-        mapping = map_network(network, self._profile, self._packing, counters)
+        # packed: a budget of cores or chips asks for the least; spreading fills every free core
+        mapping = map_network(network, self._profile, self._packing, counters, "packed")
         report = build_report(network, counters, self._profile, mode=self._mode, mapping=mapping)
         dense = [layer for layer in network.layers if isinstance(layer, Dense)]
         stored = sum(8 * layer.weight.nbytes for layer in dense)
