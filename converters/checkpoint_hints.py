@@ -30,11 +30,6 @@ _OTHERS = (
         "Export it from the network's class (`net.export_hdf5`), then give the .net file to any "
         "command.",
     ),
-    (
-        r".*\.lora_(A|B)(\.\w+)*(\.weight)?",
-        "it holds LoRA adapters beside or without their base weights",
-        "Merge them first (`merge_and_unload()` of PEFT), then save the state dict.",
-    ),
 )
 """Pattern of a name, what a file with it is, and what to do."""
 

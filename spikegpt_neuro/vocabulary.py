@@ -234,6 +234,16 @@ def _bytes_of_units() -> dict[str, int]:
     return {**table, **{chr(256 + i): byte for i, byte in enumerate(others)}}
 
 
+def byte_tokenizer() -> str:
+    """A tokenizer.json whose 256 tokens are the bytes of UTF-8, each its own id."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.BPE(vocab=_bytes_of_units(), merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return str(tokenizer.to_str())
+
+
 class _ByteLevelStream(DecodingStream):
     """Every token is a fixed string of bytes."""
 

@@ -30,6 +30,10 @@ class SpikeGPTConfiguration:
     ``rescale_every`` not spike-driven: halve the stream after every N-th block and divide the
                       weights into it to match (upstream's run-time code does so with 6); 0 is off.
 
+    ``branch_decays``  upstream: share of the membrane potential that ``lif1`` and ``lif2`` of each
+                      block in turn lose a token, in 1/4096; empty: 2048 (tau 2) everywhere.
+    ``branch_soft_reset``  upstream: spikes subtract the threshold instead of zeroing the membrane.
+
     Spike-driven choices:
 
     ``branches``      'sequential': SRWKV, then SRFFN, each behind its own norm and LIF. 'parallel':
@@ -63,11 +67,14 @@ class SpikeGPTConfiguration:
     levels_head: int = 0
     labels: tuple[str, ...] = ()
     pooling: Pooling = "last"
+    branch_decays: tuple[int, ...] = ()
+    branch_soft_reset: bool = False
 
     def __post_init__(self) -> None:
-        labels: Any = self.labels
-        if isinstance(labels, list):  # as JSON has it
-            object.__setattr__(self, "labels", tuple(labels))
+        for name in ("labels", "branch_decays"):
+            values: Any = getattr(self, name)
+            if isinstance(values, list):  # as JSON has it
+                object.__setattr__(self, name, tuple(values))
         if self.hidden_size == 0 and type(self.n_embd) is int:
             object.__setattr__(self, "hidden_size", 4 * self.n_embd)
         problems = list(self._problems())
@@ -98,11 +105,25 @@ class SpikeGPTConfiguration:
             low = 0 if name == "levels_head" else 1
             if not low <= getattr(self, name) <= LARGEST_LEVELS:
                 yield f"{name} is {getattr(self, name)}; allowed: {low}..{LARGEST_LEVELS}"
+        yield from self._branch_problems()
         yield from label_problems(self.labels, self.pooling)
         if self.layout == "spike-driven" and (self.ffn_pre or self.rescale_every):
             yield "ffn_pre and rescale_every belong to the layouts upstream and rwkv"
         if self.layout != "spike-driven" and self.branches == "parallel":
             yield "parallel branches belong to the spike-driven layout"
+
+    def _branch_problems(self) -> Iterator[str]:
+        decays = self.branch_decays
+        if decays and len(decays) != 2 * self.n_layer:
+            yield f"branch_decays has {len(decays)} values; must be none or {2 * self.n_layer}"
+        if not all(type(decay) is int and 0 <= decay <= 4096 for decay in decays):
+            yield "branch_decays: all must be integers of 0..4096"
+        if self.layout != "upstream" and (decays or self.branch_soft_reset):
+            yield "branch_decays and branch_soft_reset belong to the layout upstream"
+
+    def branch_decay(self, block: int, which: int) -> int:
+        """``decay_4096`` of a block's ``lif1`` (``which`` 0) or ``lif2`` (1), layout upstream."""
+        return self.branch_decays[2 * block + which] if self.branch_decays else 2048
 
     @property
     def outputs(self) -> int:
@@ -110,10 +131,14 @@ class SpikeGPTConfiguration:
         return len(self.labels) or self.vocab_size
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored in checkpoints; labels and pooling only of classifiers."""
+        """Plain values, as stored in checkpoints; labels and pooling only of classifiers, neurons
+        of branches only where they are not the released layout's."""
         values = asdict(self)
         if not self.labels:
             del values["labels"], values["pooling"]
+        for name in ("branch_decays", "branch_soft_reset"):
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod
@@ -154,7 +179,12 @@ def _type_problems(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is {value}; must be at most {_LARGEST}"
 
 
-_TYPES: dict[str, type] = {"int": int, "bool": bool, "tuple[str, ...]": tuple}
+_TYPES: dict[str, type] = {
+    "int": int,
+    "bool": bool,
+    "tuple[str, ...]": tuple,
+    "tuple[int, ...]": tuple,
+}
 _TYPE_NAMES: dict[type, str] = {
     int: "an integer",
     bool: "true or false",

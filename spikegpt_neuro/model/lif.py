@@ -16,13 +16,14 @@ Backward: ``ds/dh = sum_j 1 / (1 + (pi (h - j))**2)`` (ATan, alpha 2), also thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikegpt_neuro.model import kernels
+from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 
 DECAY_ONE = 4096
 """Full decay in the integer network's units: 12 bits."""
@@ -49,6 +50,17 @@ class NeuronConstants:
 
 
 UPSTREAM_NEURON = NeuronConstants(decay_4096=2048, levels=1, soft_reset=False, gain=0.5)
+
+
+def upstream_neuron(
+    configuration: SpikeGPTConfiguration, block: int, which: int
+) -> NeuronConstants:
+    """The neurons of a block's ``lif1`` (``which`` 0) or ``lif2`` (1) in the upstream layout."""
+    return replace(
+        UPSTREAM_NEURON,
+        decay_4096=configuration.branch_decay(block, which),
+        soft_reset=configuration.branch_soft_reset,
+    )
 
 
 def lif(
