@@ -38,6 +38,7 @@ from spikegpt_neuro.converters.checkpoint_names import (
 from spikegpt_neuro.converters.neuron_tensors import with_released_neurons
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import configuration_problems
+from spikegpt_neuro.vocabulary import IN_FOLDER, read_vocabulary
 
 Shapes = dict[str, tuple[int, ...]]
 UPSTREAM, RWKV = "upstream", "rwkv"
@@ -187,8 +188,9 @@ def read_checkpoint(
     file, files = _open_with_adapters(path, adapter, lora_alpha)
     file, neurons, known = with_myelins_names(file, _mapping(file.foreign.get("config")))
     if file.foreign.get("format") == MYELIN:
-        text = myelins_vocabulary(file.foreign.get("vocabulary"))
-        file = replace(file, vocabulary=text)
+        file = replace(file, vocabulary=myelins_vocabulary(file.foreign.get("vocabulary")))
+    elif path.is_dir() and not file.vocabulary:
+        file = _with_folders_vocabulary(path, file)
     file, plain = with_released_names(_without_mask(file))
     if (other := other_model(file.tensors)) is not None:
         what, advice = other
@@ -250,6 +252,18 @@ def _open_with_adapters(
             )
         file, files = open_tensor_file(base), [*weight_files(base), *files]
     return merged(file, parts, read_scaling(beside, alpha)), tuple(files)
+
+
+def _with_folders_vocabulary(path: Path, file: TensorFile) -> TensorFile:
+    """With the vocabulary of a Hugging Face folder, and a note of what it is or why it is not."""
+    found = next((path / name for name in IN_FOLDER if (path / name).is_file()), None)
+    if found is None:
+        return file
+    try:
+        text, note = read_vocabulary(path).text, f"vocabulary: {found.name}"
+    except InputError as error:
+        text, note = "", f"{found.name} is not read as the vocabulary: {error.summary}"
+    return replace(file, vocabulary=text, notes=(*file.notes, note))
 
 
 def _without_mask(file: TensorFile) -> TensorFile:

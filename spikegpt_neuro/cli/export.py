@@ -31,8 +31,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The model's vocabulary, stored in NET: SpikeGPT's JSON or a Hugging Face "
-            "tokenizer.json.",
+            help="The model's vocabulary, stored in NET: SpikeGPT's JSON, tokenizer.json, GPT-2's "
+            "vocab.json beside merges.txt, a SentencePiece .model, RWKV's World file.",
         ),
     ] = None,
     calibration: Annotated[

@@ -17,7 +17,7 @@ from spikegpt_neuro.converters.checkpoint import Checkpoint, read_checkpoint
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.vocabulary import parse_vocabulary
+from spikegpt_neuro.vocabulary import byte_tokenizer, parse_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,18 @@ def test_shards_and_folders(state: dict[str, Tensor], tmp_path: Path) -> None:
     whole.mkdir()
     save_file({k: v.contiguous() for k, v in state.items()}, whole / "model.safetensors")
     assert same(read_checkpoint(whole), state)
+
+
+def test_a_folder_with_its_tokenizer(state: dict[str, Tensor], tmp_path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "model.safetensors")
+    assert not read_checkpoint(tmp_path).vocabulary
+    (tmp_path / "tokenizer.json").write_text(byte_tokenizer())
+    found = read_checkpoint(tmp_path)
+    assert parse_vocabulary(found.vocabulary).encode("a").tolist() == [97]
+    assert "vocabulary: tokenizer.json" in found.notes
+    (tmp_path / "tokenizer.json").write_text("{}")
+    found = read_checkpoint(tmp_path)
+    assert not found.vocabulary and "tokenizer.json is not read" in found.notes[-1]
 
 
 @pytest.mark.parametrize(
