@@ -16,7 +16,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from spikegpt_neuro.converters.checkpoint_hints import GIT_LFS
 from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.readers.guard import input_file, parsing
@@ -72,11 +71,6 @@ def open_tensor_file(path: Path) -> TensorFile:
         head = stream.read(16)
     if not head:
         raise InputError(f"{path} is empty.", advice="Copy or download the checkpoint again.")
-    if GIT_LFS.startswith(head):
-        raise InputError(
-            f"{path} is a Git LFS pointer: the checkpoint itself was not fetched.",
-            advice="Fetch it with `git lfs pull`, or download the file from its page.",
-        )
     if head[:4] == b"PK\x03\x04":
         return _open_torch(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:

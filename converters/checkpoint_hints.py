@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-GIT_LFS = b"version https://git-lfs"
-"""How a Git LFS pointer begins: a text that stands for a file that was not fetched."""
-
 _OTHERS = (
     (
         r"blocks\.\d+\.att\.(x_r|w0|a0|k_k)",

@@ -9,6 +9,8 @@ import numpy as np
 from spikegpt_neuro.network.schema import Array
 from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable
 
+NEVER = 1 << 17
+"""A threshold that no voltage reaches, in units of 2**6; SLAYER writes 2**18 - 1 for it."""
 LARGEST = 1 << 26
 """Most values of one dataset; checked before anything is read."""
 _IGNORED_BY_STOCK = frozenset({"scaleRho", "tauRho", "theta", "wgtExp", "gradedSpike"})
@@ -93,6 +95,16 @@ class GroupReader:
             self.problem(key, f"{values.size} values, must be one")
         return int(values.reshape(-1)[0])
 
+    def kernel(self) -> tuple[int, int]:
+        """Height and width of a convolution's kernel: those of its weights, as stock NetX takes
+        them; ``kernelSize``, which may be another, only where the weights do not say.
+        """
+        declared = self.pair("kernelSize") if self.has("kernelSize") else (1, 1)
+        weight = self._group.get("weight") if isinstance(self._group, Hdf5Group) else None
+        if isinstance(weight, np.ndarray) and weight.ndim >= 4:
+            return int(weight.shape[2]), int(weight.shape[3])
+        return declared
+
     def pair(self, key: str) -> tuple[int, int]:
         """Height and width; one number stands for both."""
         values = self.integers(key).reshape(-1)
@@ -142,6 +154,8 @@ class GroupReader:
 
     def _neuron(self, decays: tuple[str, ...], others: tuple[str, ...]) -> dict[str, int]:
         values = {key: self.integer(key) for key in (*decays, *others)}
+        if "vThMant" in others:  # no voltage is above 2**23: larger thresholds are none either
+            values["vThMant"] = min(values["vThMant"], NEVER)
         if self.has("refDelay") and self.integer("refDelay") != 1:
             self.problem("refDelay", "must be 1: stock NetX has no refractory period")
         if self.has("gradedSpike") and self.integer("gradedSpike") != 0:
