@@ -11,9 +11,7 @@ from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable
 
 LARGEST = 1 << 26
 """Most values of one dataset; checked before anything is read."""
-_IGNORED_BY_STOCK = frozenset(
-    {"scaleRho", "tauRho", "theta", "wgtExp", "gradedSpike", "neuron/weight_exp"}
-)
+_IGNORED_BY_STOCK = frozenset({"scaleRho", "tauRho", "theta", "wgtExp", "gradedSpike"})
 """Training-time keys of neurons that stock NetX reads past; their effect is in other keys."""
 
 
@@ -150,6 +148,12 @@ class GroupReader:
             self.problem("gradedSpike", "graded spikes: stock NetX sends plain spikes")
         if self.has("wgtExp") and self.integer("wgtExp") != 0:
             self.problem("wgtExp", "must be 0: stock NetX ignores it")
+        if self.has("weight_exp") and self.integers("weight_exp").any():
+            self.problem(
+                "weight_exp",
+                "the power of two that SLAYER's WgtScaleBatchNorm divides by; stock NetX reads "
+                "past it",
+            )
         for key in decays:
             if not 0 <= values[key] <= 4096:
                 self.problem(key, f"{values[key]}, allowed 0..4096")

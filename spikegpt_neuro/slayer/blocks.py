@@ -36,6 +36,7 @@ from spikegpt_neuro.model.passage import straight_through
 from spikegpt_neuro.model.wkv import WkvState, wkv
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.network.schema import Layer
+from spikegpt_neuro.slayer.norms import check_norms
 
 _StockNeuron: Any = import_lava_dl("lava.lib.dl.slayer.neuron.cuba").Neuron
 _StockDense: Any = import_lava_dl("lava.lib.dl.slayer.block.cuba").Dense
@@ -347,10 +348,12 @@ STOCK_TYPES = (b"input", b"dense", b"conv", b"flatten")
 def export_chain(path: Path, blocks: Iterable[Any], *, stock: bool = True) -> None:
     """Write a chain of blocks as a NetX file (``/layer/0``, ``/layer/1``, ...).
 
-    Raises ``InputError`` where a block writes a type that stock NetX does not run: it would skip
-    the layer without a word. ``stock`` False allows the blocks of this module, too: such a file
-    `spikegpt-neuro netx import` reads.
+    Raises ``InputError`` where a block writes a type that stock NetX does not run, and would skip
+    without a word, or has a norm that no file holds (``check_norms``). ``stock`` False allows the
+    blocks of this module, too: such a file `spikegpt-neuro netx import` reads.
     """
+    blocks = list(blocks)
+    check_norms(blocks, own=_Block)
     with replaced_file(path) as stream, h5py.File(stream, "w") as file:
         layers = file.create_group("layer")
         for i, block in enumerate(blocks):
