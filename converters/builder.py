@@ -40,6 +40,7 @@ from spikegpt_neuro.network.layers import (
     Residual,
     Sigmoid,
     TokenShift,
+    VariedLif,
     Wkv,
 )
 from spikegpt_neuro.network.schema import Layer, Port
@@ -310,16 +311,19 @@ class Builder:
         """SpikingJelly's LIF (tau 2, threshold 1, hard reset) as Lava's fixed-point LIF.
 
         ``h = keep v + x/2, spike if h >= 1`` is ``V = keep V + x, spike if V >= 2`` with V = 2 h;
-        the bias of one least significant bit turns Lava's strict comparison into ``>=``.
+        the bias of one least significant bit turns Lava's strict comparison into ``>=``. Decays
+        of their own make it a ``VariedLif``.
         """
         multiplier, shift = mantissa_and_shift(
             np.broadcast_to(np.asarray(factors, np.float64), (size,)), self.name(part)
         )
+        varied = neuron.varied
+        decay: Any = np.array(neuron.decay_4096, np.int32) if varied else neuron.decay_4096
         return self.add(
-            Lif(
+            (VariedLif if varied else Lif)(
                 self.name(part), (source,), Port(size, "binary", 1, False, 1.0),
                 multiplier=multiplier, shift=shift, offset=np.zeros(size, np.int32),
-                voltage_decay=neuron.decay_4096, threshold=2 << bits, bias=1, levels=1,
+                voltage_decay=decay, threshold=2 << bits, bias=1, levels=1,
                 soft_reset=int(neuron.soft_reset),
             )
         )  # fmt: skip

@@ -32,15 +32,15 @@ from spikegpt_neuro.network.slayer_layers import (
     NetxDense,
     RasterInput,
     RecurrentAlif,
-    RecurrentCuba,
     Sigma,
     SigmaDelta,
 )
+from spikegpt_neuro.network.varied_neurons import current_based
 from spikegpt_neuro.readers.hdf5 import Hdf5Group, read_hdf5
 
 SPIKE_BITS = 6
 """Fraction bits of sigma-delta messages, stock ``spike_exp``."""
-NEVER_SPIKES = {"iDecay": 0, "vDecay": 4096, "vThMant": NEVER}
+NEVER_SPIKES = ((0, 4096), NEVER)
 """What stock NetX makes of a dense layer without a neuron: an integrator that never fires."""
 _SPIKES = Port(1, "binary", 1, False, 1.0)
 
@@ -324,19 +324,15 @@ class _Chain:
         bias = self._bias(layer, size)
         kind = "CUBA" if neuron is None else neuron.text("type")
         if kind in ("CUBA", "LOIHI"):
-            values = dict(NEVER_SPIKES) if neuron is None else neuron.cuba()
-            numbers = (values["iDecay"], values["vDecay"], values["vThMant"])
             port = _port(size, _SPIKES)
-            if recurrent is None:
-                self._append(Cuba(name, inputs, port, bias, *numbers))
-            else:
-                weight = recurrent.astype(np.int16)
-                self._append(RecurrentCuba(name, inputs, port, bias, *numbers, weight))
+            values = NEVER_SPIKES if neuron is None else neuron.cuba(self._shape)
+            weight = None if recurrent is None else recurrent.astype(np.int16)
+            self._append(current_based(name, source, port, bias, *values, weight))
         elif kind == "ALIF" and neuron is not None:
-            values = neuron.alif()
+            read = neuron.alif()
             adaptive = (
-                values["iDecay"], values["vDecay"], values["vThMant"], values["thDecay"],
-                values["refDecay"], values["vThStep"],
+                read["iDecay"], read["vDecay"], read["vThMant"], read["thDecay"],
+                read["refDecay"], read["vThStep"],
             )  # fmt: skip
             port = _port(size, _SPIKES)
             if recurrent is None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikegpt_neuro.network.schema import Array
+from spikegpt_neuro.network.varied_neurons import Decay
 from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable
 
 NEVER = 1 << 17
@@ -144,9 +145,30 @@ class GroupReader:
                 "-256..254 in steps of 2, -128..127 in steps of 1)",
             )
 
-    def cuba(self) -> dict[str, int]:
-        """Decays and threshold of CUBA (or LOIHI) neurons."""
-        return self._neuron(("iDecay", "vDecay"), ("vThMant",))
+    def cuba(self, shape: tuple[int, ...]) -> tuple[tuple[Decay, Decay], int]:
+        """Decays of current and voltage, and the threshold, of CUBA (or LOIHI) neurons.
+
+        A decay is one number, or int64, one a neuron of ``shape`` (C, H, W), made of one a channel
+        as stock NetX broadcasts them.
+        """
+        size, channels = int(np.prod(shape)), shape[0]
+        found: list[Decay] = []
+        for key in ("iDecay", "vDecay"):
+            values = self.integers(key).reshape(-1)
+            if values.size not in (1, channels):
+                self.problem(key, f"{values.size} values, must be 1, or {channels}, one a channel")
+                values = values[:1]
+            values = self._allowed_decay(key, values)
+            shared = values.size == 1
+            found.append(int(values[0]) if shared else np.repeat(values, size // channels))
+        return (found[0], found[1]), self._neuron((), ("vThMant",))["vThMant"]
+
+    def _allowed_decay(self, key: str, values: Array) -> Array:
+        """The decays, brought into their range where one is outside, which is a problem."""
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 4096:
+            self.problem(key, f"{low}" + (f"..{high}" if high > low else "") + ", allowed 0..4096")
+        return np.clip(values, 0, 4096)
 
     def alif(self) -> dict[str, int]:
         """Decays, threshold and its step of ALIF neurons."""
@@ -169,8 +191,7 @@ class GroupReader:
                 "past it",
             )
         for key in decays:
-            if not 0 <= values[key] <= 4096:
-                self.problem(key, f"{values[key]}, allowed 0..4096")
+            values[key] = int(self._allowed_decay(key, np.array(values[key])))
         return values
 
     def sigma_delta(self) -> int:

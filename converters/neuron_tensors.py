@@ -3,7 +3,8 @@
 The released layout's neuron is ``h = v / 2 + x / 2``, a spike where ``h >= 1``, and ``v = 0`` then.
 Any ``h = (1 - d) v + g x`` with threshold ``T`` is that neuron with the decay ``d`` and a current
 ``2 g / T`` times as large: the factor goes into the weights that make the current, row by row, and
-the decay into the neurons. Known parameters, of ``blocks.<i>.lif1`` and ``lif2``:
+the decay into the neurons, one for all or one a channel. Known parameters, of
+``blocks.<i>.lif1`` and ``lif2``:
 
 =====================  =====================================================================
 ``w``                  SpikingJelly's ``ParametricLIFNode``: d = g = sigmoid(w)
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor
 
 from spikegpt_neuro.converters.checkpoint_files import FLOAT_TYPES, StoredTensor, TensorFile
+from spikegpt_neuro.model.configuration import BranchDecay
 from spikegpt_neuro.model.lif import DECAY_ONE, UPSTREAM_NEURON
 
 FloatArray = npt.NDArray[np.float64]
@@ -49,7 +51,7 @@ class NeuronDefaults:
     """Neurons without tensors: the part of the membrane lost a token, the current's factor, and the
     threshold."""
 
-    decay: float = UPSTREAM_NEURON.decay_4096 / DECAY_ONE
+    decay: float = 1 - UPSTREAM_NEURON.keep
     gain: float = UPSTREAM_NEURON.gain
     threshold: float = 1.0
 
@@ -87,9 +89,12 @@ class _Population:
         level = np.full(1, self.defaults.threshold)
         return self.values.get("v_threshold", self.values.get("threshold", level))
 
-    def problems(self) -> Iterator[str]:
-        """What no neuron can have."""
+    def problems(self, channels: int) -> Iterator[str]:
+        """What no population of so many neurons can have."""
         values = self.values
+        for key, found in values.items():
+            if found.size not in (1, channels):
+                yield f"{key}: {found.size} values, must be one, or one a channel"
         yield from (f"{k}: not finite" for k, v in values.items() if not np.isfinite(v).all())
         if "tau" in values and (values["tau"] < 1).any():
             yield f"tau: {values['tau'].min():g}, must be at least 1"
@@ -107,8 +112,8 @@ def with_released_neurons(
     """The file without tensors of neurons, its weights scaled; and what its configuration then is.
 
     The second value is empty where all neurons are the released layout's, else ``branch_decays``
-    (of lif1 and lif2 of each block in turn, in 1/4096), ``branch_soft_reset``, and the ``layout``:
-    a file with tensors of neurons has neurons.
+    (of lif1 and lif2 of each block in turn, in 1/4096, one or one a channel),
+    ``branch_soft_reset``, and the ``layout``: a file with tensors of neurons has neurons.
     """
     populations: dict[tuple[int, int], _Population] = {}
     tensors: dict[str, StoredTensor] = {}
@@ -124,26 +129,21 @@ def with_released_neurons(
             place = int(found["block"]), int(found["where"] in ("lif2", "ffn.lif", "ffn.lif2"))
             population = populations.setdefault(place, _Population(defaults))
             population.values[found["key"]] = stored.load().double().numpy().reshape(-1)
-    decays: list[int] = []
+    decays: list[BranchDecay] = []
     for block in sorted(blocks) if populations or defaults != NeuronDefaults() else ():
         for which in (0, 1):
             population = populations.get((block, which), _Population(defaults))
             where = f"blocks.{block}.lif{which + 1}"
-            if wrong := [f"{where}.{problem}" for problem in population.problems()]:
+            weight = _weight_of(tensors, block, which)
+            channels = tensors[weight].shape[0] if weight in tensors else 1
+            if wrong := [f"{where}.{problem}" for problem in population.problems(channels)]:
                 problems += wrong
                 continue
             decay, gain = population.decay_and_gain
-            units = np.rint(decay * DECAY_ONE)
-            if np.ptp(units):
-                problems.append(
-                    f"{where}: its neurons decay differently, which no layer here holds"
-                )
-            decays.append(int(units[0]))
+            units = [int(unit) for unit in np.rint(decay * DECAY_ONE)]
+            decays.append(tuple(units) if len(set(units)) > 1 else units[0])
             factor = gain / (UPSTREAM_NEURON.gain * population.threshold)
-            weight = _weight_of(tensors, block, which)
-            if factor.size not in (1, tensors[weight].shape[0] if weight in tensors else 1):
-                problems.append(f"{where}: {factor.size} values, must be one, or one a channel")
-            elif weight in tensors and (factor != 1).any():
+            if weight in tensors and (factor != 1).any():
                 tensors[weight] = _scaled(tensors[weight], factor)
     resets = {(populations.get(p) or _Population(defaults)).subtracts for p in populations}
     if len(resets) > 1 or (True in resets and len(populations) < len(decays)):

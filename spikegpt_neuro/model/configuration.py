@@ -12,6 +12,8 @@ from spikegpt_neuro.network.labels import Pooling, label_problems
 Layout = Literal["upstream", "rwkv", "spike-driven"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("upstream", "rwkv", "spike-driven")
 LARGEST_LEVELS = 15
+BranchDecay = int | tuple[int, ...]
+"""Of all neurons of a population, or of each channel."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class SpikeGPTConfiguration:
                       weights into it to match (upstream's run-time code does so with 6); 0 is off.
 
     ``branch_decays``  upstream: share of the membrane potential that ``lif1`` and ``lif2`` of each
-                      block in turn lose a token, in 1/4096; empty: 2048 (tau 2) everywhere.
+                      block in turn lose a token, in 1/4096, one number or one a channel; empty:
+                      2048 (tau 2) everywhere.
     ``branch_soft_reset``  upstream: spikes subtract the threshold instead of zeroing the membrane.
 
     Spike-driven choices:
@@ -67,14 +70,15 @@ class SpikeGPTConfiguration:
     levels_head: int = 0
     labels: tuple[str, ...] = ()
     pooling: Pooling = "last"
-    branch_decays: tuple[int, ...] = ()
+    branch_decays: tuple[BranchDecay, ...] = ()
     branch_soft_reset: bool = False
 
     def __post_init__(self) -> None:
         for name in ("labels", "branch_decays"):
             values: Any = getattr(self, name)
-            if isinstance(values, list):  # as JSON has it
-                object.__setattr__(self, name, tuple(values))
+            if isinstance(values, list | tuple):  # lists, as JSON has them
+                plain = (tuple(value) if isinstance(value, list) else value for value in values)
+                object.__setattr__(self, name, tuple(plain))
         if self.hidden_size == 0 and type(self.n_embd) is int:
             object.__setattr__(self, "hidden_size", 4 * self.n_embd)
         problems = list(self._problems())
@@ -116,12 +120,16 @@ class SpikeGPTConfiguration:
         decays = self.branch_decays
         if decays and len(decays) != 2 * self.n_layer:
             yield f"branch_decays has {len(decays)} values; must be none or {2 * self.n_layer}"
-        if not all(type(decay) is int and 0 <= decay <= 4096 for decay in decays):
-            yield "branch_decays: all must be integers of 0..4096"
+        for index, decay in enumerate(decays):
+            values = decay if isinstance(decay, tuple) else (decay,)
+            if isinstance(decay, tuple) and len(decay) != self.n_embd:
+                yield f"branch_decays[{index}] has {len(decay)} values; must be {self.n_embd}"
+            elif not all(type(value) is int and 0 <= value <= 4096 for value in values):
+                yield f"branch_decays[{index}]: must be integers of 0..4096"
         if self.layout != "upstream" and (decays or self.branch_soft_reset):
             yield "branch_decays and branch_soft_reset belong to the layout upstream"
 
-    def branch_decay(self, block: int, which: int) -> int:
+    def branch_decay(self, block: int, which: int) -> BranchDecay:
         """``decay_4096`` of a block's ``lif1`` (``which`` 0) or ``lif2`` (1), layout upstream."""
         return self.branch_decays[2 * block + which] if self.branch_decays else 2048
 
@@ -183,7 +191,7 @@ _TYPES: dict[str, type] = {
     "int": int,
     "bool": bool,
     "tuple[str, ...]": tuple,
-    "tuple[int, ...]": tuple,
+    "tuple[BranchDecay, ...]": tuple,
 }
 _TYPE_NAMES: dict[type, str] = {
     int: "an integer",

@@ -98,6 +98,44 @@ def test_delays_of_a_convolution_are_read_past(
     assert "note: layer 1/delay: stock NetX reads past it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_decays_of_each_channel(recurrent: bool, tmp_path: Path, raster: Any) -> None:
+    """SLAYER's ``shared_param=False``; stock broadcasts the decays along the channels."""
+    own = {**CUBA, "iDecay": np.array([4096, 900, 2000]), "vDecay": np.array([128])}
+    with h5py.File(tmp_path / "x.net", "w") as file:
+        convolution(file, 0, own)
+        flat = file.create_group("layer/1")
+        flat["type"], flat["shape"] = np.array([b"flatten"]), np.array([60])
+        group = dense(file, 2, DENSE, {**CUBA, "vDecay": np.arange(0, 4096, 600)})
+        if recurrent:
+            del group["type"]
+            group["type"] = np.array([b"dense_rec"])
+            group["weight_rec"] = (RNG.integers(-20, 30, (7, 7)) * 2).astype(np.float32)
+    choices: dict[str, Any] = {"input_shape": SHAPE[::-1]}
+    if recurrent:
+        chain = read_netx(tmp_path / "x.net", **choices)
+    else:
+        chain = assert_as_stock(tmp_path / "x.net", raster, **choices)
+    kinds = [layer.kind for layer in chain.layers if layer.fires]
+    assert kinds == ["varied_cuba", "recurrent_varied_cuba" if recurrent else "varied_cuba"]
+    for name in ("lava", "lava-fine"):
+        found = verify(chain, raster[:6], get_backend("emulator"), get_backend(name))
+        assert found.equal, found
+
+
+def test_decays_that_no_channels_have(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.net", "w") as file:
+        convolution(file, 0, {**CUBA, "iDecay": np.arange(60), "vDecay": np.array([1, 2, 5000])})
+        dense(file, 1, DENSE, {**CUBA, "iDecay": np.array([-1, *[9] * 6])})
+    with pytest.raises(InputError) as refused:
+        read_netx(tmp_path / "x.net", input_shape=SHAPE[::-1])
+    assert list(refused.value.problems) == [
+        "layer 0/neuron/iDecay: 60 values, must be 1, or 3, one a channel",
+        "layer 0/neuron/vDecay: 1..5000, allowed 0..4096",
+        "layer 1/neuron/iDecay: -1..9, allowed 0..4096",
+    ]
+
+
 def test_a_first_convolution_on_stock(tmp_path: Path, raster: Any) -> None:
     with h5py.File(tmp_path / "x.net", "w") as file:
         convolution(file, 0)
