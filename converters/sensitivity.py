@@ -38,7 +38,7 @@ LEAST_SHARE = 0.1
 """A measured gain is noise: a projection costs at least this share of what is expected of it."""
 ATTEMPTS = 8
 """Times bits are chosen anew where the losses did not add up as foreseen."""
-MARGIN, CLOSE = 0.9, 0.7
+MARGIN, CLOSE = 0.8, 0.6
 """Shares of the allowed loss to stay below, for other texts than this one, and to be content at."""
 
 
