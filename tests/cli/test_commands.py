@@ -229,14 +229,6 @@ def test_map_and_profiles(run: Run, run_json: RunJson, network: Path) -> None:
     assert "Loihi" in run("profiles", "loihi2").stdout
 
 
-def test_doctor(run_json: RunJson) -> None:
-    found = run_json("doctor")
-    assert found["ok"] is True
-    pieces = {piece["name"]: piece for piece in found["pieces"]}
-    assert pieces["numba"]["found"] and pieces["lava-loihi"]["without_it"]
-    assert {backend["name"] for backend in found["backends"]} >= {"emulator", "lava", "loihi2"}
-
-
 MISTAKES: dict[str, tuple[tuple[object, ...], int, str]] = {
     "no command": ((), 2, ""),
     "unknown command": (("fly",), 2, "fly"),
