@@ -270,8 +270,8 @@ class _Demo:
             "Two independent executions gave the same integers everywhere, so what the fast "
             "emulator says about the network holds for the Lava process graph too."
             if checked
-            else "Step 4 was left out: Lava is not installed here, so there was no second execution "
-            "to compare with."
+            else "Step 4 was left out: Lava is not installed here, so no second execution was "
+            "compared with."
         )
         self._output.show(
             "\n[bold]What you have seen[/bold]",

@@ -1,4 +1,4 @@
-"""Whether the packages of this installation can be imported: each is tried in a process of its own."""
+"""Whether the packages installed here can be imported: each is tried in a process of its own."""
 
 from __future__ import annotations
 
