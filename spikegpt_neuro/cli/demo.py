@@ -296,7 +296,7 @@ def demo(
     example: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the example checkpoint is.")
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite NET.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite NET.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

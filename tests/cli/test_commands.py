@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -219,6 +220,22 @@ def test_energy(run: Run, run_json: RunJson, network: Path, text: Path, tmp_path
     page = tmp_path / "report.html"
     run("energy", network, "--text", text, "--tokens", 50, "--profile", "loihi2", "--output", page)
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
+
+
+def test_thousands_are_apart_in_one_way(run: Run, network: Path, text: Path) -> None:
+    """Commas everywhere: 1,929,024, never 1 929 024."""
+    shown = "".join(
+        run(*command).stdout
+        for command in (
+            ("inspect", network, "--layers"),
+            ("energy", network, "--text", text, "--tokens", 100),
+            ("map", network, "--profile", "loihi2"),
+        )
+    )
+    assert re.search(r"\b1,929,024\b", shown)
+    assert not re.search(r"\b\d{1,3} \d{3}\b", shown)
+    without_digests = re.sub(r"\b[0-9a-f]{64}\b", "", shown)
+    assert not re.search(r"(?<![\d.,-])\d{6,}\b", without_digests)
 
 
 def test_map_and_profiles(run: Run, run_json: RunJson, network: Path) -> None:
