@@ -77,7 +77,8 @@ def export(
         ),
     ] = None,
     report: Annotated[
-        bool, typer.Option(help="Show what rounding and pruning changed in each projection.")
+        bool,
+        typer.Option("--report", help="Show what rounding and pruning changed in each projection."),
     ] = False,
     layout: Annotated[
         Literal["auto", "upstream", "rwkv", "spike-driven"],
@@ -112,9 +113,12 @@ def export(
         ),
     ] = None,
     vocab_by_reference: Annotated[
-        bool, typer.Option(help="Store the vocabulary's path and hash instead of its text.")
+        bool,
+        typer.Option(
+            "--vocab-by-reference", help="Store the vocabulary's path and hash instead of its text."
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite NET.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite NET.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -39,15 +39,18 @@ def import_chain(
     ] = None,
     slayer_timing: Annotated[
         bool,
-        typer.Option(help="Without the one-step delay stock NetX gives every synapse."),
+        typer.Option(
+            "--slayer-timing", help="Without the one-step delay stock NetX gives every synapse."
+        ),
     ] = False,
     output_voltages: Annotated[
         bool,
         typer.Option(
-            help="Send the voltages of the last layer, whose neurons never fire, as the outputs."
+            "--output-voltages",
+            help="Send the voltages of the last layer, whose neurons never fire, as the outputs.",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.net.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.net.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

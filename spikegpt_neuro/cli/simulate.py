@@ -105,7 +105,7 @@ def simulate(
             "to rest before each.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite --output.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --output.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     threads: ThreadsOption = 1,
