@@ -103,7 +103,7 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         f"{merges.name}: {' '.join(pair)[:40]!r}, must be two pieces of {vocabulary.name} that "
         "make a third"
         for pair in pairs
-        if len(pair) != 2 or not {*pair, "".join(pair)} <= set(ids)
+        if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()
     ]
     added: dict[str, int] = {}
     beside = vocabulary.with_name("added_tokens.json")
@@ -118,7 +118,8 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         shown = problems[:LISTED]
         shown += [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise InputError(f"{vocabulary} is not GPT-2's vocabulary:", shown)
-    digest = hashlib.sha256(vocabulary.read_bytes() + merges.read_bytes())
+    told = (vocabulary, merges, beside, vocabulary.with_name(SPECIAL))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in told if file.is_file()))
     whole = {"<|endoftext|>", *added, *_special_tokens(vocabulary.with_name(SPECIAL))}
     special = [name for name in every if name in whole]
     with tokenizers_errors(f"{vocabulary} is not GPT-2's vocabulary"):
