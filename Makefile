@@ -62,7 +62,7 @@ bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGUMENTS)
 
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf build dist
