@@ -154,13 +154,15 @@ def _execute_dense(
     if waiting == tokens:
         _walk_all(row, begin, end, gathered, values[:, result + begin : result + end])
     elif waiting > 0:
-        products = np.empty((waiting, end - begin), np.int32)
+        # a slice, as above: numba compiles the walk once for each layout of its result
+        products = np.empty((waiting, end - begin), np.int32)[:, : end - begin]
         _walk_all(row, begin, end, gathered[:waiting], products)
         position = 0
         for t in range(tokens):
             found = synapses.gather_active(values[t, first : first + m], active)
             if found > limit:
-                values[t, result + begin : result + end] = products[position]
+                for j in range(begin, end):
+                    values[t, result + j] = products[position, j - begin]
                 position += 1
     largest = (1 << (row[Column.SCALARS] - 1)) - 1
     for t in range(tokens):

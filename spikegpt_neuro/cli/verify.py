@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     NetworkArgument,
     RasterOption,
@@ -47,6 +48,7 @@ def verify(
             help="The two to compare: emulator, lava, lava-fine, loihi2 or an installed backend; "
             "float, the checkpoint given by --against; netx, stock netx of lava-dl running a stock "
             "NetX file. Default: emulator,lava; with --against float,emulator.",
+            autocompletion=completion.compared,
         ),
     ] = None,
     mode: Annotated[
