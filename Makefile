@@ -20,7 +20,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format types bench docs dist audit clean
+.PHONY: help setup demo test lint format types bench docs dist audit pages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -67,6 +67,13 @@ docs: setup
 
 dist: setup
 	$(BIN)/python -m release.build dist
+
+# the pages, pictures and notebooks that programs write, anew
+pages: setup
+	$(BIN)/python docs/make/command_reference.py
+	$(BIN)/python -m spikegpt_neuro.network.documentation docs/file-format.md
+	$(BIN)/python docs/make/pictures.py
+	$(BIN)/python docs/make/notebook_pages.py
 
 clean:
 	rm -rf build dist

@@ -1,6 +1,6 @@
 """Notebooks as pages of the site, and the program that runs them anew.
 
-    python docs/make/notebook_pages.py     # execute all, write what they show into them
+    python docs/make/notebook_pages.py [NAME ...]     # execute all, write what they show into them
 
 MkDocs calls ``on_files``: each ``docs/notebooks/NAME.ipynb`` becomes the page ``notebooks/NAME.md``
 with its committed outputs; the notebook itself can be downloaded from it.
@@ -74,8 +74,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def main() -> None:
-    """Execute every notebook and keep what it shows."""
+    """Execute every notebook, or those named, and keep what it shows."""
     for path in sorted(FOLDER.glob("*.ipynb")):
+        if sys.argv[1:] and path.stem not in sys.argv[1:]:
+            continue
         notebook = executed(path, FOLDER)
         for cell in notebook.cells:
             if cell.cell_type == "code":
