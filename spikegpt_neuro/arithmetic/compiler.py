@@ -50,7 +50,7 @@ COMPILING_NOTICE = (
 )
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]  # numba has no types
+class _Announcer(event.Listener):
     """Says when the first of this package's kernels is compiled; silent where all are cached."""
 
     def on_start(self, event: Any) -> None:

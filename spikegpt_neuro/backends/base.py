@@ -164,6 +164,10 @@ class Backend(Protocol):
     def traceable(self, network: Network) -> tuple[str, ...]:
         """Layers whose values can be seen. A graph of stock processes computes some together."""
 
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """Names of states of neurons that a chain's session can trace, ``<layer>.<state>``: what a
+        voltage is after each time step."""
+
     def measuring(self) -> Backend | None:
         """The backend with profilers, where a board has them: a session takes one run and then has
         its ``measurement``."""
@@ -210,6 +214,10 @@ class BackendDefaults:
     def traceable(self, network: Network) -> tuple[str, ...]:
         """See ``Backend.traceable``."""
         return tuple(network.by_name)
+
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """See ``Backend.traceable_states``."""
+        return ()
 
     def measuring(self) -> Backend | None:
         """See ``Backend.measuring``."""

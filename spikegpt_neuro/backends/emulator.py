@@ -98,6 +98,15 @@ class Emulator(BackendDefaults):
         """Always there: numba and numpy are dependencies of the package."""
         return Availability(ok=True, probed=("numba",))
 
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """See ``Backend.traceable_states``: all of neurons."""
+        return tuple(
+            f"{layer.name}.{state.name}"
+            for layer in network.layers
+            for state in layer.states
+            if layer.role == "neuron"
+        )
+
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> EmulatorChainSession:
         """See ``Backend.open_chain``; its layers are too small to share between threads."""
         network.check_contents()

@@ -206,6 +206,12 @@ class Program:
         """State of the first stream, not a copy."""
         return self.states[0]
 
+    def state_of(self, layer: str, place: int) -> Int32Array:
+        """A layer's state number ``place`` in the first stream, [size], not a copy."""
+        index = next(i for i, own in enumerate(self.layers) if own.name == layer)
+        begin = self._instructions[index][Column.STATE] + place * self.layers[index].output.size
+        return self.state[begin : begin + self.layers[index].output.size]
+
     def run(
         self, tokens: npt.NDArray[np.int64], streams: npt.NDArray[np.int64] | None = None
     ) -> None:

@@ -83,7 +83,8 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Write the integers of every layer, for each prompt and generated token.",
+            help="Write the integers of every layer, for each prompt and generated token; of a "
+            "chain, on the emulator, also the states of its neurons (LAYER.voltage ...).",
         ),
     ] = None,
     raster: RasterOption = None,
