@@ -21,7 +21,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format types bench docs dist audit lock sbom clean
+.PHONY: help setup demo test lint format types bench docs dist audit lock sbom pages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -64,7 +64,7 @@ bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGUMENTS)
 
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 dist: setup
 	$(BIN)/python -m release.build dist
@@ -90,6 +90,14 @@ $(RELEASE_TOOLS): requirements/release-tools.txt
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --requirement requirements/release-tools.txt
 	touch $@
+
+# the pages, pictures and notebooks that programs write, anew
+pages: setup
+	$(BIN)/python docs/make/command_reference.py
+	$(BIN)/python -m spikegpt_neuro.network.documentation docs/file-format.md
+	$(BIN)/python docs/make/pictures.py
+	$(BIN)/python docs/make/notebook_pages.py
+	$(BIN)/python -m release.licences --write
 
 clean:
 	rm -rf build dist

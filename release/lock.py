@@ -1,9 +1,9 @@
 """``python -m release.lock``: write requirements/*.lock, versions with the SHA-256 of each file.
 
 Versions come from constraints.txt, dependencies from pyproject.toml; uv resolves them for every
-supported Python at once and asks the package index for the hashes. A build of torch for the CPU has
-other files than the index's (which bring CUDA), and comes from PyTorch's own index; torch and what
-only its CUDA build needs are therefore a file of their own.
+supported Python on Linux, x86-64, and asks the package index for the hashes. A build of torch for
+the CPU has other files than the index's (which bring CUDA), and comes from PyTorch's own index;
+torch and what only its CUDA build needs are therefore a file of their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "requirements"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-MACHINES = ("x86_64", "aarch64")
+PATCH = 12
+"""Patch release of each Python that is resolved for: some packages want a late one."""
 LAVA = ("lava-nc", "lava-dl")
 _USE = {
     "runtime": "what the wheel needs, without torch:\n#   pip install --require-hashes -r FILE",
@@ -53,14 +54,14 @@ class Locked:
         """The exact version."""
         return str(self.requirement.specifier).removeprefix("==")
 
-    def wanted(self, python: str, machine: str = "x86_64") -> bool:
-        """Whether Linux on that Python (``3.11``) and machine needs it."""
+    def wanted(self, python: str) -> bool:
+        """Whether that Python (``3.11``) needs it, on Linux, x86-64."""
         marker = self.requirement.marker
         return marker is None or marker.evaluate(
             {
-                "python_version": python, "python_full_version": f"{python}.9",
+                "python_version": python, "python_full_version": f"{python}.{PATCH}",
                 "sys_platform": "linux", "platform_system": "Linux", "os_name": "posix",
-                "platform_machine": machine,
+                "platform_machine": "x86_64",
             }
         )  # fmt: skip
 
@@ -90,22 +91,42 @@ def read(name: str) -> list[Locked]:
     return parse((FOLDER / f"{name}.lock").read_text())
 
 
-def _resolved(*arguments: str, source: Path) -> list[Locked]:
+def _compiled(source: Path, python: str, *arguments: str) -> list[Locked]:
+    """What uv resolves for the newest patch of that Python on Linux, x86-64."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "lock.txt"
         subprocess.run(
             [
                 sys.executable, "-m", "uv", "pip", "compile", source, "--generate-hashes",
-                "--quiet", "--no-header", "--no-annotate", "--output-file", output, *arguments,
+                "--quiet", "--no-header", "--no-annotate", "--output-file", output,
+                "--python-version", f"{python}.{PATCH}", "--python-platform",
+                "x86_64-manylinux_2_28", "--no-python-downloads", *arguments,
             ],
             check=True, cwd=ROOT,
         )  # fmt: skip
-        found = parse(output.read_text())
+        return parse(output.read_text())
+
+
+def _resolved(source: Path, *arguments: str) -> list[Locked]:
+    """For each Python alone, then together: a marker where not all have the same version."""
+    pythons: dict[tuple[str, str], list[str]] = {}
+    hashes: dict[tuple[str, str], tuple[str, ...]] = {}
+    for python in PYTHONS:
+        for one in _compiled(source, python, *arguments):
+            pythons.setdefault((one.name, one.version), []).append(python)
+            hashes[one.name, one.version] = one.hashes
     return [
-        one
-        for one in found
-        if any(one.wanted(python, machine) for python in PYTHONS for machine in MACHINES)
+        Locked(Requirement(f"{name}=={version}{_marker(wanted)}"), hashes[name, version])
+        for (name, version), wanted in sorted(pythons.items())
     ]
+
+
+def _marker(wanted: list[str]) -> str:
+    if wanted == list(PYTHONS):
+        return ""
+    if wanted == list(PYTHONS[-len(wanted) :]):
+        return f" ; python_version >= '{wanted[0]}'"
+    return " ; " + " or ".join(f"python_version == '{python}'" for python in wanted)
 
 
 def _write(name: str, locked: list[Locked]) -> None:
@@ -117,10 +138,10 @@ def _write(name: str, locked: list[Locked]) -> None:
 
 def main() -> None:
     """Write all four files."""
-    constrained = ("--universal", "--python-version", PYTHONS[0], "--constraint", "constraints.txt")
+    constrained = ("--constraint", "constraints.txt")
     project = ROOT / "pyproject.toml"
-    runtime = _resolved(*constrained, source=project)
-    development = _resolved(*constrained, "--extra", "dev", source=project)
+    runtime = _resolved(project, *constrained)
+    development = _resolved(project, *constrained, "--extra", "dev")
     pins = [
         line
         for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -129,7 +150,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "lava.in"
         wanted.write_text("\n".join(pins))
-        lava = _resolved("--no-deps", "--python-version", PYTHONS[0], source=wanted)
+        # their metadata says Python 3.10 only; their files are the same for all
+        lava = _compiled(wanted, PYTHONS[0], "--no-deps")
     FOLDER.mkdir(exist_ok=True)
     _write("runtime", [one for one in runtime if not CUDA.match(one.name)])
     _write("torch-cuda", [one for one in runtime if CUDA.match(one.name)])
