@@ -25,8 +25,8 @@ FLOORS: list[set[str]] = [
     {"classification", "scoring", "generation", "verification"},
     {"comparison", "corpus", "fitting", "training"},
     {"reports"},
-    {"opening"},
-    {"api"},
+    {"opening", "publishing"},
+    {"api", "hugging_face"},
     {"cli"},
 ]
 """A package imports itself and those of floors below it, in functions and for types too."""

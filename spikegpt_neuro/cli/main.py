@@ -22,6 +22,7 @@ from spikegpt_neuro.cli import (
     netx,
     nir,
     profiles,
+    publish,
     score,
     simulate,
     train,
@@ -52,6 +53,7 @@ app.command("frontier")(frontier.frontier)
 app.command("measure")(measure.measure)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
+app.command("publish")(publish.publish)
 app.add_typer(nir.app, name="nir")
 app.add_typer(netx.app, name="netx")
 app.command("demo")(demo.demo)
