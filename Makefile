@@ -20,7 +20,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format types bench docs dist audit clean
+.PHONY: help setup demo test lint format types bench docs dist audit pages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -63,10 +63,17 @@ bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGUMENTS)
 
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 dist: setup
 	$(BIN)/python -m release.build dist
+
+# the pages, pictures and notebooks that programs write, anew
+pages: setup
+	$(BIN)/python docs/make/command_reference.py
+	$(BIN)/python -m spikegpt_neuro.network.documentation docs/file-format.md
+	$(BIN)/python docs/make/pictures.py
+	$(BIN)/python docs/make/notebook_pages.py
 
 clean:
 	rm -rf build dist

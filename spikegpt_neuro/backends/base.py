@@ -110,6 +110,14 @@ class SessionDefaults:
         """See ``Session.measurement``."""
         return None
 
+    @property
+    def counters(self) -> Counters:
+        """See ``Session.counters``; an error here, where nothing is counted."""
+        raise InputError(
+            "this backend counts no events.",
+            advice="The emulator executes the same integers and counts them.",
+        )
+
     def close(self) -> None:
         """End the session; a second call does nothing."""
 

@@ -67,11 +67,7 @@ class EmulatorSession(ProgramSession):
 
     @state.setter
     def state(self, state: Int32Array) -> None:
-        problems = list(self._program.state_problems(state))
-        if problems:
-            raise InputError(
-                "this is not a state of this network:", problems, "Was it saved from another one?"
-            )
+        self._program.check_state(state)
         self._program.state[:] = state
 
 

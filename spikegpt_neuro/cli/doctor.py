@@ -23,14 +23,21 @@ if TYPE_CHECKING:
 def _backends() -> list[dict[str, object]]:
     """Availability of every installed backend, as plain values."""
     from spikegpt_neuro.backends import backend_names, get_backend
+    from spikegpt_neuro.errors import Unavailable
 
     found: list[dict[str, object]] = []
     for name in backend_names():
         try:
             found.append({"name": name, **asdict(get_backend(name).available())})
-        except ImportError as error:
+        except Unavailable as error:
             found.append(
-                {"name": name, "ok": False, "probed": [], "missing": [str(error)], "advice": ""}
+                {
+                    "name": name,
+                    "ok": False,
+                    "probed": [],
+                    "missing": [error.summary],
+                    "advice": error.advice,
+                }
             )
     return found
 

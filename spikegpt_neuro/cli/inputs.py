@@ -29,7 +29,7 @@ RasterOption = Annotated[
     typer.Option(
         "--raster",
         metavar="FILE.npy",
-        help="What a stock NetX chain reads: whole numbers [time steps, ...inputs].",
+        help="What a stock NetX chain reads: whole numbers, a row (or an image) a time step.",
     ),
 ]
 VocabularyOption = Annotated[

@@ -24,6 +24,7 @@ from spikegpt_neuro.cli import (
     profiles,
     publish,
     score,
+    serve,
     simulate,
     train,
     verify,
@@ -51,6 +52,7 @@ app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
 app.command("frontier")(frontier.frontier)
 app.command("measure")(measure.measure)
+app.command("serve")(serve.serve)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
 app.command("publish")(publish.publish)

@@ -152,7 +152,7 @@ def _compare(
     else:
         message = f"the same integers, but different counters: {found.counter_difference}"
     if found.equal and not found.counters_compared:
-        message += "; counters were not compared: stock processes do not count"
+        message += "; counters were not compared: one of the two does not count"
     output.result(found.to_dict(), _stages(network, found), message)
     if not found.equal:
         raise typer.Exit(1)

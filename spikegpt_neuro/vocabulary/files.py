@@ -11,9 +11,9 @@ from typing import Any
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.vocabulary import sentencepiece, world
-from spikegpt_neuro.vocabulary.base import Vocabulary
+from spikegpt_neuro.vocabulary.base import LARGEST_NUMBER_OF_TOKENS, Vocabulary
 from spikegpt_neuro.vocabulary.characters import LISTED, CharacterVocabulary, character_problems
-from spikegpt_neuro.vocabulary.tokenizer import TokenizerVocabulary
+from spikegpt_neuro.vocabulary.tokenizer import TokenizerVocabulary, tokenizers_errors
 
 LARGEST_FILE = 256 << 20
 IN_FOLDER = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "vocab.txt")
@@ -35,7 +35,8 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
     content = _content(path)
     digest = hashlib.sha256(content).hexdigest()
     if _is_sentencepiece(content):
-        return TokenizerVocabulary(sentencepiece.to_tokenizer(content, str(path)), digest)
+        with tokenizers_errors(f"{path} is no SentencePiece model that can be used"):
+            return TokenizerVocabulary(sentencepiece.to_tokenizer(content, str(path)), digest)
     text = _decoded(content, path)
     if world.is_world(text):
         return world.parse_world(text, str(path), digest)
@@ -102,21 +103,33 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         more = _decoded(_content(beside), beside)
         added = json.loads(more) if _is_pieces(more) else {}
         problems += [] if _is_pieces(more) else [f"{beside.name}: must map tokens to ids"]
-    known = set(ids.values())
-    if len(known) < len(ids) or min(known, default=0) < 0:
-        problems.append(f"{vocabulary.name}: its ids must differ and be at least 0")
+    every = {**ids, **added}
+    where = f"{vocabulary.name}, {beside.name}" if added else vocabulary.name
+    problems += _id_problems(where, every)
     if problems:
         shown = problems[:LISTED]
         shown += [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise InputError(f"{vocabulary} is not GPT-2's vocabulary:", shown)
-    every = {**ids, **added}
-    tokenizer = Tokenizer(models.BPE(vocab=every, merges=[(a, b) for a, b in pairs]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = [name for name in every if name in added or name == "<|endoftext|>"]
-    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in special])
     digest = hashlib.sha256(vocabulary.read_bytes() + merges.read_bytes())
-    return TokenizerVocabulary(tokenizer.to_str(), digest.hexdigest())
+    special = [name for name in every if name in added or name == "<|endoftext|>"]
+    with tokenizers_errors(f"{vocabulary} is not GPT-2's vocabulary"):
+        tokenizer = Tokenizer(models.BPE(vocab=every, merges=[(a, b) for a, b in pairs]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_tokens([AddedToken(name, normalized=False) for name in special])
+        return TokenizerVocabulary(tokenizer.to_str(), digest.hexdigest())
+
+
+def _id_problems(where: str, ids: dict[str, int]) -> list[str]:
+    """What the library stops at or passes over: ids that no table has, pieces that are no text."""
+    found = [
+        f"{where}: {piece[:40]!a} is {index}, must be 0..{LARGEST_NUMBER_OF_TOKENS - 1}"
+        for piece, index in ids.items() if not 0 <= index < LARGEST_NUMBER_OF_TOKENS
+    ]  # fmt: skip
+    counts = Counter(ids.values())
+    found += [f"{where}: id {index} occurs {n} times" for index, n in counts.items() if n > 1]
+    broken = (piece for piece in ids if any("\ud800" <= letter <= "\udfff" for letter in piece))
+    return found + [f"{where}: {piece[:40]!a} holds half a surrogate pair" for piece in broken]
 
 
 def parse_vocabulary(text: str, origin: str = "the vocabulary", sha256: str = "") -> Vocabulary:
@@ -172,8 +185,19 @@ def reference_to(path: str | Path) -> str:
     return json.dumps({"reference": str(Path(path).resolve()), "sha256": vocabulary.sha256})
 
 
+def _is_reference(path: Path) -> bool:
+    try:
+        values = json.loads(_decoded(_content(path), path))
+    except (ValueError, RecursionError, InputError):
+        return False
+    return isinstance(values, dict) and {"reference", "sha256"} <= set(values)
+
+
 def _follow_reference(values: dict[str, Any], origin: str) -> Vocabulary:
-    vocabulary = read_vocabulary(str(values["reference"]))
+    path = Path(str(values["reference"]))
+    if _is_reference(path):
+        raise InputError(f"{origin} refers to {path}, which itself refers to another file.")
+    vocabulary = read_vocabulary(path)
     if vocabulary.sha256 != values["sha256"]:
         raise InputError(
             f"{origin} refers to {values['reference']}, which has changed: its SHA-256 is "
