@@ -13,6 +13,7 @@ from spikegpt_neuro.cli import (
     demo,
     doctor,
     energy,
+    evaluate,
     export,
     fit,
     frontier,
@@ -46,6 +47,7 @@ app.command("fit")(fit.fit)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
