@@ -13,6 +13,7 @@ from spikegpt_neuro.cli import (
     demo,
     doctor,
     energy,
+    evaluate,
     export,
     fit,
     frontier,
@@ -22,6 +23,7 @@ from spikegpt_neuro.cli import (
     netx,
     nir,
     profiles,
+    publish,
     score,
     serve,
     simulate,
@@ -45,6 +47,7 @@ app.command("fit")(fit.fit)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
@@ -54,6 +57,7 @@ app.command("measure")(measure.measure)
 app.command("serve")(serve.serve)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
+app.command("publish")(publish.publish)
 app.add_typer(nir.app, name="nir")
 app.add_typer(netx.app, name="netx")
 app.command("demo")(demo.demo)

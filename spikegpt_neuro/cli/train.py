@@ -11,6 +11,7 @@ import typer
 
 from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.cli.publish import publish_trained
 from spikegpt_neuro.errors import InputError, Unavailable
 
 if TYPE_CHECKING:
@@ -124,6 +125,12 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files, too.")
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also write the trained model as a folder, see `publish`."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -145,6 +152,10 @@ def train(
     torch.set_num_threads(threads)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
+    if folder is not None:
+        from spikegpt_neuro.publishing.folder import check_folder, save
+
+        check_folder(folder, overwrite=resume)
     accelerator = _accelerator(mixed_precision) if accelerate else None
     speaks = accelerator is None or bool(accelerator.is_main_process)
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
@@ -180,6 +191,8 @@ def train(
             ),
             (firing_gain, firing_bias),
         )  # fmt: skip
+        if folder is not None:
+            save(folder, output)
         return
     text = read_corpus(corpus, valid, tokens, context)
     if text.loss:
@@ -231,6 +244,8 @@ def train(
         if trainer.step >= steps:
             shown.note(f"all {steps} steps are done; {output} stays as it is.")
         last = trainer.run(report)
+    if folder is not None and speaks:
+        publish_trained(shown, folder, output, text)
     result = {
         "output": str(output), "parameters": parameters, "tokens": last.tokens,
         "seconds": last.seconds, "train_bits_per_character": last.bits_per_character,

@@ -1,9 +1,12 @@
-"""Write a file so that its path holds the old content or the new one, never a third thing."""
+"""Write a file or a folder so that its path holds the old content or the new, no third thing."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -72,3 +75,86 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def replaced_folder(path: Path, *, known: Collection[str], overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder to fill with files; on success it becomes ``path``, on any error
+    nothing does.
+
+    A folder that is there is replaced where ``overwrite`` says so and it holds no file but those
+    named in ``known``: nothing of anyone else's is removed. Linux exchanges the two folders in one
+    step; elsewhere the old one is called ``.<name>.previous`` for the moment between two renames.
+    A killed process can leave a hidden ``.partial`` sibling, which the next write of the same path
+    replaces. Raises InputError where ``path`` cannot be replaced.
+    """
+    path = Path(os.path.realpath(path))
+    check_replaceable(path, known=known, overwrite=overwrite)
+    partial = path.with_name(f".{path.name}.partial")
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.iterdir():
+            _flush_file(file)
+        _flush_folder(partial)
+        check_replaceable(path, known=known, overwrite=overwrite)
+        if path.is_dir():
+            _exchange(partial, path)
+        else:
+            os.rename(partial, path)
+        _flush_folder(path.parent)
+    finally:  # what was there before, or what was not finished
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_replaceable(path: Path, *, known: Collection[str], overwrite: bool) -> None:
+    """Raise InputError unless ``replaced_folder`` may write ``path``."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} does not exist.", advice="Create the folder first.")
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file.", advice="Name a folder to write.")
+    strangers = sorted(file.name for file in path.iterdir() if file.name not in known)
+    if strangers:
+        raise InputError(
+            f"{path} holds files that are not of a model folder, so it is not replaced:",
+            strangers[:20],
+            "Name another folder.",
+        )
+    if not overwrite and any(path.iterdir()):
+        raise InputError(f"{path} exists.", advice="Name another folder, or use --force.")
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders' names."""
+    if _exchanged_at_once(new, old):
+        return
+    previous = old.with_name(f".{old.name}.previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    os.rename(old, previous)
+    try:
+        os.rename(new, old)
+    except BaseException:
+        os.rename(previous, old)
+        raise
+    os.rename(previous, new)
+
+
+def _exchanged_at_once(new: Path, old: Path) -> bool:
+    """Linux's renameat2 with RENAME_EXCHANGE; False where system or file system lack it."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    current_folder, exchange = -100, 2
+    names = os.fsencode(new), os.fsencode(old)
+    return bool(rename(current_folder, names[0], current_folder, names[1], exchange) == 0)
+
+
+def _flush_file(path: Path) -> None:
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
