@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +10,7 @@ from spikegpt_neuro.cli import (
     classify,
     demo,
     doctor,
+    endings,
     energy,
     export,
     fit,
@@ -27,7 +26,6 @@ from spikegpt_neuro.cli import (
     train,
     verify,
 )
-from spikegpt_neuro.errors import SpikeGPTNeuroError
 from spikegpt_neuro.version import __version__
 
 app = typer.Typer(
@@ -78,28 +76,24 @@ def _options(
 
 def main() -> None:
     """Run the program; every mistake of the user's ends in a sentence and an exit code."""
+    endings.prepare()
     try:
         app()
-    except SpikeGPTNeuroError as error:
-        _fail(str(error), error.exit_code)
+    except SystemExit as end:  # typer ends so, after Ctrl-C too
+        if end.code == endings.INTERRUPTED:
+            endings.interrupted()
+        if not end.code:
+            endings.finish()
+        raise
     except BrokenPipeError:
-        # the reader went away (`| head`); nothing is left to tell it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror or error}.", 2)
-    except MemoryError:
-        _fail("There is not enough memory for this.", 3)
+        endings.broken_pipe()
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
-
-
-def _fail(message: str, exit_code: int) -> None:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(exit_code)
+        endings.interrupted()
+    except Exception as error:
+        told = endings.told(error)
+        if told is None:
+            raise
+        endings.fail(*told)
 
 
 if __name__ == "__main__":
