@@ -1,12 +1,18 @@
-"""``python -m attacks``: see ``attacks.fuzz``; ``python -m attacks faults``: see there."""
+"""``python -m attacks``: of the readers, ``attacks.fuzz``; a first word chooses another kind."""
 
+import importlib
 import sys
 
-if sys.argv[1:2] == ["faults"]:
-    from attacks.faults.run import main as faults
+KINDS = {
+    "faults": "attacks.faults.run",
+    "soak": "attacks.soak",
+    "guided": "attacks.guided",
+    "determinism": "attacks.determinism",
+    "mutants": "attacks.mutants",
+    "page": "attacks.page",
+}
 
-    raise SystemExit(faults(sys.argv[2:]))
-
-from attacks.fuzz import main
-
-raise SystemExit(main())
+name, *arguments = sys.argv[1:] or [""]
+if name in KINDS:
+    raise SystemExit(importlib.import_module(KINDS[name]).main(arguments))
+raise SystemExit(importlib.import_module("attacks.fuzz").main())

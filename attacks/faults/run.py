@@ -41,9 +41,9 @@ def _draw(seed: int, number: int, names: list[str], faults: list[str]) -> tuple[
 
 def run(
     first: int, count: int, seed: int, names: list[str], faults: list[str], workers: int,
-    keep: Path | None,
+    keep: Path | None, until: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Trials ``first`` to ``first + count``, in order of what their commands cost."""
+    """Trials ``first`` to ``first + count``, those of cheap commands first."""
     drawn = [(n, *_draw(seed, n, names, faults)) for n in range(first, first + count)]
     found: list[dict[str, Any]] = []
     base = Path(tempfile.mkdtemp(prefix="spikegpt-neuro-faults-"))
@@ -58,7 +58,7 @@ def run(
             warm: dict[bool, trial.Warm] = {}
             while True:
                 with lock:
-                    if not drawn:
+                    if not drawn or time.monotonic() > until:
                         break
                     number, name, fault, rng, fresh = drawn.pop()
                 torch = COMMANDS[name].torch
@@ -120,6 +120,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no trial after that time")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--commands", nargs="*", default=list(COMMANDS), choices=list(COMMANDS))
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS))
@@ -132,7 +133,7 @@ def main(arguments: list[str]) -> int:
     faults = [name for name in options.faults if name not in unavailable]
     found = run(
         options.first, options.trials, options.seed, options.commands, faults, options.workers,
-        options.keep,
+        options.keep, began + 60 * options.minutes,
     )  # fmt: skip
     told = summary(found, options.seed, unavailable)
     text = json.dumps({**told, "seconds": round(time.monotonic() - began)}, indent=1)

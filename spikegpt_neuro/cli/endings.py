@@ -47,18 +47,25 @@ def prepare() -> None:
             whole = os.fdopen(descriptor, "w", 1, encoding, errors, closefd=False)
             setattr(sys, name, whole)
     with suppress(ValueError):  # not in the main thread: signals are the caller's
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, _stop)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+            signal.signal(signal.SIGINT, _stop)
     if sys.platform == "linux":
         callback = ctypes.CFUNCTYPE(None, ctypes.c_int)(_bus_error)
         _kept.append(callback)
         ctypes.CDLL(None).signal(signal.SIGBUS, callback)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """As Ctrl-C: what can be kept is kept, children are ended, temporary files removed."""
+class _Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. Not ``KeyboardInterrupt`` itself: where a module is just being made by
+    ``exec``, Python would end by SIGINT whatever became of it."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as Ctrl-C: what can be kept is kept, children are ended, temporary files removed."""
     global _terminated
-    _terminated = True
-    raise KeyboardInterrupt
+    _terminated = _terminated or number == signal.SIGTERM
+    raise _Stopped
 
 
 def _bus_error(number: int) -> None:
@@ -88,7 +95,7 @@ def interrupts_between_steps() -> Iterator[Callable[[], bool]]:
         global _terminated
         _terminated = _terminated or number == signal.SIGTERM
         if came:
-            raise KeyboardInterrupt
+            raise _Stopped
         came.append(number)
 
     with suppress(ValueError):
