@@ -238,7 +238,8 @@ FAULTS: dict[str, Fault] = {
     "full disk": Fault(before=_disk_full, mounts=True, only=(*_WRITE, "corpus"), share=3),
     "file size limit": Fault(before=_file_size, share=2),
     "read-only folder": Fault(before=_read_only, mounts=True, only=(*_WRITE, "corpus")),
-    "memory limit": Fault(before=_memory, share=3),
+    # LLVM aborts where it cannot have memory, whoever called it
+    "memory limit": Fault(before=_memory, signals=(signal.SIGABRT,), share=3),
     "descriptor limit": Fault(before=_limit("NOFILE", 0, 14), share=2),
     "no /dev/shm": Fault(before=_no_shared_memory, mounts=True),
     "no HOME": Fault(before=_no_home, completes=True),

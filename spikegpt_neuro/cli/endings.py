@@ -26,6 +26,8 @@ _NO_MEMORY = (
     "failed to map segment", "unable to allocate", "std::bad_alloc", "memory allocation failed",
 )  # fmt: skip
 """How libraries say that memory is short, in exceptions of any type."""
+_SPARE = 32 << 20
+"""Bytes without which it is no wonder that something broke."""
 _terminated = False
 _kept: list[Any] = []
 """C must find its callback for as long as the program runs."""
@@ -120,7 +122,16 @@ def fail(message: str, exit_code: int) -> NoReturn:
     _flush()
     with suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
+    _leave_signals()
     sys.exit(exit_code)
+
+
+def _leave_signals() -> None:
+    """From here on only Python puts its things away: a signal ends that at once and silently."""
+    with suppress(ValueError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def _flush() -> bool:
@@ -137,6 +148,7 @@ def finish() -> None:
     """At the end of a command that succeeded: what it printed has arrived, or it has not."""
     if not _flush():
         fail("standard output cannot be written: the result is not complete.", 3)
+    _leave_signals()
 
 
 def told(error: BaseException) -> tuple[str, int] | None:
@@ -152,4 +164,14 @@ def told(error: BaseException) -> tuple[str, int] | None:
     text = f"{error}".lower()
     if isinstance(error, MemoryError) or any(part in text for part in _NO_MEMORY):
         return "There is not enough memory for this.", 3
+    if _memory_is_short():  # libraries then raise what they were never tested for
+        return f"There is not enough memory for this ({type(error).__name__}: {error}).", 3
     return None
+
+
+def _memory_is_short() -> bool:
+    try:
+        bytearray(_SPARE)
+    except MemoryError:
+        return True
+    return False

@@ -35,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn a trained SpikeGPT language model into an integer network for neuromorphic chips.",
     epilog="Exit codes: 0 done, 1 a check did not hold or a run broke off, 2 your input, "
-    "3 something is missing on this machine, 130 interrupted.",
+    "3 something is missing on this machine, 130 interrupted, 143 ended by SIGTERM.",
 )
 app.command("export")(export.export)
 app.command("fit")(fit.fit)
