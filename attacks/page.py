@@ -43,14 +43,16 @@ Found by these trials and mended, each with a test of its own (before that, none
 - an output that is an input was overwritten: `train` wrote its log over a corpus named like its
   model, `simulate --trace` over its network; a device (`/dev/null`) was replaced by a file;
 - a mapped network that is written into while it is used: other results, exit code 0; one that is
-  cut: SIGBUS without a word.
+  cut: SIGBUS without a word;
+- a kernel cache that cannot be written, or is full: compiled code was not used, the command ended.
 
 Not prevented: a text or raster that changes before it was read is read as it then is. A process
 killed between naming and renaming a file (two system calls) leaves a hidden `.partial` sibling,
 which the next write of the file removes; `kill -9` of `fit` from a checkpoint leaves its exported
 network in the temporary folder. LLVM ends the process (SIGABRT) where a memory limit leaves nothing
-for compiled code. Ctrl-C in the first moments, while Python itself starts, is told by
-Python.
+for compiled code. Processes of Dask can print tracebacks of their own when they are interrupted,
+beside the program's sentence; Dask's scratch folder, with two empty locks, stays. Ctrl-C in the
+first moments, while Python itself starts, is told by Python.
 """
 
 

@@ -42,7 +42,7 @@ def test_an_interrupted_generation_goes_on_as_if_it_had_not_been(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as program:  # fmt: skip
         assert program.stdout is not None
-        made = program.stdout.read(200)
+        made = os.read(program.stdout.fileno(), 200)
         program.send_signal(number)
         rest, said = program.communicate(timeout=60)
     assert (program.returncode, said.decode().split(":")[0]) == (code, "error")
@@ -103,7 +103,7 @@ def test_a_network_that_is_cut_while_it_is_used(net: Path, tmp_path: Path) -> No
     command = _simulate(path, "--tokens", 10**7, "--state", state)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         assert program.stdout is not None
-        program.stdout.read(100)
+        os.read(program.stdout.fileno(), 100)
         os.truncate(path, 0)
         time.sleep(0.2)
         program.send_signal(signal.SIGTERM)
