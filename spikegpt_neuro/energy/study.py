@@ -81,7 +81,8 @@ def run_text(
     measuring = backend.measuring()
     if measuring is not None:  # a board is profiled over one run
         backend, windows = measuring, 1
-    spiking = network.spiking_layers
+    visible = set(backend.traceable(network))
+    spiking = [name for name in network.spiking_layers if name in visible]
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
     found: list[Counters] = []
     pieces: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in spiking}
