@@ -15,12 +15,13 @@ from spikegpt_neuro.cli.inputs import (
     PackingOption,
     RasterOption,
     VocabularyOption,
+    check_apart,
     check_available,
     check_free,
     open_network,
     read_steps,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, check_inputs
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def energy(
         if not report.name.endswith(_WRITERS):
             raise InputError(f"{report}: a report ends in {', '.join(_WRITERS)}.")
         check_free(report, force=force)
+    check_apart(reports or (), [network, text, raster, counters, measured, vocab])
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
@@ -138,6 +140,7 @@ def energy(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context, measured=beside,
     )  # fmt: skip
+    check_inputs()
     for report in reports or ():
         from spikegpt_neuro.network.atomic import replaced_file
 

@@ -12,11 +12,12 @@ from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     PackingOption,
     VocabularyOption,
+    check_apart,
     check_free,
     open_network,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, check_inputs
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
 
@@ -78,6 +79,7 @@ def fit(
     plot, front = (target.with_name(f"{target.name}.front.{end}") for end in ("svg", "csv"))
     for path in (target, plot, front):
         check_free(path, force=force)
+    check_apart([target, plot, front], [source, text, vocab, Path(profile)])
     if threads < 1:
         raise InputError(f"--threads {threads}; at least 1 is needed.")
     from spikegpt_neuro.converters.moments import sample_windows
@@ -101,6 +103,7 @@ def fit(
             progress=lambda what, step, steps: progress(step, steps),
         )  # fmt: skip
         found = search.fit(budget)
+    check_inputs()
     write_network(found.network, target)
     write_table(found.front, front)
     write_plot(found.front, plot, characters)

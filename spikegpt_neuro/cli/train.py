@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikegpt_neuro.cli import completion
+from spikegpt_neuro.cli.inputs import check_apart
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.cli.publish import publish_trained
 from spikegpt_neuro.errors import InputError, Unavailable
@@ -147,6 +148,10 @@ def train(
     from spikegpt_neuro.training.optimiser import Rates
     from spikegpt_neuro.training.start import read_start, transfer
 
+    check_apart(
+        [output, output.with_name(f"{output.name}.resume"), output.with_suffix(".csv")],
+        [corpus, valid, Path(tokens), source, teacher_file],
+    )
     if threads < 1:
         raise InputError(f"threads is {threads}; must be at least 1.")
     torch.set_num_threads(threads)
