@@ -14,7 +14,7 @@ FLOORS: list[set[str]] = [
     {"arithmetic"},
     {"network"},
     {"events"},
-    {"hardware_profiles", "predictions", "sampling", "texts", "vocabulary"},
+    {"hardware_profiles", "predictions", "sampling", "sampling_settings", "texts", "vocabulary"},
     {"decomposition", "labelled"},
     {"backends"},
     {"mapping"},

@@ -18,7 +18,7 @@ from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.training.optimiser import Rates, schedule
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.training.classification import ClassificationSettings
+    from spikegpt_neuro.training.classifier_loop import ClassificationSettings
     from spikegpt_neuro.training.loop import TrainingSettings
 
     Settings = TrainingSettings | ClassificationSettings
