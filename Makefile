@@ -1,6 +1,7 @@
 # make setup   build .venv from nothing            make demo    the whole story on a real checkpoint
 # make test    all tests                           make bench   the benchmarks
 # make lint    style; make types   static types    make docs    the documentation, links checked
+# make dist    sdist and wheel, reproducible       make audit   what is installed against the lock
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,10 +20,10 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format types bench docs clean
+.PHONY: help setup demo test lint format types bench docs dist audit pages clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 setup: $(STAMP)
 
@@ -62,7 +63,17 @@ bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGUMENTS)
 
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+dist: setup
+	$(BIN)/python -m release.build dist
+
+# the pages, pictures and notebooks that programs write, anew
+pages: setup
+	$(BIN)/python docs/make/command_reference.py
+	$(BIN)/python -m spikegpt_neuro.network.documentation docs/file-format.md
+	$(BIN)/python docs/make/pictures.py
+	$(BIN)/python docs/make/notebook_pages.py
 
 clean:
 	rm -rf build dist

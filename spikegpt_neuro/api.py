@@ -55,11 +55,14 @@ def export(
     *,
     vocabulary: str | PathLike[str] | None = None,
     calibration: str | PathLike[str] | None = None,
+    adapter: str | PathLike[str] | None = None,
+    lora_alpha: float | None = None,
     **options: Any,
 ) -> ExportReport:
     """Calibrate and quantise a checkpoint and write an integer network.
 
     ``vocabulary``, ``calibration``: files, the latter a text like that the model was trained on.
+    ``adapter``: LoRA adapters to merge, ``lora_alpha`` theirs where no file says it.
     ``options``: fields of ``converters.export_report.ExportOptions`` (``layout``, ``weight_bits``
     ...). ``network`` is replaced only when everything has succeeded. Raises ``InputError``.
     """
@@ -69,7 +72,9 @@ def export(
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
 
-    read = read_checkpoint(Path(checkpoint))
+    read = read_checkpoint(
+        Path(checkpoint), adapter=None if adapter is None else Path(adapter), lora_alpha=lora_alpha
+    )
     found: Vocabulary | None = None
     if vocabulary is not None:
         found = read_vocabulary(Path(vocabulary))

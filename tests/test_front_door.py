@@ -83,20 +83,3 @@ def test_a_network_may_be_a_path(tmp_path: Path) -> None:
         sn.score(tmp_path / "none.net", TEXT)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         sn.nonsense  # noqa: B018
-
-
-def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (EXAMPLES.parent / "docs" / "python.md").read_text()
-    blocks = [part.split("```")[0] for part in page.split("```python\n")[1:]]
-    assert len(blocks) == 3
-    (tmp_path / "examples").symlink_to(EXAMPLES)
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "python.md", "exec"), names)
-    assert (tmp_path / "model.net").is_file()
-    found, fitted = names["found"], names["fitted"]
-    assert repr(found) == "<Classification of 2 texts on emulator: 100.00% right>"
-    assert fitted.fit.point.cores <= 50  # type: ignore[attr-defined]
-    assert (tmp_path / "small.net.front.csv").is_file()
-    assert len(repr(fitted)) < 200

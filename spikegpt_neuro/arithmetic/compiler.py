@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
+from numba.core import event
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -39,6 +41,30 @@ def _import_array_functions() -> None:
 
 
 _import_array_functions()
+
+COMPILING = logging.getLogger("spikegpt_neuro.compiling")
+"""Where it is said, once a process, that kernels are being compiled: they were not in the cache."""
+COMPILING_NOTICE = (
+    "Compiling kernels for this machine's processor, once for this installation: it may take a "
+    "minute. They are kept in %s (`spikegpt-neuro doctor --warm-up` does it beforehand)."
+)
+
+
+class _Announcer(event.Listener):
+    """Says when the first of this package's kernels is compiled; silent where all are cached."""
+
+    def on_start(self, event: Any) -> None:
+        """Called by numba when it begins to compile a function."""
+        module = event.data["dispatcher"].py_func.__module__
+        if module is not None and module.startswith(__package__.split(".")[0] + "."):
+            numba.core.event.unregister("numba:compile", self)
+            COMPILING.warning(COMPILING_NOTICE, CACHE_FOLDER)
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say then."""
+
+
+event.register("numba:compile", _Announcer())
 
 
 def cache_folder(sources: Path) -> str:

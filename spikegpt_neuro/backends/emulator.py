@@ -67,11 +67,7 @@ class EmulatorSession(ProgramSession):
 
     @state.setter
     def state(self, state: Int32Array) -> None:
-        problems = list(self._program.state_problems(state))
-        if problems:
-            raise InputError(
-                "this is not a state of this network:", problems, "Was it saved from another one?"
-            )
+        self._program.check_state(state)
         self._program.state[:] = state
 
 
@@ -97,6 +93,15 @@ class Emulator(BackendDefaults):
     def available(self) -> Availability:
         """Always there: numba and numpy are dependencies of the package."""
         return Availability(ok=True, probed=("numba",))
+
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """See ``Backend.traceable_states``: all of neurons."""
+        return tuple(
+            f"{layer.name}.{state.name}"
+            for layer in network.layers
+            for state in layer.states
+            if layer.role == "neuron"
+        )
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> EmulatorChainSession:
         """See ``Backend.open_chain``; its layers are too small to share between threads."""

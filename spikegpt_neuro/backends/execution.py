@@ -111,8 +111,10 @@ def _walk_all(
 
 @kernel
 def _execute_dense(
+    i: int,
     row: np.ndarray,
     parameters: np.ndarray,
+    streams: np.ndarray,
     values: np.ndarray,
     scratch: np.ndarray,
     active: np.ndarray,
@@ -120,7 +122,10 @@ def _execute_dense(
     worker: int,
     workers: int,
 ) -> None:
-    """A worker's share of outputs for a block of tokens: dense or event-driven, token by token."""
+    """A worker's share of outputs for a block of tokens: dense or event-driven, token by token.
+
+    ``i``: the layer's place in ``counters`` int64 [streams, layers, Count.WIDTH].
+    """
     n, m = row[Column.SIZE], row[Column.INPUT_SIZE]
     tokens = values.shape[0]
     begin, end = n * worker // workers, n * (worker + 1) // workers
@@ -135,7 +140,9 @@ def _execute_dense(
     for t in range(tokens):
         operands = values[t, first : first + m]
         if worker == 0:
-            synapses.count_events(operands, fan_out, counters[Count.OPERATIONS : Count.OVERFLOWS])
+            synapses.count_events(
+                operands, fan_out, counters[streams[t], i, Count.OPERATIONS : Count.OVERFLOWS]
+            )
         if limit >= 0:
             found = synapses.gather_active(operands, active)
             if found <= limit and row[Column.ADDRESS_BY_INPUT] == 0:
@@ -154,17 +161,19 @@ def _execute_dense(
     if waiting == tokens:
         _walk_all(row, begin, end, gathered, values[:, result + begin : result + end])
     elif waiting > 0:
-        products = np.empty((waiting, end - begin), np.int32)
+        # a slice, as above: numba compiles the walk once for each layout of its result
+        products = np.empty((waiting, end - begin), np.int32)[:, : end - begin]
         _walk_all(row, begin, end, gathered[:waiting], products)
         position = 0
         for t in range(tokens):
             found = synapses.gather_active(values[t, first : first + m], active)
             if found > limit:
-                values[t, result + begin : result + end] = products[position]
+                for j in range(begin, end):
+                    values[t, result + j] = products[position, j - begin]
                 position += 1
     largest = (1 << (row[Column.SCALARS] - 1)) - 1
     for t in range(tokens):
-        counters[Count.OVERFLOWS] += synapses.count_overflows(
+        counters[streams[t], i, Count.OVERFLOWS] += synapses.count_overflows(
             values[t, result + begin : result + end], largest
         )
 
@@ -190,9 +199,9 @@ def execute(
     [streams, arena]; ``tokens`` int64 [T] and the stream each belongs to, ``streams`` int64 [T];
     ``values`` int32 [T, arena] (external inputs already in place). Each worker's own: ``scratch``
     int16 [T * (widest operand + packed.PADDING)], ``active`` int32 [widest operand + 1],
-    ``counters`` int64 [layers, Count.WIDTH], added to. ``barrier``: int64 [1], 0 before the first
-    worker starts. State advances by T tokens: a block of T gives the same integers as T of one,
-    whatever the others' streams. Of ``instructions`` only ``WANTED`` is written.
+    ``counters`` int64 [streams, layers, Count.WIDTH], added to. ``barrier``: int64 [1], 0 before
+    the first worker starts. State advances by T tokens: a block of T gives the same integers as T
+    of one, whatever the others' streams. Of ``instructions`` only ``WANTED`` is written.
     """
     for i in range(instructions.shape[0]):
         row = instructions[i]
@@ -200,7 +209,9 @@ def execute(
         begin, end = n * worker // workers, n * (worker + 1) // workers
         first, stride = 0, 1
         if share == Share.SYNAPSES:
-            _execute_dense(row, parameters, values, scratch, active, counters[i], worker, workers)
+            _execute_dense(
+                i, row, parameters, streams, values, scratch, active, counters, worker, workers
+            )
         elif share == Share.TOKENS:
             begin, end, first, stride = 0, n, worker, workers
         elif share == Share.WHOLE:
@@ -209,10 +220,10 @@ def execute(
             if share != Share.SYNAPSES:
                 call_step(
                     row[Column.STEP], row, tokens[t], parameters, state[streams[t]], values[t],
-                    counters[i], begin, end,
+                    counters[streams[t], i], begin, end,
                 )  # fmt: skip
             synapses.count_non_zero(
-                values[t, result + begin : result + end], counters[i, Count.EVENTS :]
+                values[t, result + begin : result + end], counters[streams[t], i, Count.EVENTS :]
             )
         if workers > 1:
             _wait(barrier, workers * (i + 1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
@@ -56,7 +57,11 @@ def classify(
         typer.Option(metavar="CHECKPOINT", help="Let this float checkpoint classify --file, too."),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="Hardware target of energy and time, see `profiles`.")
+        str,
+        typer.Option(
+            help="Hardware target of energy and time, see `profiles`.",
+            autocompletion=completion.profiles,
+        ),
     ] = "loihi2",
     packing: PackingOption = "middle",
     vocab: VocabularyOption = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
@@ -78,7 +79,8 @@ def energy(
         list[str] | None,
         typer.Option(
             help="Hardware target, by name or as a .toml file; may be repeated. The first one with "
-            "energies gives the single figure. See `profiles`."
+            "energies gives the single figure. See `profiles`.",
+            autocompletion=completion.profiles,
         ),
     ] = None,
     mode: Annotated[
@@ -115,7 +117,7 @@ def energy(
     details: Annotated[
         bool, typer.Option("--details", help="Show every part, coefficient and source.")
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite reports.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite reports.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     as_json: JsonOption = False,

@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A .pt, .pth or .safetensors file.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A .pt, .pth or .safetensors file, or a folder of them."
+        ),
     ],
     network: Annotated[Path, typer.Argument(metavar="NET", help="The file to write.")],
     vocab: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The model's vocabulary, stored in NET: SpikeGPT's JSON or a Hugging Face "
-            "tokenizer.json.",
+            help="The model's vocabulary, stored in NET: SpikeGPT's JSON, tokenizer.json, GPT-2's "
+            "vocab.json beside merges.txt, a SentencePiece .model, RWKV's World file.",
         ),
     ] = None,
     calibration: Annotated[
@@ -74,7 +77,8 @@ def export(
         ),
     ] = None,
     report: Annotated[
-        bool, typer.Option(help="Show what rounding and pruning changed in each projection.")
+        bool,
+        typer.Option("--report", help="Show what rounding and pruning changed in each projection."),
     ] = False,
     layout: Annotated[
         Literal["auto", "upstream", "rwkv", "spike-driven"],
@@ -98,10 +102,23 @@ def export(
             "does with N = 6. Default 0: never, as in training.",
         ),
     ] = 0,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="LoRA adapters to merge: a file, or PEFT's folder."),
+    ] = None,
+    lora_alpha: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA", help="The adapters' alpha, where no adapter_config.json says it."
+        ),
+    ] = None,
     vocab_by_reference: Annotated[
-        bool, typer.Option(help="Store the vocabulary's path and hash instead of its text.")
+        bool,
+        typer.Option(
+            "--vocab-by-reference", help="Store the vocabulary's path and hash instead of its text."
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite NET.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite NET.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -118,7 +135,7 @@ def export(
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary, reference_to
 
-    read = read_checkpoint(checkpoint)
+    read = read_checkpoint(checkpoint, adapter=adapter, lora_alpha=lora_alpha)
     vocabulary = None
     if vocab is not None:
         vocabulary = read_vocabulary(vocab)

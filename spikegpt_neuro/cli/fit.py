@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     PackingOption,
     VocabularyOption,
@@ -35,7 +36,11 @@ def fit(
         Path, typer.Option(metavar="FILE", help="Text like that the model was trained on.")
     ],
     profile: Annotated[
-        str, typer.Option(help="Hardware target, by name or as a .toml file; see `profiles`.")
+        str,
+        typer.Option(
+            help="Hardware target, by name or as a .toml file; see `profiles`.",
+            autocompletion=completion.profiles,
+        ),
     ] = "loihi2",
     chips: Annotated[int | None, typer.Option(metavar="N", help="Chips it must fit.")] = None,
     cores: Annotated[int | None, typer.Option(metavar="N", help="Or neuro cores.")] = None,
@@ -54,7 +59,9 @@ def fit(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    force: Annotated[bool, typer.Option(help="Overwrite NET and the front beside it.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite NET and the front beside it.")
+    ] = False,
     vocab: VocabularyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import PackingOption, VocabularyOption, check_free, vocabulary_of
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
@@ -44,7 +45,10 @@ def frontier(
     ] = None,
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="Hardware target, by name or as a .toml file; may be repeated."),
+        typer.Option(
+            help="Hardware target, by name or as a .toml file; may be repeated.",
+            autocompletion=completion.profiles,
+        ),
     ] = None,
     mode: Annotated[
         Literal["both", "pipelined", "fall-through"], typer.Option(help="See `energy --help`.")
@@ -67,7 +71,7 @@ def frontier(
         ),
     ] = None,
     vocab: VocabularyOption = None,
-    force: Annotated[bool, typer.Option(help="Overwrite outputs.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite outputs.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.opening import backend_of, check_available, open_network, require, vocabulary_of
 
@@ -28,7 +29,7 @@ RasterOption = Annotated[
     typer.Option(
         "--raster",
         metavar="FILE.npy",
-        help="What a stock NetX chain reads: whole numbers [time steps, ...inputs].",
+        help="What a stock NetX chain reads: whole numbers, a row (or an image) a time step.",
     ),
 ]
 VocabularyOption = Annotated[
@@ -46,6 +47,7 @@ BackendOption = Annotated[
         "--backend",
         help="What executes the network: emulator, lava (a process a stage), lava-fine (stock "
         "Lava processes, as a chip gets them), loihi2, or an installed one.",
+        autocompletion=completion.backends,
     ),
 ]
 ThreadsOption = Annotated[
@@ -57,7 +59,12 @@ ThreadsOption = Annotated[
     ),
 ]
 PackingOption = Annotated[
-    str, typer.Option("--packing", help="How densely cores are filled, see `map --help`.")
+    str,
+    typer.Option(
+        "--packing",
+        help="How densely cores are filled, see `map --help`.",
+        autocompletion=completion.packings,
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
@@ -62,9 +63,12 @@ def inspect(
     ] = False,
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="With --deployability: a target to judge. Default: all of them."),
+        typer.Option(
+            help="With --deployability: a target to judge. Default: all of them.",
+            autocompletion=completion.profiles,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite the drawing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the drawing.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -102,7 +106,11 @@ def inspect(
             f"{port['scale']:.3g}", ", ".join(layer["inputs"]),
         )  # fmt: skip
     source = [f"{key}: {item}" for key, item in info.source.items() if not isinstance(item, dict)]
-    settings = [f"{key}: {item}" for key, item in info.quantisation.items() if key != "notes"]
+    settings = [
+        f"{key}: {f'{item:,}' if type(item) is int else item}"
+        for key, item in info.quantisation.items()
+        if key != "notes"
+    ]
     notes = [f"note: {note}" for note in info.quantisation.get("notes", [])]
     chip: list[Any] = []
     deployed = None

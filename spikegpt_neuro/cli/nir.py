@@ -47,7 +47,7 @@ TimeStepOption = Annotated[
 def export_graph(
     network: NetworkArgument,
     graph: Annotated[Path, typer.Argument(metavar="OUT.nir")],
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.nir.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.nir.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -67,7 +67,7 @@ def import_graph(
     network: Annotated[Path, typer.Argument(metavar="OUT.net")],
     bits: BitsOption = None,
     time_step: TimeStepOption = 1e-4,
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.net.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.net.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -98,7 +98,7 @@ def check_graph(
         typer.Option(
             "--raster",
             metavar="FILE.npy",
-            help="Run the graph on whole numbers [time steps, inputs], by NIR's equations in "
+            help="Run the graph on whole numbers, a row a time step, by NIR's equations in "
             "floating point and by the integers of the import, and compare the spikes.",
         ),
     ] = None,

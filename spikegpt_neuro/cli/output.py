@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
@@ -40,6 +41,7 @@ class Output:
         self._errors = Console(stderr=True, highlight=False)
         self._progress = not quiet and not as_json and self._errors.is_terminal
         self._notes = not quiet
+        _hear_the_library(self)
 
     def result(self, value: Any, *renderables: RenderableType) -> None:
         """Show a command's result: ``value`` as JSON, or the renderables for people."""
@@ -135,6 +137,25 @@ class _Pace:
             return ""
         left = timedelta(seconds=round((total - done) * seconds / steps))
         return f"{steps / seconds:,.3g} steps/s, {left} left"
+
+
+class _Notes(logging.Handler):
+    """Shows what the library has to say meanwhile as notes of the command."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler.emit``."""
+        self._output.note(record.getMessage())
+
+
+def _hear_the_library(output: Output) -> None:
+    """Let ``output`` show the package's log records, in the place of any output before it."""
+    logger = logging.getLogger("spikegpt_neuro")
+    logger.handlers = [_Notes(output)]
+    logger.propagate = False
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,9 @@ def run_raster(
     if result is not None:
         check_free(result, force=force)
     values = read_raster(network, raster)
-    traced = backend.traceable(network) if trace is not None else ()
+    traced: tuple[str, ...] = ()
+    if trace is not None:
+        traced = (*backend.traceable(network), *backend.traceable_states(network))
     resetting = backend.resetting(reset_interval)
     if resetting is not None:  # a board resets its neurons itself
         backend, reset_interval = resetting, None

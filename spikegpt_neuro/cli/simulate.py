@@ -93,7 +93,8 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Write the integers of every layer, for each prompt and generated token.",
+            help="Write the integers of every layer, for each prompt and generated token; of a "
+            "chain, on the emulator, also the states of its neurons (LAYER.voltage ...).",
         ),
     ] = None,
     raster: RasterOption = None,
@@ -102,7 +103,7 @@ def simulate(
         typer.Option(
             "--output",
             metavar="FILE.npy",
-            help="With --raster: write the last layer there, int32 [time steps, outputs].",
+            help="With --raster: write the last layer there, int32, a row a time step.",
         ),
     ] = None,
     reset_interval: Annotated[
@@ -114,7 +115,7 @@ def simulate(
             "to rest before each.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite --output.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --output.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     threads: ThreadsOption = 1,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import check_free
 from spikegpt_neuro.cli.interrupts import asked_to_stop, finish
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
@@ -22,7 +24,9 @@ MODEL, SPIKES, RECIPE, INTEGERS = "Model", "Spikes", "Recipe", "Integers"
 
 
 def _option(panel: str, help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+    """An option under the heading ``panel``; Tab offers the words its help has in quotes."""
+    offered = completion.words(*re.findall(r"'([^' ]+)'", help_text))
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, autocompletion=offered)
 
 
 def train(
@@ -80,7 +84,7 @@ def train(
         Path | None,
         typer.Option("--teacher", help="Distil from this checkpoint, starting afresh."),
     ] = None,
-    preset: Annotated[str, _option(MODEL, "tiny, 46m, 125m, 216m or 260m.")] = "tiny",
+    preset: Annotated[str, _option(MODEL, "'tiny', '46m', '125m', '216m' or '260m'.")] = "tiny",
     layers: Annotated[int | None, _option(MODEL, "Blocks, instead of the preset's.")] = None,
     width: Annotated[int | None, _option(MODEL, "Channels, instead of the preset's.")] = None,
     layout: Annotated[

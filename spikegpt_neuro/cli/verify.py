@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     NetworkArgument,
     RasterOption,
@@ -47,6 +48,7 @@ def verify(
             help="The two to compare: emulator, lava, lava-fine, loihi2 or an installed backend; "
             "float, the checkpoint given by --against; netx, stock netx of lava-dl running a stock "
             "NetX file. Default: emulator,lava; with --against float,emulator.",
+            autocompletion=completion.compared,
         ),
     ] = None,
     mode: Annotated[
@@ -150,7 +152,7 @@ def _compare(
     else:
         message = f"the same integers, but different counters: {found.counter_difference}"
     if found.equal and not found.counters_compared:
-        message += "; counters were not compared: stock processes do not count"
+        message += "; counters were not compared: one of the two does not count"
     output.result(found.to_dict(), _stages(network, found), message)
     if not found.equal:
         raise typer.Exit(1)

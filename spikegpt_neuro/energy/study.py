@@ -83,8 +83,9 @@ def run_text(
     if measuring is not None:  # a board is profiled over one run
         backend, windows = measuring, 1
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
-    with backend.open(network, trace=network.spiking_layers) as session:
-        record = _Record(network, session)
+    spiking = _visible(backend, network)
+    with backend.open(network, trace=spiking) as session:
+        record = _Record(network, session, spiking)
         for begin, end in pairwise(edges):
             session.score(tokens[begin:end])
             record.keep_spikes(end - begin)
@@ -108,14 +109,13 @@ def run_texts(
         raise InputError("a text without tokens cannot be read.", empty or ["there is no text"])
     ends = set(np.linspace(0, len(texts), min(windows, len(texts)) + 1).round().astype(int))
     found = []
-    traced = network.spiking_layers if spikes else ()
-    with backend.open(network, trace=traced) as session:
-        record = _Record(network, session)
+    spiking = _visible(backend, network) if spikes else []
+    with backend.open(network, trace=spiking) as session:
+        record = _Record(network, session, spiking)
         for number, text in enumerate(texts, 1):
             session.reset()
             found.append(session.score([int(token) for token in text]).copy())
-            if spikes:
-                record.keep_spikes(len(text))
+            record.keep_spikes(len(text))
             if number in ends:
                 record.end_window()
             if progress is not None:
@@ -123,11 +123,17 @@ def run_texts(
     return record.run(backend), tuple(found)
 
 
+def _visible(backend: Backend, network: Network) -> list[str]:
+    """The spiking layers that the backend can show."""
+    visible = set(backend.traceable(network))
+    return [name for name in network.spiking_layers if name in visible]
+
+
 class _Record:
     """What a session did, window by window, and the spikes of its first tokens."""
 
-    def __init__(self, network: Network, session: Session) -> None:
-        self._network, self._session = network, session
+    def __init__(self, network: Network, session: Session, spiking: Sequence[str]) -> None:
+        self._network, self._session, self._spiking = network, session, spiking
         self._windows: list[Counters] = []
         self._seen = Counters()
         self._spikes: dict[str, list[npt.NDArray[np.int32]]] = {}
@@ -138,7 +144,7 @@ class _Record:
         wanted = min(tokens, RASTER_TOKENS - self._kept)
         if wanted <= 0:
             return
-        for name in self._network.spiking_layers:
+        for name in self._spiking:
             pick = _spread(self._network[name].output.size)
             spikes = self._session.trace(name)[:wanted, pick].copy()
             self._spikes.setdefault(name, []).append(spikes)

@@ -23,7 +23,7 @@ def _package(tmp_path: Path) -> Path:
     return root.parent
 
 
-def _residual(folder: Path) -> str:
+def _residual(folder: Path, notices: list[str] | None = None) -> str:
     """What a fresh process computes with that copy: 5 + round(2 * 3)."""
     script = (
         "import numpy as np\n"
@@ -39,7 +39,20 @@ def _residual(folder: Path) -> str:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=folder,
         env=environment,
     )  # fmt: skip
+    if notices is not None:
+        notices.append(done.stderr)
     return done.stdout.strip()
+
+
+def test_compiling_is_announced_once_and_never_where_the_cache_has_it(tmp_path: Path) -> None:
+    folder = _package(tmp_path)
+    notices: list[str] = []
+    for _ in range(2):
+        assert _residual(folder, notices) == "11"
+    first, second = notices
+    assert first.count("Compiling kernels for this machine's processor") == 1  # of six functions
+    assert str(folder) in first and "doctor --warm-up" in first
+    assert second == ""
 
 
 def test_a_changed_operation_is_executed_in_its_new_form(tmp_path: Path) -> None:

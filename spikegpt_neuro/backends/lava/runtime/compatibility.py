@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from spikegpt_neuro.errors import Unavailable
 
-INSTALL_ADVICE = (
-    "Run `make setup` in a checkout, or: pip install --no-deps --ignore-requires-python "
-    "lava-nc==0.10.0 lava-dl==0.6.0 (their own pins refuse Python 3.11 and later)."
+INSTALL_COMMAND = (
+    "python -m pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0"
 )
+"""Adds Lava on every supported Python: what the two import is a dependency of this package, and
+their own pins (Python below 3.11, torch below 2.4, numpy below 2) can be met by none."""
+INSTALL_ADVICE = f"Add Lava with: {INSTALL_COMMAND}"
 _UNHASHABLE_DEFAULT = ("lava.magma.compiler.var_model", "ByteEncoder")
 
 
