@@ -10,11 +10,11 @@ ROOT = Path(__file__).parents[1]
 NAME = "spikegpt_neuro"
 FLOORS: list[set[str]] = [
     {"errors", "version"},
-    {"readers"},
+    {"readers", "sampling_settings"},
     {"arithmetic"},
     {"network"},
     {"events"},
-    {"hardware_profiles", "predictions", "sampling", "sampling_settings", "texts", "vocabulary"},
+    {"hardware_profiles", "predictions", "sampling", "texts", "vocabulary"},
     {"decomposition", "labelled"},
     {"backends"},
     {"mapping"},

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.training.classifier_loop import ClassificationSettings
     from spikegpt_neuro.training.loop import TrainingSettings
 
-    Settings = TrainingSettings | ClassificationSettings
+    Settings: TypeAlias = TrainingSettings | ClassificationSettings
 
 MAY_CHANGE = ("steps", "evaluate_every", "save_every")
 """Settings that a run may go on with other values of."""
@@ -41,10 +41,11 @@ def check_same_run(
     ``more``: further facts by name, as stored and as asked for.
     """
     stored = dict(content.get("settings", {}))
-    # a file written before a rate existed was trained with its default
+    # a file written before a rate or a part of the configuration existed has their defaults
     stored["rates"] = {**asdict(Rates()), **stored.get("rates", {})}
+    built = SpikeGPTConfiguration.from_dict(dict(content["configuration"]))
     mine = {"settings": asdict(settings), "configuration": configuration.to_dict()}
-    theirs = {"settings": stored, "configuration": content.get("configuration", {})}
+    theirs = {"settings": stored, "configuration": built.to_dict()}
     problems = [
         f"{part}.{name}: stored {theirs[part].get(name)!r}, asked for {value!r}"
         for part, values in mine.items()

@@ -169,6 +169,23 @@ def test_what_cannot_be_extended(tmp_path: Path, corpus: dict[str, tuple[str, ..
     assert "5 steps are done, asked for 3" in str(shorter.exception)
 
 
+def test_a_run_of_an_older_program_goes_on(
+    tmp_path: Path, corpus: dict[str, tuple[str, ...]]
+) -> None:
+    """What did not exist when a resume file was written had its default."""
+    output, resume = tmp_path / "model.pt", tmp_path / "model.pt.resume"
+    run(*corpus["predict"], "-o", output, "--steps", "2")
+    content = checkpoint.load(resume)
+    del content["settings"]["rates"]["schedule"]
+    del content["configuration"]["branch_decays"]
+    checkpoint.save(resume, content)
+    assert run(*corpus["predict"], "-o", output, "--steps", "3", "--resume")["step"] == 3
+    other = invoke(
+        *corpus["predict"], "-o", output, "--steps", "4", "--resume", "--schedule", "constant"
+    )
+    assert "settings.rates: stored" in str(other.exception)
+
+
 def test_lines_where_there_is_no_terminal(
     tmp_path: Path, corpus: dict[str, tuple[str, ...]]
 ) -> None:
