@@ -117,9 +117,9 @@ def generate(
 ) -> str:
     """The text that follows ``prompt``: ``tokens`` tokens.
 
-    ``sampling``: fields of ``sampling.SamplingSettings`` (``temperature``, ``top_p``, ``top_k``,
-    ``presence_penalty``, ``seed`` ...) that differ from ``sampling.FOR_TEXT``. ``temperature=0`` is
-    greedy: the same tokens on every machine.
+    ``sampling``: fields of ``sampling_settings.SamplingSettings`` (``temperature``, ``top_p``,
+    ``top_k``, ``presence_penalty``, ``seed`` ...) that differ from ``FOR_TEXT`` there.
+    ``temperature=0`` is greedy: the same tokens on every machine.
     """
     from dataclasses import replace
 

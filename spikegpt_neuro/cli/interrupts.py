@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from spikegpt_neuro.cli.output import Output
 
@@ -55,6 +56,6 @@ def finish(output: Output, result: dict[str, Any], step: int, steps: int, line: 
     if not finished:
         result["go_on"] = command_that_goes_on()
         line += f"\ninterrupted after step {step} of {steps}. To go on:\n  {result['go_on']}"
-    output.result(result, line)
+    output.result(result, Text(line))  # as it is: brackets in a path are no markup
     if not finished:
         raise typer.Exit(130)

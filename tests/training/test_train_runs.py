@@ -177,7 +177,7 @@ def test_a_run_of_an_older_program_goes_on(
     run(*corpus["predict"], "-o", output, "--steps", "2")
     content = checkpoint.load(resume)
     del content["settings"]["rates"]["schedule"]
-    del content["configuration"]["branch_decays"]
+    del content["configuration"]["rescale_every"]
     checkpoint.save(resume, content)
     assert run(*corpus["predict"], "-o", output, "--steps", "3", "--resume")["step"] == 3
     other = invoke(
