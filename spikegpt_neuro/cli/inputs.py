@@ -123,10 +123,12 @@ def listed_tokens(text: str) -> list[int]:
         raise InputError(f"--prompt-tokens {text!r}: token ids must be numbers: {error}") from error
 
 
-def check_free(path: Path, *, force: bool) -> None:
+def check_free(
+    path: Path, *, force: bool, advice: str = "Name another file, or use --force."
+) -> None:
     """Refuse to overwrite a file unless told to."""
     if path.exists() and not force:
-        raise InputError(f"{path} exists.", advice="Name another file, or use --force.")
+        raise InputError(f"{path} exists.", advice=advice)
 
 
 def check_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
