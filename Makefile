@@ -74,6 +74,7 @@ pages: setup
 	$(BIN)/python -m spikegpt_neuro.network.documentation docs/file-format.md
 	$(BIN)/python docs/make/pictures.py
 	$(BIN)/python docs/make/notebook_pages.py
+	$(BIN)/python -m attacks page
 
 clean:
 	rm -rf build dist
