@@ -37,8 +37,8 @@ VocabularyOption = Annotated[
     typer.Option(
         "--vocab",
         metavar="FILE",
-        help="Vocabulary file, if NET holds none: SpikeGPT's JSON, or a Hugging Face "
-        "tokenizer.json.",
+        help="Vocabulary, if NET holds none: a file of any kind that `export` takes, or a "
+        "folder with one.",
     ),
 ]
 BackendOption = Annotated[
