@@ -29,6 +29,8 @@ _PART = re.compile(
 )
 _OTHERS = re.compile(r".+\.(lora_magnitude_vector|lora_[AB].*\.bias|lora_\w+)(\..+)?")
 _SAVED = re.compile(r"(?P<layer>.+)\.modules_to_save\.[^.]+\.(?P<name>weight|bias)")
+_KEEPS_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")
+"""PEFT's ways to begin that leave the base's weights; PiSSA and others take a part out of them."""
 _ASK = (
     "Say it with --lora-alpha, if the layers are plain LoRA; a path that is gated by spikes "
     "(SpikeLoRA has the same names) is no matrix and cannot be merged."
@@ -76,6 +78,14 @@ def read_scaling(path: Path, alpha: float | None) -> Scaling:
             ("peft_type", "'LORA'", values.get("peft_type", "LORA") == "LORA"),
             ("use_dora", "false", not values.get("use_dora")),
             ("fan_in_fan_out", "false", not values.get("fan_in_fan_out")),
+            ("use_qalora", "false", not values.get("use_qalora")),
+            ("layer_replication", "null", not values.get("layer_replication")),
+            ("alora_invocation_tokens", "null", not values.get("alora_invocation_tokens")),
+            (
+                "init_lora_weights",
+                "one that leaves the base as it is",
+                values.get("init_lora_weights", True) in _KEEPS_THE_BASE,
+            ),
             ("lora_alpha", "a number", told is None or _is_number(told)),
             ("alpha_pattern", "names and numbers", numbers),
         )

@@ -35,6 +35,11 @@ from spikegpt_neuro.converters.checkpoint_names import (
     with_myelins_names,
     with_released_names,
 )
+from spikegpt_neuro.converters.folder_configuration import (
+    folder_configuration,
+    folder_problems,
+    with_tied_head,
+)
 from spikegpt_neuro.converters.neuron_tensors import with_released_neurons
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import configuration_problems
@@ -191,7 +196,9 @@ def read_checkpoint(
         file = replace(file, vocabulary=myelins_vocabulary(file.foreign.get("vocabulary")))
     elif path.is_dir() and not file.vocabulary:
         file = _with_folders_vocabulary(path, file)
+    described = folder_configuration(path)
     file, plain = with_released_names(_without_mask(file))
+    file = with_tied_head(file, described)
     if (other := other_model(file.tensors)) is not None:
         what, advice = other
         raise InputError(f"{path} is not a SpikeGPT checkpoint: {what}.", advice=advice)
@@ -201,11 +208,12 @@ def read_checkpoint(
     layout = str(file.configuration.get("layout", known.get("layout", RWKV if plain else UPSTREAM)))
     architecture, problems = _architecture(path, file, layout)
     architecture = replace(architecture, known=known)
+    problems += folder_problems(described, architecture)
     shapes = architecture.shapes()
     if file.configuration:
         problems += configuration_problems(file.configuration, partial=True)
-    described = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
-    if described and not problems:
+    own_shapes = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
+    if own_shapes and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:

@@ -43,7 +43,8 @@ _BESIDE = (
     "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
     "numpy.dtype", "numpy.ndarray", "numpy.float32", "numpy.float64", "numpy.int64", "numpy.bool_",
     "argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath",
-    "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+    "pathlib._local.PosixPath", "pathlib._local.WindowsPath", "datetime.datetime",
+    "datetime.timedelta", "datetime.timezone",
 )  # fmt: skip
 """Classes of losses, settings and paths that training saves beside a state dict: read as
 ``Beside``, so that not even theirs runs."""

@@ -15,9 +15,21 @@ def prediction_bits(
 
     Logits int32 [T, vocabulary], targets [T]; result float64 [T].
     """
-    real = logits.astype(np.float64)
-    real -= real.max(axis=1, keepdims=True)  # exact: differences of integers below 2**53
-    real *= logit_scale
+    real = _below_largest(logits, logit_scale)
     chosen = real[np.arange(targets.size), targets]
     np.exp(real, out=real)
     return (np.log(real.sum(axis=1)) - chosen) / math.log(2.0)
+
+
+def log_probabilities(logits: npt.NDArray[np.int32], logit_scale: float) -> npt.NDArray[np.float64]:
+    """``ln softmax(logits * logit_scale)`` in float64: [T, vocabulary] from int32 of that shape."""
+    real = _below_largest(logits, logit_scale)
+    return np.asarray(real - np.log(np.exp(real).sum(axis=1, keepdims=True)))
+
+
+def _below_largest(logits: npt.NDArray[np.int32], logit_scale: float) -> npt.NDArray[np.float64]:
+    """Real logits less the largest of each row."""
+    real = logits.astype(np.float64)
+    real -= real.max(axis=1, keepdims=True)  # exact: differences of integers below 2**53
+    real *= logit_scale
+    return real

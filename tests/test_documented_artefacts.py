@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TABLES = {"docs/checkpoints.md": 24, "docs/netx.md": 8}
+TABLES = {"docs/checkpoints.md": 30, "docs/netx.md": 31, "docs/exchange.md": 31}
 """Pages with tables whose last column is headed ``test``, and how many rows they have at least."""
+GRAPHS = "tests/exchange/test_public_graphs.py"
+"""Its tests run once for each graph that its two tables name; pages name those."""
 
 
 def named_tests(page: str) -> list[tuple[str, list[str]]]:
@@ -22,7 +24,8 @@ def named_tests(page: str) -> list[tuple[str, list[str]]]:
         elif cells[-1] == "test":
             inside = True
         elif inside and not set(cells[-1]) <= set("-: "):
-            rows.append((cells[0], re.findall(r"`(test_\w+(?:\.py)?)`", cells[-1])))
+            named = re.findall(r"`([^`]+)`", cells[-1])
+            rows.append((cells[0], [name.removeprefix("tests/exchange/") for name in named]))
     return rows
 
 
@@ -30,7 +33,10 @@ def named_tests(page: str) -> list[tuple[str, list[str]]]:
 def tests() -> set[str]:
     files = list((ROOT / "tests").rglob("test_*.py"))
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    return {file.name for file in files} | set(re.findall(r"^def (test_\w+)\(", text, re.M))
+    graphs = re.findall(r'^    "([^"]+)": \(', (ROOT / GRAPHS).read_text("utf-8"), re.M)
+    assert len(graphs) > 30
+    functions = set(re.findall(r"^def (test_\w+)\(", text, re.M))
+    return {file.name for file in files} | functions | set(graphs)
 
 
 @pytest.mark.parametrize("page", sorted(TABLES))

@@ -90,6 +90,7 @@ PACKAGES = (
         "See docs/backends.md, Loihi 2.",
     ),
     _optional("distributed", "distributed", "scoring on one machine only", "cluster"),
+    _optional("fastapi", "fastapi, uvicorn", "no `serve`", "serve"),
     _optional("nir", "nir", "no exchange in the NIR format", "nir"),
 )  # fmt: skip
 ALONE = (

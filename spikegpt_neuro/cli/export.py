@@ -32,7 +32,8 @@ def export(
         typer.Option(
             metavar="FILE",
             help="The model's vocabulary, stored in NET: SpikeGPT's JSON, tokenizer.json, GPT-2's "
-            "vocab.json beside merges.txt, a SentencePiece .model, RWKV's World file.",
+            "vocab.json beside merges.txt, a SentencePiece .model, RWKV's World file, or a folder "
+            "with one of them.",
         ),
     ] = None,
     calibration: Annotated[

@@ -29,7 +29,7 @@ RasterOption = Annotated[
     typer.Option(
         "--raster",
         metavar="FILE.npy",
-        help="What a stock NetX chain reads: whole numbers [time steps, ...inputs].",
+        help="What a stock NetX chain reads: whole numbers, a row (or an image) a time step.",
     ),
 ]
 VocabularyOption = Annotated[
@@ -37,8 +37,8 @@ VocabularyOption = Annotated[
     typer.Option(
         "--vocab",
         metavar="FILE",
-        help="Vocabulary file, if NET holds none: SpikeGPT's JSON, or a Hugging Face "
-        "tokenizer.json.",
+        help="Vocabulary, if NET holds none: a file of any kind that `export` takes, or a "
+        "folder with one.",
     ),
 ]
 BackendOption = Annotated[

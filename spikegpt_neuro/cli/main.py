@@ -23,6 +23,7 @@ from spikegpt_neuro.cli import (
     nir,
     profiles,
     score,
+    serve,
     simulate,
     train,
     verify,
@@ -50,6 +51,7 @@ app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
 app.command("frontier")(frontier.frontier)
 app.command("measure")(measure.measure)
+app.command("serve")(serve.serve)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
 app.add_typer(nir.app, name="nir")

@@ -98,7 +98,7 @@ def check_graph(
         typer.Option(
             "--raster",
             metavar="FILE.npy",
-            help="Run the graph on whole numbers [time steps, inputs], by NIR's equations in "
+            help="Run the graph on whole numbers, a row a time step, by NIR's equations in "
             "floating point and by the integers of the import, and compare the spikes.",
         ),
     ] = None,

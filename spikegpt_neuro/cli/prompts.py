@@ -35,7 +35,8 @@ def run_prompts(
             "at a time.",
             advice="Give --batch 1, or use the emulator.",
         )
-    lines = read_text(path).splitlines()
+    # at line ends only: a prompt may hold other characters that Unicode calls separators
+    lines = [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
     empty = [f"line {number}" for number, line in enumerate(lines, 1) if not line]
     if empty or not lines:
         raise InputError(

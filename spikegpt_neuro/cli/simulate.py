@@ -93,7 +93,7 @@ def simulate(
         typer.Option(
             "--output",
             metavar="FILE.npy",
-            help="With --raster: write the last layer there, int32 [time steps, outputs].",
+            help="With --raster: write the last layer there, int32, a row a time step.",
         ),
     ] = None,
     reset_interval: Annotated[

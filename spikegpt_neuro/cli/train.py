@@ -47,7 +47,7 @@ def train(
     tokens: Annotated[
         str,
         typer.Option(
-            help="'characters', 'bytes', or a vocabulary file (SpikeGPT's or tokenizer.json). "
+            help="'characters', 'bytes', or a vocabulary file of any kind that `export` takes. "
             "Classify: also 'bpe:N', learnt from the texts; with --from, that file's own."
         ),
     ] = "characters",

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.guard import reason
 from spikegpt_neuro.vocabulary import sentencepiece, world
-from spikegpt_neuro.vocabulary.base import Vocabulary
+from spikegpt_neuro.vocabulary.base import LARGEST_NUMBER_OF_TOKENS, Vocabulary
 from spikegpt_neuro.vocabulary.characters import LISTED, CharacterVocabulary, character_problems
-from spikegpt_neuro.vocabulary.tokenizer import TokenizerVocabulary
+from spikegpt_neuro.vocabulary.tokenizer import TokenizerVocabulary, tokenizers_errors
 
 LARGEST_FILE = 256 << 20
 IN_FOLDER = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "vocab.txt")
 """The files of a folder that are a vocabulary, the best first."""
-MERGES = "merges.txt"
+MERGES, SPECIAL = "merges.txt", "special_tokens_map.json"
 _EXPECTED = (
     "Expected SpikeGPT's vocabulary, a Hugging Face tokenizer.json, GPT-2's vocab.json with "
     "merges.txt beside it, a SentencePiece .model or RWKV's World vocabulary."
@@ -27,15 +28,12 @@ _EXPECTED = (
 
 def read_vocabulary(path: str | Path) -> Vocabulary:
     """Read a vocabulary file of any kind, or a folder's. Raises InputError listing all problems."""
-    path = Path(path)
-    if path.is_dir():
-        path = next((path / name for name in IN_FOLDER if (path / name).is_file()), path)
-    if path.name == MERGES and path.with_name("vocab.json").is_file():
-        path = path.with_name("vocab.json")
+    path = _file_of(Path(path))
     content = _content(path)
     digest = hashlib.sha256(content).hexdigest()
     if _is_sentencepiece(content):
-        return TokenizerVocabulary(sentencepiece.to_tokenizer(content, str(path)), digest)
+        with tokenizers_errors(f"{path} is no SentencePiece model that can be used"):
+            return TokenizerVocabulary(sentencepiece.to_tokenizer(content, str(path)), digest)
     text = _decoded(content, path)
     if world.is_world(text):
         return world.parse_world(text, str(path), digest)
@@ -43,6 +41,14 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
     if merges.is_file() and _is_pieces(text):
         return _byte_level(path, text, merges)
     return parse_vocabulary(text, str(path), digest)
+
+
+def _file_of(path: Path) -> Path:
+    """The file to read of what was given: a folder's best, and the pieces beside merges."""
+    if path.is_dir():
+        return next((path / name for name in IN_FOLDER if (path / name).is_file()), path)
+    pieces = path.with_name("vocab.json")
+    return pieces if path.name == MERGES and pieces.is_file() else path
 
 
 def _content(path: Path) -> bytes:
@@ -84,7 +90,10 @@ def _is_pieces(text: str) -> bool:
 
 
 def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabulary:
-    """GPT-2's tokenizer from its two files, and ``added_tokens.json`` where there is one."""
+    """GPT-2's tokenizer from its two files, and the two that transformers puts beside them.
+
+    Tokens of ``added_tokens.json`` and of ``special_tokens_map.json`` are never cut.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     ids: dict[str, int] = json.loads(text)
@@ -94,7 +103,7 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         f"{merges.name}: {' '.join(pair)[:40]!r}, must be two pieces of {vocabulary.name} that "
         "make a third"
         for pair in pairs
-        if len(pair) != 2 or not {*pair, "".join(pair)} <= set(ids)
+        if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()
     ]
     added: dict[str, int] = {}
     beside = vocabulary.with_name("added_tokens.json")
@@ -102,21 +111,55 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         more = _decoded(_content(beside), beside)
         added = json.loads(more) if _is_pieces(more) else {}
         problems += [] if _is_pieces(more) else [f"{beside.name}: must map tokens to ids"]
-    known = set(ids.values())
-    if len(known) < len(ids) or min(known, default=0) < 0:
-        problems.append(f"{vocabulary.name}: its ids must differ and be at least 0")
+    every = {**ids, **added}
+    where = f"{vocabulary.name}, {beside.name}" if added else vocabulary.name
+    problems += _id_problems(where, every)
     if problems:
         shown = problems[:LISTED]
         shown += [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise InputError(f"{vocabulary} is not GPT-2's vocabulary:", shown)
-    every = {**ids, **added}
-    tokenizer = Tokenizer(models.BPE(vocab=every, merges=[(a, b) for a, b in pairs]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = [name for name in every if name in added or name == "<|endoftext|>"]
-    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in special])
-    digest = hashlib.sha256(vocabulary.read_bytes() + merges.read_bytes())
-    return TokenizerVocabulary(tokenizer.to_str(), digest.hexdigest())
+    told = (vocabulary, merges, beside, vocabulary.with_name(SPECIAL))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in told if file.is_file()))
+    whole = {"<|endoftext|>", *added, *_special_tokens(vocabulary.with_name(SPECIAL))}
+    special = [name for name in every if name in whole]
+    with tokenizers_errors(f"{vocabulary} is not GPT-2's vocabulary"):
+        tokenizer = Tokenizer(models.BPE(vocab=every, merges=[(a, b) for a, b in pairs]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_tokens([AddedToken(name, normalized=False) for name in special])
+        return TokenizerVocabulary(tokenizer.to_str(), digest.hexdigest())
+
+
+def _special_tokens(path: Path) -> list[str]:
+    """The tokens in a ``special_tokens_map.json``: texts, objects with ``content``, lists of both.
+
+    Raises ``InputError`` for a file that is none; empty where there is no file.
+    """
+    if not path.is_file():
+        return []
+    try:
+        values = json.loads(_decoded(_content(path), path))
+        given = [
+            v for value in values.values() for v in (value if type(value) is list else [value])
+        ]
+        found = [value["content"] if isinstance(value, dict) else value for value in given]
+    except (ValueError, RecursionError, AttributeError, KeyError) as error:
+        raise InputError(f"{path} does not name special tokens: {reason(error)}.") from error
+    if not all(isinstance(token, str) for token in found):
+        raise InputError(f"{path} does not name special tokens: some are no text.")
+    return found
+
+
+def _id_problems(where: str, ids: dict[str, int]) -> list[str]:
+    """What the library stops at or passes over: ids that no table has, pieces that are no text."""
+    found = [
+        f"{where}: {piece[:40]!a} is {index}, must be 0..{LARGEST_NUMBER_OF_TOKENS - 1}"
+        for piece, index in ids.items() if not 0 <= index < LARGEST_NUMBER_OF_TOKENS
+    ]  # fmt: skip
+    counts = Counter(ids.values())
+    found += [f"{where}: id {index} occurs {n} times" for index, n in counts.items() if n > 1]
+    broken = (piece for piece in ids if any("\ud800" <= letter <= "\udfff" for letter in piece))
+    return found + [f"{where}: {piece[:40]!a} holds half a surrogate pair" for piece in broken]
 
 
 def parse_vocabulary(text: str, origin: str = "the vocabulary", sha256: str = "") -> Vocabulary:
@@ -172,8 +215,19 @@ def reference_to(path: str | Path) -> str:
     return json.dumps({"reference": str(Path(path).resolve()), "sha256": vocabulary.sha256})
 
 
+def _is_reference(path: Path) -> bool:
+    try:
+        values = json.loads(_decoded(_content(path), path))
+    except (ValueError, RecursionError, InputError):
+        return False
+    return isinstance(values, dict) and {"reference", "sha256"} <= set(values)
+
+
 def _follow_reference(values: dict[str, Any], origin: str) -> Vocabulary:
-    vocabulary = read_vocabulary(str(values["reference"]))
+    path = _file_of(Path(str(values["reference"])))
+    if _is_reference(path):
+        raise InputError(f"{origin} refers to {path}, which itself refers to another file.")
+    vocabulary = read_vocabulary(path)
     if vocabulary.sha256 != values["sha256"]:
         raise InputError(
             f"{origin} refers to {values['reference']}, which has changed: its SHA-256 is "

@@ -7,6 +7,7 @@ tokenizer gives their ids (tested against SentencePiece itself).
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -15,7 +16,12 @@ from enum import IntEnum
 from typing import Any
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.vocabulary.characters import LISTED
 
+LONGEST_PIECE = 512
+"""Characters; trainers stop at 16. Each way to cut a piece in two is tried."""
+LARGEST_FILE = 32 << 20
+"""Bytes; the largest published models have about 5 MB."""
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 
@@ -50,7 +56,7 @@ class SentencePieceModel:
     escapes: bool = True
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
+def message_fields(content: bytes) -> Iterator[tuple[int, Any]]:
     """Number and value of a message's fields: int, 4 or 8 bytes, or bytes. ``ValueError``."""
     at = 0
 
@@ -84,7 +90,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
 
 def _piece(content: bytes) -> tuple[str, float, int]:
     text, score, kind = "", 0.0, int(Kind.NORMAL)
-    for number, value in _fields(content):
+    for number, value in message_fields(content):
         if number == 1:
             text = value.decode("utf-8")
         elif number == 2:
@@ -96,18 +102,20 @@ def _piece(content: bytes) -> tuple[str, float, int]:
 
 def read_model(content: bytes, origin: str) -> SentencePieceModel:
     """Parse a model's file. Raises ``InputError``."""
+    if len(content) > LARGEST_FILE:
+        raise InputError(f"{origin} has more than {LARGEST_FILE >> 20} MB: not a vocabulary.")
     model = SentencePieceModel()
     try:
-        for number, value in _fields(content):
+        for number, value in message_fields(content):
             if number == 1:
                 model.pieces.append(_piece(value))
             elif number == 2:
-                told = dict(_fields(value))
+                told = dict(message_fields(value))
                 model.algorithm = _Trained(told.get(3, _Trained.UNIGRAM))
                 model.byte_fallback = bool(told.get(35, 0))
                 model.suffixes = bool(told.get(24, 0))
             elif number == 3:
-                told = dict(_fields(value))
+                told = dict(message_fields(value))
                 model.charsmap = told.get(2, b"")
                 model.dummy_prefix = bool(told.get(3, 1))
                 model.fewer_spaces = bool(told.get(4, 1))
@@ -124,13 +132,24 @@ def read_model(content: bytes, origin: str) -> SentencePieceModel:
     if not model.escapes:
         problems.append("it does not write spaces as a character of their own")
     names = [text for text, _, _ in model.pieces]
+    problems += list(_piece_problems(model))
     if len(set(names)) < len(names):
         problems.append("several of its pieces are equal")
     if sum(kind == Kind.UNKNOWN for _, _, kind in model.pieces) != 1:
         problems.append("it must have one piece for what is unknown")
     if problems:
+        more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+        problems = problems[:LISTED] + more
         raise InputError(f"{origin} is no SentencePiece model that can be used:", problems)
     return model
+
+
+def _piece_problems(model: SentencePieceModel) -> Iterator[str]:
+    for index, (text, score, _) in enumerate(model.pieces):
+        if not math.isfinite(score):
+            yield f"piece {index}: its score is {score}"
+        if not 0 < len(text) <= LONGEST_PIECE:
+            yield f"piece {index}: has {len(text)} characters, must be 1..{LONGEST_PIECE}"
 
 
 def to_tokenizer(content: bytes, origin: str) -> str:

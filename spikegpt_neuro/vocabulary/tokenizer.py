@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.guard import reason
 from spikegpt_neuro.vocabulary.base import (
     LARGEST_NUMBER_OF_TOKENS,
     DecodingStream,
@@ -33,6 +36,20 @@ def byte_tokenizer() -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     return str(tokenizer.to_str())
+
+
+@contextmanager
+def tokenizers_errors(sentence: str) -> Iterator[None]:
+    """Whatever the tokenizers library raises, as an ``InputError`` that begins with a sentence.
+
+    It raises plain ``Exception`` for all it cannot read; a panic of its Rust is no ``Exception``.
+    """
+    try:
+        yield
+    except (InputError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise InputError(f"{sentence}: {reason(error)}.") from error
 
 
 class _ByteLevelStream(DecodingStream):
@@ -80,13 +97,8 @@ class TokenizerVocabulary(Vocabulary):
     def __init__(self, text: str, sha256: str = "") -> None:
         from tokenizers import Tokenizer
 
-        try:
+        with tokenizers_errors("This is not a tokenizer.json that the tokenizers library reads"):
             self.tokenizer = Tokenizer.from_str(text)
-        # the library raises plain Exception for everything it cannot read
-        except Exception as error:
-            raise InputError(
-                f"This is not a tokenizer.json that the tokenizers library reads: {error}"
-            ) from error
         self.text = text
         self.sha256 = sha256 or hashlib.sha256(text.encode("utf-8")).hexdigest()
         ids = self.tokenizer.get_vocab(with_added_tokens=True)
@@ -107,7 +119,8 @@ class TokenizerVocabulary(Vocabulary):
 
     def encode(self, text: str) -> Tokens:
         """See ``Vocabulary.encode``."""
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        with tokenizers_errors("The vocabulary's tokenizer cannot take this text"):
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
         lost = [
             position
             for token, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)

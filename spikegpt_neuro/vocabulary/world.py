@@ -23,7 +23,8 @@ from spikegpt_neuro.vocabulary.base import (
     unknown_characters,
 )
 
-LINE = re.compile(r"(\d{1,8}) (b?'.*'|b?\".*\") (\d{1,4})")
+_LITERAL = r"""b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*\""""
+LINE = re.compile(rf"([0-9]{{1,8}}) ({_LITERAL}) ([0-9]{{1,4}})")
 KEY = "rwkv-world"
 """The one key of a World vocabulary's JSON: ids -> bytes, each written as the character of its
 number."""

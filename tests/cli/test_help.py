@@ -36,6 +36,13 @@ def test_names_are_whole_at_80_columns(path: tuple[str, ...]) -> None:
     assert names <= shown, names - shown
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_no_word_is_taken_for_markup(path: tuple[str, ...]) -> None:
+    """Words in square brackets are styles to the terminal's printer, which shows none of them."""
+    for parameter in COMMANDS[path].params:
+        assert not re.search(r"\[[a-z]", getattr(parameter, "help", "") or ""), parameter.name
+
+
 def _options(parameter: Any) -> list[str]:
     return [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("-")]
 

@@ -176,8 +176,13 @@ def test_what_does_not_fit_is_named(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("peft_type", "IA3"), ("use_dora", True), ("lora_alpha", "big"), ("alpha_pattern", [1])],
-)
+    [
+        ("peft_type", "IA3"), ("use_dora", True), ("lora_alpha", "big"), ("alpha_pattern", [1]),
+        ("init_lora_weights", "pissa_niter_4"), ("init_lora_weights", ["olora"]),
+        ("use_qalora", True), ("layer_replication", [[0, 1]]),
+        ("alora_invocation_tokens", [1, 2]),
+    ],
+)  # fmt: skip
 def test_other_adapters_are_named(
     key: str, value: Any, state: Any, parts: Any, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def test_values_of_classes_beside_a_state_dict(state: dict[str, Tensor], tmp_pat
     beside = {
         "best_val_loss": np.float64(1.25), "step": np.int64(3), "losses": np.arange(5.0),
         "args": argparse.Namespace(n_layer=2), "path": Path("runs"),
+        "name": np.str_("run"), "rng": np.random.get_state(),
+        "when": datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=1))),
     }  # fmt: skip
     for old in (False, True):
         path = tmp_path / f"{old}.pt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,26 @@ def test_gpt2s_added_tokens(gpt2: Tokenizer, tmp_path: Path) -> None:
     assert found.encode("a<pad>a").tolist().count(found.size - 1) == 1
 
 
+def test_gpt2s_special_tokens(gpt2: Tokenizer, tmp_path: Path) -> None:
+    """As ruGPT-3 has them: in the vocabulary, and named beside it."""
+    write_gpt2(gpt2, tmp_path)
+    path, size = tmp_path / "vocab.json", gpt2.get_vocab_size()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "<s>": size, "<pad>": size + 1}))
+    assert size not in read_vocabulary(tmp_path).encode("a<s>a")
+    special = tmp_path / "special_tokens_map.json"
+    special.write_text(json.dumps({
+        "bos_token": {"content": "<s>", "lstrip": False}, "pad_token": "<pad>",
+        "additional_special_tokens": ["<not there>"],
+    }))  # fmt: skip
+    found = read_vocabulary(tmp_path)
+    assert found.encode("a<s><pad>a").tolist()[1:3] == [size, size + 1]
+    assert found.size == size + 2
+    for content in ("[]", "{", '{"a": {}}', '{"a": 3}'):
+        special.write_text(content)
+        with pytest.raises(InputError, match=r"special_tokens_map\.json does not name"):
+            read_vocabulary(tmp_path)
+
+
 def test_gpt2s_vocabulary_without_its_merges(gpt2: Tokenizer, tmp_path: Path) -> None:
     write_gpt2(gpt2, tmp_path)
     (tmp_path / "merges.txt").unlink()
@@ -114,6 +135,28 @@ def test_merges_that_make_no_piece(line: str, gpt2: Tokenizer, tmp_path: Path) -
         file.write(f"\n{line}\n")
     with pytest.raises(InputError, match=f"merges.txt: '{line}', must be two pieces"):
         read_vocabulary(tmp_path / "vocab.json")
+
+
+@pytest.mark.parametrize(
+    ("piece", "index", "named"),
+    [
+        ("new", 1 << 40, r"'new' is 1099511627776, must be 0\.\.16777215"),
+        ("new", -1, "'new' is -1, must be 0"),
+        ("new", 3, "id 3 occurs 2 times"),
+        ("\ud800", 5000, "half a surrogate pair"),
+    ],
+)
+@pytest.mark.parametrize("file", ["vocab.json", "added_tokens.json"])
+def test_ids_and_pieces_that_no_table_holds(
+    file: str, piece: str, index: int, named: str, gpt2: Tokenizer, tmp_path: Path
+) -> None:
+    """The library breaks at some of them, and drops tokens at others."""
+    write_gpt2(gpt2, tmp_path)
+    path = tmp_path / file
+    values = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    path.write_text(json.dumps({**values, piece: index}), "utf-8")
+    with pytest.raises(InputError, match=named):
+        read_vocabulary(tmp_path)
 
 
 # SentencePiece
@@ -188,6 +231,44 @@ def test_a_damaged_sentencepiece_model(tmp_path: Path) -> None:
             read_model(bytes(damaged), "m.model")
 
 
+def message(*fields: tuple[int, int | float | bytes]) -> bytes:
+    """A protocol buffer of small fields."""
+    written = b""
+    for number, value in fields:
+        if isinstance(value, bytes):
+            size = len(value)
+            length = bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
+            written += bytes([number << 3 | 2]) + length + value
+        elif isinstance(value, float):
+            written += bytes([number << 3 | 5]) + struct.pack("<f", value)
+        else:
+            written += bytes([number << 3, value])
+    return written
+
+
+@pytest.mark.parametrize(
+    ("piece", "settings", "named"),
+    [
+        (((1, b"a"), (2, float("nan"))), b"", "piece 1: its score is nan"),
+        (((1, b"a" * 600), (2, -1.0)), b"", r"piece 1: has 600 characters, must be 1\.\.512"),
+        (((2, -1.0),), b"", "piece 1: has 0 characters"),
+        (((1, b"a"), (2, -1.0)), b"\1\2\3", "no SentencePiece model that can be used: .*charsmap"),
+    ],
+)
+@pytest.mark.parametrize("algorithm", [1, 2])
+def test_models_that_break_the_library_are_refused(
+    algorithm: int, piece: Any, settings: bytes, named: str, tmp_path: Path
+) -> None:
+    unknown = message((1, b"<unk>"), (2, 0.0), (3, 2))
+    content = message(
+        (1, unknown), (1, message(*piece)), (2, message((3, algorithm))),
+        (3, message((2, settings))),
+    )  # fmt: skip
+    (tmp_path / "m.model").write_bytes(content)
+    with pytest.raises(InputError, match=named):
+        read_vocabulary(tmp_path / "m.model")
+
+
 # RWKV World
 
 
@@ -246,6 +327,9 @@ def test_rwkvs_world_vocabulary(ends: str, tmp_path: Path) -> None:
         ("300 __import__('os') 2", "must be an id, a token and its length"),
         ("300 'a'*10**9 + 'b' 2", "must be an id, a token and its length"),
         ("300 '' 0", "must be an id, a token and its length"),
+        ("300 'a', 'b' 2", "must be an id, a token and its length"),
+        ("300 'a' 'b' 2", "must be an id, a token and its length"),
+        ("\u0663\u0660 'ab' 2", "must be an id, a token and its length"),
     ],
 )
 def test_lines_that_are_no_tokens(line: str, named: str, tmp_path: Path) -> None:
@@ -293,6 +377,14 @@ def test_references_to_every_kind(gpt2: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     with pytest.raises(InputError, match="which has changed"):
         parse_vocabulary(reference_to_before(tmp_path, gpt2))
+
+
+@pytest.mark.parametrize("named", ["tokenizer.json", "."])
+def test_a_reference_to_a_reference(named: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"reference": str(tmp_path / named), "sha256": ""}))
+    with pytest.raises(InputError, match="which itself refers to another file"):
+        read_vocabulary(path)
 
 
 def reference_to_before(folder: Path, gpt2: Tokenizer) -> str:
