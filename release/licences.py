@@ -25,7 +25,8 @@ LAVA = ("lava-nc", "lava-dl")
 KNOWN = frozenset(
     {
         "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC",
-        "LGPL-2.1-or-later", "LLVM-exception", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
+        "CNRI-Python", "LGPL-2.1-or-later", "LGPL-3.0-or-later", "LLVM-exception", "MIT", "MIT-CMU",
+        "MPL-2.0", "PSF-2.0", "Zlib",
     }
 )  # fmt: skip
 """All allow use and distribution beside MIT code; a licence that is not here stops the release."""
@@ -33,6 +34,8 @@ _ALIASES = {
     "3-Clause BSD License": "BSD-3-Clause", "Apache": "Apache-2.0", "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0", "BSD License": "BSD", "ISC License": "ISC",
     "ISC License (ISCL)": "ISC",
+    "Apache License, Version 2.0": "Apache-2.0", "Apache 2.0 License": "Apache-2.0",
+    "LGPL-3.0-or-newer": "LGPL-3.0-or-later", "PSFL": "PSF-2.0",
     "MIT License": "MIT", "Python Software Foundation License": "PSF-2.0",
     "(BSD-3-Clause), (LGPL-2.1-or-later)": "BSD-3-Clause AND LGPL-2.1-or-later",
     "(BSD-3-Clause)": "BSD-3-Clause",
@@ -53,6 +56,8 @@ def licence(found: Distribution) -> str:
         for classifier in metadata.get_all("Classifier") or []
         if classifier.startswith("License :: ")
     ]
+    if short.startswith("The MIT License (MIT)"):  # word2number: the whole text
+        named.append("MIT")
     stated = next((name for name in named if name), "")
     return _ALIASES.get(stated, stated)
 

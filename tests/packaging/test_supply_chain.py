@@ -33,6 +33,15 @@ def constraints(python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("python", lock.PYTHONS)
+def test_a_package_is_pinned_once_on_each_python(python: str) -> None:
+    """Two pins of one package, as a merge may leave them, can be met by no resolver."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [lock.Locked(Requirement(line), ()) for line in lines if line and line[0] != "#"]
+    names = [pin.name for pin in pins if pin.wanted(python)]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
+@pytest.mark.parametrize("python", lock.PYTHONS)
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_has_each_package_once_as_constrained_and_hashed(name: str, python: str) -> None:
     wanted = [one for one in lock.read(name) if one.wanted(python)]
