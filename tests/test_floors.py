@@ -25,8 +25,8 @@ FLOORS: list[set[str]] = [
     {"classification", "scoring", "generation", "verification"},
     {"comparison", "corpus", "fitting", "training"},
     {"reports"},
-    {"opening"},
-    {"api", "serving"},
+    {"opening", "publishing"},
+    {"api", "harness", "hugging_face", "neurobench", "serving"},
     {"cli"},
 ]
 """A package imports itself and those of floors below it, in functions and for types too."""

@@ -12,6 +12,7 @@ from spikegpt_neuro.backends.base import (
     BackendDefaults,
     check_tokens,
 )
+from spikegpt_neuro.backends.execution import packed_walk
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.backends.program_session import ProgramSession
 from spikegpt_neuro.backends.raster import EmulatorChainSession
@@ -77,6 +78,7 @@ def warm_up() -> None:
     with EmulatorSession(random_network(shape)) as session:
         session.step(0)
         session.score([1, 2])
+    packed_walk()
 
 
 class Emulator(BackendDefaults):

@@ -14,25 +14,30 @@ and waits for the others after each instruction. No sum is split, so the integer
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import carray, types
 
 from spikegpt_neuro.arithmetic import dense as synapses
 from spikegpt_neuro.arithmetic import packed
-from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.compiler import compile_step, kernel
 from spikegpt_neuro.arithmetic.intrinsics import (
+    WALK_SIGNATURE,
     address_to_pointer,
     atomic_add,
     atomic_load,
     call_step,
+    call_walk,
 )
 
 
 class Column(IntEnum):
     """Columns of an instruction."""
 
-    STEP = 0  # address of the compiled function that computes a token (backends/instructions.py)
+    STEP = 0  # address of the compiled function that computes a token (backends/instructions.py),
+    # or for packed synapses of the one that walks them
     SHARE = 1  # how workers share the instruction
     SIZE = 2  # outputs
     INPUT_SIZE = 3  # operands of synapses; elements of an embedding's row
@@ -104,9 +109,25 @@ def _walk_all(
         weight = carray(address_to_pointer(row[Column.ADDRESS]), (n, m), np.int8)
         synapses.dense(weight[begin:end], operands, result)
     else:
-        shape = (n, packed.row_words(m, bits))
-        words = carray(address_to_pointer(row[Column.ADDRESS]), shape, np.uint16)
-        packed.dense_packed(words[begin:end], bits, operands, result)
+        call_walk(row[Column.STEP], row, begin, end, operands, result)
+
+
+def _walk_packed(
+    row: np.ndarray, begin: int, end: int, operands: np.ndarray, result: np.ndarray
+) -> None:
+    n, m, bits = row[Column.SIZE], row[Column.INPUT_SIZE], row[Column.WEIGHT_BITS]
+    shape = (n, packed.row_words(m, bits))
+    words = carray(address_to_pointer(row[Column.ADDRESS]), shape, np.uint16)
+    packed.dense_packed(words[begin:end], bits, operands, result)
+
+
+@cache
+def packed_walk() -> Any:
+    """``_walk_packed``, compiled (a fifth of all kernels' time) only where weights are packed.
+
+    Keep it as long as its ``address`` is used.
+    """
+    return compile_step(_walk_packed, WALK_SIGNATURE, "")
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS, PADDING
 from spikegpt_neuro.backends import slayer_instructions as _slayer_instructions  # noqa: F401
-from spikegpt_neuro.backends.execution import Column, Count, Share, execute
+from spikegpt_neuro.backends.execution import Column, Count, Share, execute, packed_walk
 from spikegpt_neuro.backends.instructions import INSTRUCTIONS
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import Dense
@@ -174,6 +174,8 @@ class Program:
                 row[Column.INPUT_SIZE] = table.shape[1]
         if isinstance(layer, Dense) and layer in self._synapses:
             row[Column.WEIGHT_BITS] = layer.weight_bits
+            if layer.weight_bits != MOST_BITS:
+                row[Column.STEP] = packed_walk().address
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
                 # transposed weights are bytes, whatever those walked densely are packed to

@@ -15,13 +15,20 @@ from spikegpt_neuro.cli.inputs import (
     PackingOption,
     RasterOption,
     VocabularyOption,
+    check_apart,
     check_available,
     check_free,
     open_network,
     read_steps,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, ProgressCallback, QuietOption
+from spikegpt_neuro.cli.output import (
+    JsonOption,
+    Output,
+    ProgressCallback,
+    QuietOption,
+    check_inputs,
+)
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,6 +140,7 @@ def energy(
         if not report.name.endswith(_WRITERS):
             raise InputError(f"{report}: a report ends in {', '.join(_WRITERS)}.")
         check_free(report, force=force)
+    check_apart(reports or (), [network, text, labelled, raster, counters, measured, vocab])
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
@@ -169,6 +177,7 @@ def energy(
         packing=packing, context=context, measured=beside,
         decisions=decisions,
     )  # fmt: skip
+    check_inputs()
     for report in reports or ():
         from spikegpt_neuro.network.atomic import replaced_file
 

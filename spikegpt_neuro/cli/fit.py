@@ -11,10 +11,11 @@ from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     PackingOption,
     VocabularyOption,
+    check_apart,
     check_free,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, check_inputs
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
 
@@ -80,6 +81,7 @@ def fit(
 
     for path in (target, *front_files(target)):
         check_free(path, force=force)
+    check_apart([target, *front_files(target)], [source, text, vocab, Path(profile)])
     if threads < 1:
         raise InputError(f"--threads {threads}; at least 1 is needed.")
     budget = Budget(cores, chips, joules)
@@ -92,6 +94,7 @@ def fit(
             mode=mode, threads=threads, work=work,
             progress=lambda what, step, steps: progress(step, steps),
         )  # fmt: skip
+    check_inputs()
     fitted.write(target)
     found, point, characters = fitted.fit, fitted.fit.point, fitted.characters_per_token
     value: dict[str, Any] = {

@@ -23,6 +23,15 @@ JsonOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
+
+def check_inputs() -> None:
+    """Before a result is written or shown: what it was computed of is still what was read."""
+    if "spikegpt_neuro.readers.mapped" in sys.modules:  # else nothing is mapped
+        from spikegpt_neuro.readers.mapped import check_unchanged
+
+        check_unchanged()
+
+
 ProgressCallback = Callable[[int, int], None]
 """``progress(done, total)``; both in the units of the work."""
 
@@ -45,6 +54,7 @@ class Output:
 
     def result(self, value: Any, *renderables: RenderableType) -> None:
         """Show a command's result: ``value`` as JSON, or the renderables for people."""
+        check_inputs()
         if self.as_json:
             text = json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
             # a lone surrogate of a decoded token must not break the output

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     NetworkArgument,
     ThreadsOption,
@@ -58,7 +59,10 @@ def serve(
     ] = None,
     profile: Annotated[
         str,
-        typer.Option(help="Hardware target whose joules `usage` estimates; none: no joules."),
+        typer.Option(
+            help="Hardware target whose joules `usage` estimates; none: no joules.",
+            autocompletion=completion.profiles,
+        ),
     ] = "loihi2",
     grace_seconds: Annotated[
         float,

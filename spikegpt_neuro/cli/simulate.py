@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spikegpt_neuro.cli.endings import interrupts_between_steps
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
@@ -16,11 +17,12 @@ from spikegpt_neuro.cli.inputs import (
     ThreadsOption,
     VocabularyOption,
     backend_of,
+    check_apart,
     listed_tokens,
     open_network,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, check_inputs
 from spikegpt_neuro.cli.prompts import run_prompts
 from spikegpt_neuro.cli.raster import run_raster
 from spikegpt_neuro.errors import InputError
@@ -141,6 +143,7 @@ def simulate(
         prompt = read_text(prompt_file).removesuffix("\n").removesuffix("\r")
     if state is not None and backend != "emulator":
         raise InputError("--state is for the emulator only.")
+    check_apart([state, trace, result], [network, prompt_file, prompts, raster, vocab])
     value = open_network(network)
     executing = backend_of(backend, threads)
     from spikegpt_neuro.network import Chain
@@ -224,8 +227,8 @@ class _Run:
             else:
                 logits = saved.logits
             watch = Stopwatch()
-            interrupted = False
-            try:
+            # a state saved in the middle of a token would be that of no number of tokens
+            with interrupts_between_steps() as interrupted:
                 for token, after in generate(session, logits, self._sampler, count):
                     logits = after
                     generated.append(token)
@@ -233,16 +236,17 @@ class _Run:
                     piece = stream.push(token) if stream is not None else f"{token} ".encode()
                     pieces.append(piece)
                     self._write(piece)
-            except KeyboardInterrupt:
-                interrupted = True
+                    if interrupted():
+                        break
             seconds = watch.seconds
             pieces.append(stream.finish() if stream is not None else b"")
             self._write(pieces[-1] + b"\n")
+            check_inputs()
             if self._state is not None:
                 seen = (saved.tokens_seen if saved else 0) + len(prompt) + len(generated)
                 self._save(session, logits, network_digest(self._network), seen)
         self._write_trace()
-        if interrupted:
+        if interrupted():
             raise KeyboardInterrupt
         text = b"".join(pieces).decode("utf-8", "replace")
         return {

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikegpt_neuro.cli import completion
-from spikegpt_neuro.cli.inputs import check_free
+from spikegpt_neuro.cli.inputs import check_apart, check_free
 from spikegpt_neuro.cli.interrupts import asked_to_stop, finish
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.cli.publish import publish_trained
 from spikegpt_neuro.errors import InputError, Unavailable
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def train(
     tokens: Annotated[
         str,
         typer.Option(
-            help="'characters', 'bytes', or a vocabulary file (SpikeGPT's or tokenizer.json). "
+            help="'characters', 'bytes', or a vocabulary file of any kind that `export` takes. "
             "Classify: also 'bpe:N', learnt from the texts; with --from, that file's own."
         ),
     ] = "characters",
@@ -151,6 +152,12 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files, too.")
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also write the trained model as a folder, see `publish`."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -170,11 +177,19 @@ def train(
     from spikegpt_neuro.training.resuming import resume_path
     from spikegpt_neuro.training.start import read_start, transfer
 
+    check_apart(
+        [output, resume_path(output), output.with_suffix(".csv")],
+        [corpus, valid, Path(tokens), source, teacher_file],
+    )
     if threads < 1:
         raise InputError(f"threads is {threads}; must be at least 1.")
     torch.set_num_threads(threads)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
+    if folder is not None:
+        from spikegpt_neuro.publishing.folder import check_folder, save
+
+        check_folder(folder, overwrite=resume)
     accelerator = _accelerator(mixed_precision) if accelerate else None
     speaks = accelerator is None or bool(accelerator.is_main_process)
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
@@ -220,6 +235,8 @@ def train(
             ),
             (firing_gain, firing_bias), resume=resume, log_every=log_every,
         )  # fmt: skip
+        if folder is not None:
+            save(folder, output)
         return
     _refuse("classifiers", {"--every-token": every_token})
     text = read_corpus(corpus, valid, tokens, context)
@@ -280,6 +297,8 @@ def train(
                 last = trainer.run(report, stop)
         else:
             last = trainer.run(report)
+    if folder is not None and speaks and last.step >= steps:
+        publish_trained(shown, folder, output, text)
     if speaks:
         result = {"output": str(output), "parameters": parameters, **_result(last)}
         finish(shown, result, last.step, last.steps, f"{output}: {_line(last)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.guard import reason
 from spikegpt_neuro.vocabulary import sentencepiece, world
 from spikegpt_neuro.vocabulary.base import LARGEST_NUMBER_OF_TOKENS, Vocabulary
 from spikegpt_neuro.vocabulary.characters import LISTED, CharacterVocabulary, character_problems
@@ -18,7 +19,7 @@ from spikegpt_neuro.vocabulary.tokenizer import TokenizerVocabulary, tokenizers_
 LARGEST_FILE = 256 << 20
 IN_FOLDER = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "vocab.txt")
 """The files of a folder that are a vocabulary, the best first."""
-MERGES = "merges.txt"
+MERGES, SPECIAL = "merges.txt", "special_tokens_map.json"
 _EXPECTED = (
     "Expected SpikeGPT's vocabulary, a Hugging Face tokenizer.json, GPT-2's vocab.json with "
     "merges.txt beside it, a SentencePiece .model or RWKV's World vocabulary."
@@ -27,11 +28,7 @@ _EXPECTED = (
 
 def read_vocabulary(path: str | Path) -> Vocabulary:
     """Read a vocabulary file of any kind, or a folder's. Raises InputError listing all problems."""
-    path = Path(path)
-    if path.is_dir():
-        path = next((path / name for name in IN_FOLDER if (path / name).is_file()), path)
-    if path.name == MERGES and path.with_name("vocab.json").is_file():
-        path = path.with_name("vocab.json")
+    path = _file_of(Path(path))
     content = _content(path)
     digest = hashlib.sha256(content).hexdigest()
     if _is_sentencepiece(content):
@@ -44,6 +41,14 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
     if merges.is_file() and _is_pieces(text):
         return _byte_level(path, text, merges)
     return parse_vocabulary(text, str(path), digest)
+
+
+def _file_of(path: Path) -> Path:
+    """The file to read of what was given: a folder's best, and the pieces beside merges."""
+    if path.is_dir():
+        return next((path / name for name in IN_FOLDER if (path / name).is_file()), path)
+    pieces = path.with_name("vocab.json")
+    return pieces if path.name == MERGES and pieces.is_file() else path
 
 
 def _content(path: Path) -> bytes:
@@ -85,7 +90,10 @@ def _is_pieces(text: str) -> bool:
 
 
 def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabulary:
-    """GPT-2's tokenizer from its two files, and ``added_tokens.json`` where there is one."""
+    """GPT-2's tokenizer from its two files, and the two that transformers puts beside them.
+
+    Tokens of ``added_tokens.json`` and of ``special_tokens_map.json`` are never cut.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     ids: dict[str, int] = json.loads(text)
@@ -95,7 +103,7 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         f"{merges.name}: {' '.join(pair)[:40]!r}, must be two pieces of {vocabulary.name} that "
         "make a third"
         for pair in pairs
-        if len(pair) != 2 or not {*pair, "".join(pair)} <= set(ids)
+        if len(pair) != 2 or not {*pair, "".join(pair)} <= ids.keys()
     ]
     added: dict[str, int] = {}
     beside = vocabulary.with_name("added_tokens.json")
@@ -110,14 +118,36 @@ def _byte_level(vocabulary: Path, text: str, merges: Path) -> TokenizerVocabular
         shown = problems[:LISTED]
         shown += [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise InputError(f"{vocabulary} is not GPT-2's vocabulary:", shown)
-    digest = hashlib.sha256(vocabulary.read_bytes() + merges.read_bytes())
-    special = [name for name in every if name in added or name == "<|endoftext|>"]
+    told = (vocabulary, merges, beside, vocabulary.with_name(SPECIAL))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in told if file.is_file()))
+    whole = {"<|endoftext|>", *added, *_special_tokens(vocabulary.with_name(SPECIAL))}
+    special = [name for name in every if name in whole]
     with tokenizers_errors(f"{vocabulary} is not GPT-2's vocabulary"):
         tokenizer = Tokenizer(models.BPE(vocab=every, merges=[(a, b) for a, b in pairs]))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.add_tokens([AddedToken(name, normalized=False) for name in special])
         return TokenizerVocabulary(tokenizer.to_str(), digest.hexdigest())
+
+
+def _special_tokens(path: Path) -> list[str]:
+    """The tokens in a ``special_tokens_map.json``: texts, objects with ``content``, lists of both.
+
+    Raises ``InputError`` for a file that is none; empty where there is no file.
+    """
+    if not path.is_file():
+        return []
+    try:
+        values = json.loads(_decoded(_content(path), path))
+        given = [
+            v for value in values.values() for v in (value if type(value) is list else [value])
+        ]
+        found = [value["content"] if isinstance(value, dict) else value for value in given]
+    except (ValueError, RecursionError, AttributeError, KeyError) as error:
+        raise InputError(f"{path} does not name special tokens: {reason(error)}.") from error
+    if not all(isinstance(token, str) for token in found):
+        raise InputError(f"{path} does not name special tokens: some are no text.")
+    return found
 
 
 def _id_problems(where: str, ids: dict[str, int]) -> list[str]:
@@ -194,7 +224,7 @@ def _is_reference(path: Path) -> bool:
 
 
 def _follow_reference(values: dict[str, Any], origin: str) -> Vocabulary:
-    path = Path(str(values["reference"]))
+    path = _file_of(Path(str(values["reference"])))
     if _is_reference(path):
         raise InputError(f"{origin} refers to {path}, which itself refers to another file.")
     vocabulary = read_vocabulary(path)

@@ -101,6 +101,26 @@ def test_gpt2s_added_tokens(gpt2: Tokenizer, tmp_path: Path) -> None:
     assert found.encode("a<pad>a").tolist().count(found.size - 1) == 1
 
 
+def test_gpt2s_special_tokens(gpt2: Tokenizer, tmp_path: Path) -> None:
+    """As ruGPT-3 has them: in the vocabulary, and named beside it."""
+    write_gpt2(gpt2, tmp_path)
+    path, size = tmp_path / "vocab.json", gpt2.get_vocab_size()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "<s>": size, "<pad>": size + 1}))
+    assert size not in read_vocabulary(tmp_path).encode("a<s>a")
+    special = tmp_path / "special_tokens_map.json"
+    special.write_text(json.dumps({
+        "bos_token": {"content": "<s>", "lstrip": False}, "pad_token": "<pad>",
+        "additional_special_tokens": ["<not there>"],
+    }))  # fmt: skip
+    found = read_vocabulary(tmp_path)
+    assert found.encode("a<s><pad>a").tolist()[1:3] == [size, size + 1]
+    assert found.size == size + 2
+    for content in ("[]", "{", '{"a": {}}', '{"a": 3}'):
+        special.write_text(content)
+        with pytest.raises(InputError, match=r"special_tokens_map\.json does not name"):
+            read_vocabulary(tmp_path)
+
+
 def test_gpt2s_vocabulary_without_its_merges(gpt2: Tokenizer, tmp_path: Path) -> None:
     write_gpt2(gpt2, tmp_path)
     (tmp_path / "merges.txt").unlink()
@@ -359,9 +379,10 @@ def test_references_to_every_kind(gpt2: Tokenizer, tmp_path: Path) -> None:
         parse_vocabulary(reference_to_before(tmp_path, gpt2))
 
 
-def test_a_reference_to_a_reference(tmp_path: Path) -> None:
-    path = tmp_path / "v.json"
-    path.write_text(json.dumps({"reference": str(path), "sha256": ""}))
+@pytest.mark.parametrize("named", ["tokenizer.json", "."])
+def test_a_reference_to_a_reference(named: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"reference": str(tmp_path / named), "sha256": ""}))
     with pytest.raises(InputError, match="which itself refers to another file"):
         read_vocabulary(path)
 
