@@ -86,12 +86,14 @@ def faults() -> str:
         for kind, rows in by.items():
             for name, row in found[kind].items():
                 rows.setdefault(name, Counter()).update(row)
-    trials, bad = (sum(found[key] for found in files) for key in ("trials", "bad"))
-    fresh = sum(found["fresh"] for found in files)
-    seeds = ", ".join(f"{found['trials']:,} of seed {found['seed']}" for found in files)
+    runs = [
+        (found.get("note", ""), found["seed"], *(found[key] for key in ("trials", "fresh", "bad")))
+        for found in files
+    ]
     parts = [
         _FAULTS,
-        f"{trials:,} trials ({seeds}; {fresh} fresh), **{bad} bad**.\n",
+        table(("run", "seed", "trials", "fresh", "bad"), runs),
+        "All runs together, by fault and by command:\n",
         _command("python -m attacks faults --trials 1000 --seed 0 --json FILE"),
     ]
     for kind, rows in by.items():

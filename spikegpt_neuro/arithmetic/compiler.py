@@ -103,32 +103,32 @@ def _caching_in(folder: str) -> Iterator[None]:
         config.CACHE_DIR = before
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """numba's, but one that cannot be read or written costs time and not the run."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled before, or None."""
         try:
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except OSError:
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep it, where that can be done."""
         with suppress(OSError):
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def _keep(compiled: Any, function: Callable[..., Any], folder: str) -> None:
     """Let a compiled function use the cache in ``folder``, if numba finds a place for it."""
     with _caching_in(folder), suppress(RuntimeError, OSError):  # numba's own words for "nowhere"
-        compiled._cache = _Cache(function)
+        compiled._cache = _Cache(function)  # type: ignore[no-untyped-call]
 
 
 def _compile(function: _Function, **options: Any) -> _Function:
     compiled = numba.njit(nogil=True, **options)(function)
     _keep(compiled, function, CACHE_FOLDER)
-    return compiled  # type: ignore[no-any-return]
+    return compiled
 
 
 def compile_step(function: Callable[..., None], signature: Any, constants: str) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -59,11 +58,12 @@ def evaluate(
     output = Output(as_json=as_json, quiet=quiet)
     names = [name.strip() for name in backends.split(",") if name.strip()]
     check_available([name for name in names if name != "float"])
+    # the harness draws bars of its own, which tqdm is asked to leave out when it is imported
+    os.environ.setdefault("TQDM_DISABLE", "1")
     from spikegpt_neuro.harness import evaluate as run
 
     wanted = [name.strip() for name in tasks.split(",") if name.strip()]
-    # the harness prints bars and tables of its own
-    with contextlib.redirect_stderr(io.StringIO()), output.progress("evaluating") as progress:
+    with output.progress("evaluating") as progress:
         results, costs = run(
             network, wanted, names, against=against, include=include, limit=limit,
             vocabulary=vocab, prefix=prefix,

@@ -189,7 +189,7 @@ def train(
     if folder is not None:
         from spikegpt_neuro.publishing.folder import check_folder, save
 
-        check_folder(folder, overwrite=resume)
+        check_folder(folder, overwrite=resume or force)
     accelerator = _accelerator(mixed_precision) if accelerate else None
     speaks = accelerator is None or bool(accelerator.is_main_process)
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
@@ -300,6 +300,8 @@ def train(
     if folder is not None and speaks and last.step >= steps:
         publish_trained(shown, folder, output, text)
     if speaks:
+        if folder is not None and last.step >= last.steps:
+            publish_trained(shown, folder, output, text)
         result = {"output": str(output), "parameters": parameters, **_result(last)}
         finish(shown, result, last.step, last.steps, f"{output}: {_line(last)}")
 

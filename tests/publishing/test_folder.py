@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
+import spikegpt_neuro as sn
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.converters.checkpoint import read_checkpoint
 from spikegpt_neuro.converters.export import float_model
@@ -58,6 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     [
         {"layout": "upstream"},
         {"layout": "upstream", "ffn_pre": True, "rescale_every": 1, "embedding": "real"},
+        {"layout": "upstream", "branch_decays": (1000, 2048, 3000, tuple(range(16)))},
         {"layout": "rwkv"},
         {"norm": "batch", "branches": "parallel", "levels_head": 2},
         {"labels": ("no", "yes"), "pooling": "mean"},
@@ -77,6 +79,22 @@ def test_a_folder_says_what_the_checkpoint_said(tmp_path: Path, options: dict[st
     for model in (checkpoint.load_model(folder), read_start(folder, len(CHARACTERS))):
         for name, value in ours.state_dict().items():
             assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_released_file_does_not_say_what_a_folder_does(tmp_path: Path) -> None:
+    model = checkpoint.load_model(write_model(tmp_path / "m.pt", layout="rwkv", embedding="real"))
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    vocabulary = tmp_path / "vocab.json"
+    vocabulary.write_text(CharacterVocabulary(CHARACTERS).text)
+    folder = save(
+        tmp_path / "m", tmp_path / "m.pth", vocabulary=vocabulary, layout="rwkv", embedding="real"
+    )
+    assert float_model(read_checkpoint(folder)).configuration == model.configuration
+    assert read_checkpoint(tmp_path / "m.pth").architecture.layout == "upstream"
+    other = write_model(tmp_path / "n.pt", n_layer=1)
+    sn.export(other, tmp_path / "n.net")
+    with pytest.raises(InputError, match=r"not an export of this[\s\S]*n_layer"):
+        save(tmp_path / "n", tmp_path / "m.pth", network=sn.load(tmp_path / "n.net"))
 
 
 def test_the_export_of_a_folder_is_the_checkpoints(tmp_path: Path) -> None:
