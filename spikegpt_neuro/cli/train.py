@@ -297,8 +297,6 @@ def train(
                 last = trainer.run(report, stop)
         else:
             last = trainer.run(report)
-    if folder is not None and speaks and last.step >= steps:
-        publish_trained(shown, folder, output, text)
     if speaks:
         if folder is not None and last.step >= last.steps:
             publish_trained(shown, folder, output, text)
