@@ -58,7 +58,7 @@ def test_constraints_pin_every_dependency() -> None:
     wanted = [*project["dependencies"], *extras["cluster"], *extras["nir"]]
     wanted += extras["dev"]
     for requirement in wanted:
-        name = requirement.split(";")[0].split(">")[0].split("=")[0].strip()
+        name = requirement.split(";")[0].split(">")[0].split("=")[0].split("[")[0].strip()
         assert name.replace("_", "-") in pinned
 
 
