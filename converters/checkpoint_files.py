@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from spikegpt_neuro.converters.model_folder import described_by
 from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.readers.guard import input_file, parsing
@@ -63,7 +64,7 @@ class TensorFile:
 def open_tensor_file(path: Path) -> TensorFile:
     """Open a ``.pt``, ``.pth`` or ``.safetensors`` file. Raises InputError for anything else."""
     if path.is_dir():
-        return open_tensor_file(_in_folder(path))
+        return _described(path, open_tensor_file(_in_folder(path)))
     path = input_file(path, "a checkpoint")
     if path.name.endswith(".index.json"):
         return _open_shards(path)
@@ -122,6 +123,17 @@ def shard_files(index: Path) -> list[Path]:
     if problems or not files:
         raise InputError(f"{index}: its shards cannot be opened:", problems or ["it names none"])
     return files
+
+
+def _described(folder: Path, file: TensorFile) -> TensorFile:
+    """With what a folder of our own says beside its tensors."""
+    described = described_by(folder)
+    if described is None:
+        return file
+    return replace(
+        file, configuration=described.configuration, quantisation=described.quantisation,
+        vocabulary=described.vocabulary, notes=(*file.notes, "a folder of this project's own"),
+    )  # fmt: skip
 
 
 def _open_shards(index: Path) -> TensorFile:

@@ -37,6 +37,7 @@ from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import network_writer, write_network
 from spikegpt_neuro.network.layers import Dense
@@ -142,6 +143,19 @@ def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
         ffn_pre=architecture.ffn_pre,
         **{key: value for key, value in architecture.known.items() if key != "layout"},
     )
+
+
+def float_model(
+    checkpoint: Checkpoint, configuration: SpikeGPTConfiguration | None = None
+) -> SpikeGPT:
+    """The float model of a checkpoint, in evaluation mode; ``configuration``: another than its own.
+
+    Raises InputError where a value is not finite.
+    """
+    checkpoint.check_values()
+    model = SpikeGPT(configuration or float_configuration(checkpoint))
+    model.load_state_dict(dict(checkpoint.tensors))
+    return model.eval()
 
 
 def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quantisation | None:

@@ -92,6 +92,8 @@ PACKAGES = (
     _optional("distributed", "distributed", "scoring on one machine only", "cluster"),
     _optional("fastapi", "fastapi, uvicorn", "no `serve`", "serve"),
     _optional("nir", "nir", "no exchange in the NIR format", "nir"),
+    _optional("transformers", "transformers", "no class for Hugging Face's tools", "transformers"),
+    _optional("lm-eval", "lm_eval", "no tasks of lm-evaluation-harness", "lm-eval"),
 )  # fmt: skip
 ALONE = (
     Package(
