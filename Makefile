@@ -98,6 +98,7 @@ pages: setup
 	$(BIN)/python docs/make/pictures.py
 	$(BIN)/python docs/make/notebook_pages.py
 	$(BIN)/python -m release.licences --write
+	$(BIN)/python -m attacks page
 
 clean:
 	rm -rf build dist

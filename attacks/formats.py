@@ -285,7 +285,8 @@ def _golden() -> Any:
 def _make_state(path: Path) -> None:
     from spikegpt_neuro.backends.emulator import Emulator
     from spikegpt_neuro.generation import SavedState, network_digest, save_state
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import SamplingSettings
 
     network = _golden()
     with Emulator().open(network) as session:
@@ -298,7 +299,8 @@ def _make_state(path: Path) -> None:
 def _state(path: Path) -> str:
     from spikegpt_neuro.backends.emulator import Emulator
     from spikegpt_neuro.generation import load_state
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import SamplingSettings
 
     network = _once("golden", _golden)
     saved = load_state(path, network)

@@ -41,6 +41,8 @@ def test_text_and_bits(network: object) -> None:
     assert said == sn.generate(network, TEXT[:100], tokens=20)
     assert len(said) == 20
     assert said != sn.generate(network, TEXT[:100], tokens=20, temperature=1.5, seed=3)
+    greedy = sn.generate(network, TEXT[:100], tokens=20, temperature=0)
+    assert greedy == sn.generate(network, TEXT[:100], tokens=20, temperature=0, seed=3)
     scoring = sn.score(network, TEXT, context=256)
     assert scoring.characters == len(TEXT) - 1
     assert 1.0 < scoring.bits_per_character < 2.5

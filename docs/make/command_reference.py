@@ -41,8 +41,8 @@ def escaped(text: str) -> str:
 def row(parameter: Any, context: typer.Context) -> str:
     """One option or argument, as ``--help`` has it."""
     names, text = parameter.get_help_record(context)
-    code = re.sub(r"\s+", " ", names).replace("|", "\\|")
-    return f"| `{code}` | {escaped(text)} |"
+    code = html.escape(re.sub(r"\s+", " ", names), quote=False).replace("|", "&#124;")
+    return f"| <code>{code}</code> | {escaped(text)} |"
 
 
 def section(name: str, command: Any) -> str:

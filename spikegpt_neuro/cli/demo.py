@@ -152,7 +152,8 @@ class _Demo:
         """Some text."""
         from spikegpt_neuro.backends import get_backend
         from spikegpt_neuro.generation import generate, read_prompt
-        from spikegpt_neuro.sampling import Sampler, SamplingSettings
+        from spikegpt_neuro.sampling import Sampler
+        from spikegpt_neuro.sampling_settings import SamplingSettings
 
         self._heading("Simulate: let it write")
         settings = SamplingSettings(temperature=0.8, top_p=0.9, seed=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from spikegpt_neuro.cli.inputs import check_free
+from spikegpt_neuro.cli.inputs import check_apart, check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
@@ -130,6 +130,7 @@ def export(
     output = Output(as_json=as_json, quiet=quiet)
     watch = Stopwatch()
     check_free(network, force=force)
+    check_apart([network], [checkpoint, vocab, calibration])
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
     from spikegpt_neuro.converters.export import export_checkpoint
     from spikegpt_neuro.converters.export_report import ExportOptions

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikegpt_neuro.cli import completion
-from spikegpt_neuro.cli.inputs import PackingOption, VocabularyOption, check_free, vocabulary_of
+from spikegpt_neuro.cli.inputs import (
+    PackingOption,
+    VocabularyOption,
+    check_apart,
+    check_free,
+    vocabulary_of,
+)
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
@@ -85,6 +91,7 @@ def frontier(
         if path.suffix not in _WRITERS:
             raise InputError(f"{path}: an output ends in {', '.join(_WRITERS)}.")
         check_free(path, force=force)
+    check_apart(outputs or (), [*models, text, vocab])
     missing = [f"{path} does not exist" for path in (*models, text) if not path.exists()]
     if missing:
         raise InputError("Some files cannot be read:", missing)

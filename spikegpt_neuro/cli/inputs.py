@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,7 +123,29 @@ def listed_tokens(text: str) -> list[int]:
         raise InputError(f"--prompt-tokens {text!r}: token ids must be numbers: {error}") from error
 
 
-def check_free(path: Path, *, force: bool) -> None:
+def check_free(
+    path: Path, *, force: bool, advice: str = "Name another file, or use --force."
+) -> None:
     """Refuse to overwrite a file unless told to."""
     if path.exists() and not force:
-        raise InputError(f"{path} exists.", advice="Name another file, or use --force.")
+        raise InputError(f"{path} exists.", advice=advice)
+
+
+def check_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse to write into what is read, whatever it is called there, and two results into one."""
+    written = [path for path in outputs if path is not None]
+    read = [path for path in inputs if path is not None]
+    problems = [f"{one} is read, too: it is {two}" for one in written for two in read
+                if _same(one, two)]  # fmt: skip
+    problems += [f"{one} and {two}" for one, two in combinations(written, 2) if _same(one, two)]
+    if problems:
+        raise InputError(
+            "one file cannot be two:", problems, "Name another file to write; nothing was changed."
+        )
+
+
+def _same(one: Path, two: Path) -> bool:
+    try:
+        return one.samefile(two)
+    except (OSError, ValueError):  # not there yet
+        return os.path.abspath(one) == os.path.abspath(two)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikegpt_neuro.cli import completion
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_apart, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
@@ -77,12 +77,16 @@ def inspect(
     Reading checks the whole file; anything wrong with it is listed.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    value = open_network(network)
     if graph is not None:
         check_free(graph, force=force)
+        check_apart([graph], [network])
+    value = open_network(network)
+    if graph is not None:
+        from spikegpt_neuro.network.atomic import replaced_file
         from spikegpt_neuro.network.drawing import draw_network
 
-        graph.write_text(draw_network(value), encoding="utf-8")
+        with replaced_file(graph) as stream:
+            stream.write(draw_network(value).encode("utf-8"))
     if text:
         from spikegpt_neuro.network.text import network_text
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +10,7 @@ from spikegpt_neuro.cli import (
     classify,
     demo,
     doctor,
+    endings,
     energy,
     evaluate,
     export,
@@ -30,7 +29,6 @@ from spikegpt_neuro.cli import (
     train,
     verify,
 )
-from spikegpt_neuro.errors import SpikeGPTNeuroError
 from spikegpt_neuro.version import __version__
 
 app = typer.Typer(
@@ -40,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn a trained SpikeGPT language model into an integer network for neuromorphic chips.",
     epilog="Exit codes: 0 done, 1 a check did not hold or a run broke off, 2 your input, "
-    "3 something is missing on this machine, 130 interrupted.",
+    "3 something is missing on this machine, 130 interrupted, 143 ended by SIGTERM.",
 )
 app.command("export")(export.export)
 app.command("fit")(fit.fit)
@@ -84,28 +82,24 @@ def _options(
 
 def main() -> None:
     """Run the program; every mistake of the user's ends in a sentence and an exit code."""
+    endings.prepare()
     try:
         app()
-    except SpikeGPTNeuroError as error:
-        _fail(str(error), error.exit_code)
+    except SystemExit as end:  # typer ends so, after Ctrl-C too
+        if end.code == endings.INTERRUPTED:
+            endings.interrupted()
+        if not end.code:
+            endings.finish()
+        raise
     except BrokenPipeError:
-        # the reader went away (`| head`); nothing is left to tell it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror or error}.", 2)
-    except MemoryError:
-        _fail("There is not enough memory for this.", 3)
+        endings.broken_pipe()
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
-
-
-def _fail(message: str, exit_code: int) -> None:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(exit_code)
+        endings.interrupted()
+    except Exception as error:
+        told = endings.told(error)
+        if told is None:
+            raise
+        endings.fail(*told)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikegpt_neuro.cli.inputs import check_free
+from spikegpt_neuro.cli.inputs import check_apart, check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 
@@ -60,6 +60,7 @@ def import_chain(
     from spikegpt_neuro.network.file import write_network
 
     check_free(network, force=force)
+    check_apart([network], [stock])
     value = read_netx(
         stock, layers=layers, input_message_bits=input_message_bits,
         synapse_delay=not slayer_timing, input_shape=_shape(input_shape),

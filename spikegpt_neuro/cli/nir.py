@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_apart, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.reports.tables import table
 
@@ -56,6 +56,7 @@ def export_graph(
     from spikegpt_neuro.exchange import export_nir
 
     check_free(graph, force=force)
+    check_apart([graph], [network])
     counts = export_nir(open_network(network), graph)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     output.result({"graph": str(graph), "nodes": counts}, f"{graph}: {listed}")
@@ -77,6 +78,7 @@ def import_graph(
     from spikegpt_neuro.network.file import write_network
 
     check_free(network, force=force)
+    check_apart([network], [graph])
     value, report = import_nir_with_report(graph, bits=bits, time_step=time_step)
     write_network(value, network)
     output.result(

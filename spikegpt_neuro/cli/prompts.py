@@ -12,7 +12,8 @@ from spikegpt_neuro.errors import InputError
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.network import LanguageModel
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import SamplingSettings
     from spikegpt_neuro.vocabulary import Vocabulary
 
 

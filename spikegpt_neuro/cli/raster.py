@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.cli.inputs import check_free, read_raster
-from spikegpt_neuro.cli.output import Output, Stopwatch
+from spikegpt_neuro.cli.output import Output, Stopwatch, check_inputs
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def run_raster(
         spikes, layers = score_samples(session, values, reset_interval, traced)
         seconds = watch.seconds
         counters = event_counts(session)
+    check_inputs()
     if result is not None:
         with replaced_file(result) as stream:
             np.save(stream, spikes)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Collection, Iterator
@@ -13,8 +16,57 @@ from typing import BinaryIO
 
 from spikegpt_neuro.errors import InputError
 
+_PARTIAL = ".partial"
+_LONGEST_NAME = 200
+"""Of a path's name, as much as leaves room for what is added: names have at most 255 bytes."""
+_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What a system says of a write without naming the file."""
 
-def _anonymous_file(folder: Path) -> int | None:
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a binary stream to write to; on success it becomes ``path``, on any error nothing does.
+
+    The new content is flushed to disk before the rename; of several writers the last one's file
+    stays, whole. Where the system offers nameless files, even SIGKILL leaves nothing behind, but
+    between naming and renaming; elsewhere a killed process can leave a hidden ``.partial`` sibling.
+    The next write of the same path removes siblings that nobody writes.
+
+    Raises ``InputError`` where ``path`` is no place for a file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder.", advice="Name a file to write.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a device or a pipe.", advice="Name a file to write.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} does not exist.", advice="Create the folder first.")
+    _remove_abandoned(path)
+    partial: Path | None = None
+    try:
+        descriptor = _nameless_file(path.parent)
+        if descriptor is None:
+            descriptor, partial = _named_file(path)
+        with open(descriptor, "w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+            if partial is None:
+                _lock(descriptor)
+                partial = _new_name(path)
+                _give_name(descriptor, partial)
+            os.replace(partial, path)
+        _flush_folder(path.parent)
+    except BaseException as error:
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno in _WRITING:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+
+
+def _nameless_file(folder: Path) -> int | None:
     """A file in ``folder`` without a name: it vanishes with the process, however that ends."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not Path("/proc/self/fd").is_dir():
@@ -25,36 +77,39 @@ def _anonymous_file(folder: Path) -> int | None:
         return None
 
 
-@contextmanager
-def replaced_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a binary stream to write to; on success it becomes ``path``, on any error nothing does.
+def _new_name(path: Path) -> Path:
+    return path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{_PARTIAL}")
 
-    The new content is flushed to disk before the rename. Where the system offers nameless files,
-    even SIGKILL leaves nothing behind; elsewhere a killed process can leave a hidden ``.partial``
-    sibling, which the next write of the same path replaces.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder.", advice="Name a file to write.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} does not exist.", advice="Create the folder first.")
-    partial = path.with_name(f".{path.name}.partial")
-    descriptor = _anonymous_file(path.parent)
-    try:
-        nameless = descriptor is not None
-        with open(partial if descriptor is None else descriptor, "w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-            if nameless:
-                partial.unlink(missing_ok=True)
-                _give_name(stream.fileno(), partial)
-        os.replace(partial, path)
-        _flush_folder(path.parent)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+
+def _prefix(path: Path) -> str:
+    kept = os.fsencode(path.name)[:_LONGEST_NAME].decode("utf-8", "ignore")
+    return f".{kept}."
+
+
+def _named_file(path: Path) -> tuple[int, Path]:
+    """A new sibling of ``path``, locked: for as long as it is open, others leave it alone."""
+    while True:
+        partial = _new_name(path)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        _lock(descriptor)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, partial
+        os.close(descriptor)  # removed as abandoned before it was locked
+
+
+def _lock(descriptor: int) -> None:
+    with suppress(OSError):  # a file system without locks; siblings are then never removed
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove siblings that killed writers of ``path`` left: those that nobody has locked."""
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(_prefix(path)) and entry.name.endswith(_PARTIAL):
+                with suppress(OSError), open(entry.path, "rb") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
 
 
 def _give_name(descriptor: int, path: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.generation import SavedState
 from spikegpt_neuro.network import LanguageModel
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 from spikegpt_neuro.serving.answers import Answer
 from spikegpt_neuro.serving.engine import GONE, Busy, Closed, Engine, Ticket
 from spikegpt_neuro.serving.refusals import Refused

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 from spikegpt_neuro.arithmetic import compiler, elementwise
@@ -100,3 +101,26 @@ def test_kernels_run_without_importing_linear_algebra_and_leave_it_usable() -> N
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "120.0"
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kernels"
+    monkeypatch.setattr(compiler, "CACHE_FOLDER", str(folder))
+    kept = compiler.kernel(_sum)
+    assert kept(1, 2) == 3 and folder.is_dir()
+    shutil.rmtree(folder)
+    folder.write_text("a file is where the folder was")
+    assert kept(1.5, 2) == 3.5
+    assert compiler.kernel(_sum)(2, 3) == 5
+    step = compiler.compile_step(_next, numba.int64(numba.int64), "constants")
+    assert step.ctypes(4) == 5
+
+
+def _sum(a: float, b: float) -> float:
+    return a + b
+
+
+def _next(a: int) -> int:
+    return a + 1

@@ -11,7 +11,8 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.generation import generate, generate_batch, read_prompt
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 
 NETWORKS = {
     "upstream": random_network(RandomShape(n_embd=24, vocabulary_size=31)),

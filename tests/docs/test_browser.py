@@ -23,7 +23,8 @@ QUIET = (
 )  # fmt: skip
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 SECONDS = 60_000
-# a page without a title to scroll sideways is cut; tables and drawings scroll in their own boxes
+expect.set_options(timeout=SECONDS)
+# tables and drawings scroll in boxes of their own, never the whole page
 SIDEWAYS = "document.documentElement.scrollWidth > innerWidth"
 
 
@@ -107,7 +108,7 @@ def test_every_page_is_whole(page: Page, address: str) -> None:
 def test_search_finds(page: Page, address: str, word: str) -> None:
     page.goto(address)
     if page.locator("[data-md-component=search-query]").is_hidden():
-        page.locator("label[for=__search]").first.click()
+        page.locator(".md-header label[for=__search]").first.click()
     page.locator("[data-md-component=search-query]").fill(word)
     first = page.locator(".md-search-result__link").first
     expect(first).to_be_visible()
@@ -123,7 +124,7 @@ def test_navigation_leads_from_the_front_to_a_tutorial(page: Page, address: str)
         page.locator(".md-tabs a", has_text="Tutorials").click()
         page.locator("nav.md-nav--primary a", has_text="Fit to a chip").first.click()
     else:
-        page.locator("label[for=__drawer]").first.click()
+        page.locator(".md-header label[for=__drawer]").first.click()
         page.locator("nav.md-nav--primary label", has_text="Tutorials").first.click()
         page.locator("nav.md-nav--primary a", has_text="Fit to a chip").first.click()
     expect(page.locator("article h1")).to_contain_text("Fit to a chip")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from release import build
 from spikegpt_neuro.converters.calibration import calibration_tokens
@@ -58,8 +60,7 @@ def test_constraints_pin_every_dependency() -> None:
     wanted = [*project["dependencies"], *extras["cluster"], *extras["nir"]]
     wanted += extras["dev"]
     for requirement in wanted:
-        name = requirement.split(";")[0].split(">")[0].split("=")[0].strip()
-        assert name.replace("_", "-") in pinned
+        assert canonicalize_name(Requirement(requirement).name) in pinned
 
 
 @pytest.mark.parametrize("module", ["spikegpt_neuro", "spikegpt_neuro.cli.main"])

@@ -25,7 +25,8 @@ from spikegpt_neuro.generation import generate, read_prompt
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import write_network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 from spikegpt_neuro.serving.engine import Deliver
 from spikegpt_neuro.serving.streams import End, Event, Failure, Piece
 from spikegpt_neuro.vocabulary import CharacterVocabulary
