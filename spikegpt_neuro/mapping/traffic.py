@@ -293,7 +293,8 @@ def _fan_hops(fan: Fan, chip: Int64Array, x: Int64Array, y: Int64Array) -> Hops:
         sent, held = sent.reshape(chips, width), held.reshape(chips, width)
         along.append(float(((sent @ distance) * held).sum()))
         near = float((sent.sum(axis=1) * held.sum(axis=1)).sum())
-    return Hops(along[0], along[1], max(0.0, float(packets.sum()) * target.size - near))
+    away = float(packets.sum()) * target.size - near if chips > 1 else 0.0
+    return Hops(along[0], along[1], max(0.0, away))
 
 
 def busiest_link(traffic: Traffic, chip: Int64Array, x: Int64Array, y: Int64Array) -> float:
