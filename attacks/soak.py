@@ -23,7 +23,8 @@ from spikegpt_neuro.generation import generate, read_prompt
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.network.network import as_language_model
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 
 FLAT = 16 << 20
 """Bytes that memory may grow from the first tenth of a long run to its end."""
@@ -69,8 +70,8 @@ def in_slices(path: Path, tokens: int, slices: int) -> list[int]:
             begin = ["--prompt-tokens", "0", "--seed", "0"] if number == 0 else []
             done = subprocess.run(
                 [sys.executable, "-m", "spikegpt_neuro.cli.main", "simulate", str(path),
-                 "--tokens", str(count), "--temperature", "1", "--state", str(state), "--json",
-                 *begin],
+                 "--tokens", str(count), "--temperature", "1", "--top-p", "1", "--state",
+                 str(state), "--json", *begin],
                 check=True, capture_output=True,
             )  # fmt: skip
             made += json.loads(done.stdout)["token_ids"]

@@ -102,6 +102,7 @@ FEATURES: Final[dict[str, str]] = {
     "programmable_neurons": "neurons run a program of the user's",
     "lif_neurons": "neurons leak, integrate and fire",
     "event_driven_synapses": "a zero operand costs nothing",
+    "fine_graph": "networks are loaded as their fine graph, which is what is mapped and priced",
 }
 """Feature names and what they say."""
 

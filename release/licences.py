@@ -24,9 +24,9 @@ NOT_FOR_USERS = ("dev", "bench")
 LAVA = ("lava-nc", "lava-dl")
 KNOWN = frozenset(
     {
-        "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC",
-        "CNRI-Python", "LGPL-2.1-or-later", "LGPL-3.0-or-later", "LLVM-exception", "MIT", "MIT-CMU",
-        "MPL-2.0", "PSF-2.0", "Zlib",
+        "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
+        "CNRI-Python", "ISC", "LGPL-2.1-or-later", "LGPL-3.0-or-later", "LLVM-exception", "MIT",
+        "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
     }
 )  # fmt: skip
 """All allow use and distribution beside MIT code; a licence that is not here stops the release."""
@@ -34,11 +34,11 @@ _ALIASES = {
     "3-Clause BSD License": "BSD-3-Clause", "Apache": "Apache-2.0", "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0", "BSD License": "BSD", "ISC License": "ISC",
     "ISC License (ISCL)": "ISC",
-    "Apache License, Version 2.0": "Apache-2.0", "Apache 2.0 License": "Apache-2.0",
-    "LGPL-3.0-or-newer": "LGPL-3.0-or-later", "PSFL": "PSF-2.0",
     "MIT License": "MIT", "Python Software Foundation License": "PSF-2.0",
     "(BSD-3-Clause), (LGPL-2.1-or-later)": "BSD-3-Clause AND LGPL-2.1-or-later",
-    "(BSD-3-Clause)": "BSD-3-Clause",
+    "(BSD-3-Clause)": "BSD-3-Clause", "Apache 2.0 License": "Apache-2.0",
+    "Apache License, Version 2.0": "Apache-2.0", "LGPL-3.0-or-newer": "LGPL-3.0-or-later",
+    "PSFL": "PSF-2.0", "The MIT License (MIT)": "MIT",
 }  # fmt: skip
 _ON_OTHER_PYTHONS = {
     "exceptiongroup": "MIT AND PSF-2.0", "six": "MIT", "tomli": "MIT",
@@ -56,8 +56,7 @@ def licence(found: Distribution) -> str:
         for classifier in metadata.get_all("Classifier") or []
         if classifier.startswith("License :: ")
     ]
-    if short.startswith("The MIT License (MIT)"):  # word2number: the whole text
-        named.append("MIT")
+    named += short.splitlines()[:1]  # of a licence given whole
     stated = next((name for name in named if name), "")
     return _ALIASES.get(stated, stated)
 

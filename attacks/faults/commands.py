@@ -50,7 +50,8 @@ class Command:
 
 TRAIN = (
     "train", "t.txt", "-o", "out/m.pt", "--layers", "1", "--width", "16", "--steps", "12",
-    "--batch", "1", "--context", "12", "--save-every", "1", "--evaluate-every", "4", "--json",
+    "--batch", "1", "--context", "12", "--save-every", "1", "--evaluate-every", "4", "--force",
+    "--json",
 )  # fmt: skip
 EXPORT = ("export", "m.pt", "out/m.net", "--calibration", "t.txt", "--force", "--json")
 SIMULATE = (

@@ -144,6 +144,39 @@ def norm_moments(x: np.ndarray, input_shift: int, moments: np.ndarray) -> None:
 
 
 @kernel
+def count_norm_events(
+    x: np.ndarray,
+    input_shift: int,
+    mean_multiplier: int,
+    mean_shift: int,
+    epsilon: int,
+    counts: np.ndarray,
+) -> None:
+    """What a layer norm sends where its sums travel as spikes (``norm_moments``, ``norm_root``).
+
+    ``counts``: int64 [2]; added to it are the non-zero limbs of all channels, and the non-zero ones
+    of mean, root and drop.
+    """
+    limbs = 0
+    total = np.int64(0)
+    squares = np.int64(0)
+    for c in range(x.size):
+        value = np.int64(x[c]) << input_shift
+        square = value * value
+        total += value
+        squares += square
+        limbs += (value & LIMB_MASK) != 0
+        limbs += (value >> LIMB_BITS) != 0
+        for limb in range(SQUARE_LIMBS):
+            limbs += ((square >> (LIMB_BITS * limb)) & LIMB_MASK) != 0
+    counts[0] += limbs
+    if squares != 0:
+        n = x.size
+        mean, root, drop = norm_statistics(total, squares, n, mean_multiplier, mean_shift, epsilon)
+        counts[1] += (mean != 0) + (root != 0) + (drop != 0)
+
+
+@kernel
 def norm_root(
     sums: np.ndarray,
     n: int,
@@ -152,11 +185,18 @@ def norm_root(
     epsilon: int,
     result: np.ndarray,
 ) -> None:
-    """``norm_statistics`` from the sums of ``norm_moments``: int32 [6] to (mean, root, drop)."""
+    """``norm_statistics`` from the sums of ``norm_moments``: int32 [6] to (mean, root, drop).
+
+    Where every value is 0 all three are: whatever the root, no difference is left to scale, and
+    nothing has to be sent.
+    """
     total = np.int64(sums[0]) + (np.int64(sums[1]) << LIMB_BITS)
     squares = np.int64(0)
     for limb in range(SQUARE_LIMBS):
         squares += np.int64(sums[VALUE_LIMBS + limb]) << (LIMB_BITS * limb)
+    if squares == 0:
+        result[:] = 0
+        return
     mean, root, drop = norm_statistics(total, squares, n, mean_multiplier, mean_shift, epsilon)
     result[0], result[1], result[2] = mean, root, drop
 

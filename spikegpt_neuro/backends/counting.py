@@ -32,5 +32,7 @@ def named_counters(
             "active_updates": own[Count.ACTIVE],
             "saturations": own[Count.SATURATIONS],
             "overflows": own[Count.OVERFLOWS],
+            "sum_events": own[Count.SUM_EVENTS],
+            "statistic_events": own[Count.STATISTIC_EVENTS],
         }
     return Counters(tokens=tokens, layers=layers)

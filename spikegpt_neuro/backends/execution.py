@@ -79,7 +79,9 @@ class Count(IntEnum):
     OVERFLOWS = 5
     EVENTS = 6
     UNIT_EVENTS = 7
-    WIDTH = 8
+    SUM_EVENTS = 8
+    STATISTIC_EVENTS = 9
+    WIDTH = 10
 
 
 _SPINS = 4000

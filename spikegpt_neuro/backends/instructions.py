@@ -29,7 +29,7 @@ from spikegpt_neuro.arithmetic.packed import stored
 from spikegpt_neuro.arithmetic.varied_neurons import varied_lif
 from spikegpt_neuro.arithmetic.wkv import wkv
 from spikegpt_neuro.backends import execution
-from spikegpt_neuro.backends.execution import Column, Share
+from spikegpt_neuro.backends.execution import Column, Count, Share
 from spikegpt_neuro.errors import IncompleteKind
 from spikegpt_neuro.network import layers
 from spikegpt_neuro.network.registry import KindRegistry
@@ -168,6 +168,11 @@ def _layer_norm(row, token, parameters, state, values, counters, begin, end):
         words(row, parameters, _P, _LayerNorm.shift, begin, end),
         words(row, parameters, _P, _LayerNorm.offset, begin, end),
         result(row, values, begin, end), counters,
+    )  # fmt: skip
+    elementwise.count_norm_events(
+        operand(row, values, Column.FIRST, begin, end), row[_LayerNorm.input_shift],
+        row[_LayerNorm.mean_multiplier], row[_LayerNorm.mean_shift], row[_LayerNorm.epsilon],
+        counters[Count.SUM_EVENTS :],
     )  # fmt: skip
 
 

@@ -140,7 +140,7 @@ def energy(
         if not report.name.endswith(_WRITERS):
             raise InputError(f"{report}: a report ends in {', '.join(_WRITERS)}.")
         check_free(report, force=force)
-    check_apart(reports or (), [network, text, raster, counters, measured, vocab])
+    check_apart(reports or (), [network, text, labelled, raster, counters, measured, vocab])
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run

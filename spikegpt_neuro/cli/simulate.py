@@ -143,7 +143,7 @@ def simulate(
         prompt = read_text(prompt_file).removesuffix("\n").removesuffix("\r")
     if state is not None and backend != "emulator":
         raise InputError("--state is for the emulator only.")
-    check_apart([state, trace, result], [network, prompts, raster, vocab])
+    check_apart([state, trace, result], [network, prompt_file, prompts, raster, vocab])
     value = open_network(network)
     executing = backend_of(backend, threads)
     from spikegpt_neuro.network import Chain

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
+from spikegpt_neuro.arithmetic.elementwise import SQUARE_LIMBS, VALUE_LIMBS
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.ranges import proven_ranges
@@ -20,8 +20,18 @@ Int32Array = npt.NDArray[np.int32]
 
 SYNAPSES = frozenset({"dense", "sparse", "delay"})
 """Programs that deliver one time step later."""
-GATED = frozenset({"hold", "wkv", "leaky_lif"})
-"""Programs with a state, which must not change in steps without a token."""
+GATED = frozenset({"hold", "wkv", "leaky_lif", "memoryless_lif", "sigmoid", "layer_norm"})
+"""Programs that work with a token only: their state must not change without one, or they would send
+something (a gate, a norm's bias, a spike) in every idle step, and what they send costs synaptic
+operations."""
+FLAGS = 2
+"""Width of a gate: a token is here; states return to their start."""
+MOMENTS = VALUE_LIMBS + SQUARE_LIMBS
+"""Limbs a channel of a layer norm sends to be summed."""
+STATISTICS = 3
+"""Mean, reciprocal root and its shift: what a layer norm's channels get back."""
+NORM_STEPS = 2
+"""Time steps of a layer norm: sums through synapses to the root, and back."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,16 @@ class Element:
     def latency(self) -> int:
         """Time steps from an input to the output it causes."""
         if self.program == "layer_norm":
-            return 2  # sums through synapses to the root, and back
+            return NORM_STEPS
         if self.program == "delay":
             return int(self.parameters["steps"])
         return int(self.program in SYNAPSES)
+
+    @property
+    def gate_step(self) -> int:
+        """Time steps from an input to the work that a gate allows: a layer norm sends at its
+        end."""
+        return NORM_STEPS if self.program == "layer_norm" else 0
 
 
 @dataclass(frozen=True)
@@ -153,14 +169,16 @@ class FineBuilder:
     def synapses(
         self, name: str, program: str, weight: Any, source: tuple[str, ...], *,
         exponent: int = 0, binary: bool = False, bits: int = MOST_BITS,
+        columns: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[str, ...]:  # fmt: skip
         """Stock synapses of integer weights of that many bits times ``2**exponent``.
 
         Mixed-sign weights are truncated to even numbers: twice the weight, half the sum.
-        Non-negative ones keep all 8 bits. See ``stock.synapses`` for fewer.
+        Non-negative ones keep all 8 bits. See ``stock.synapses`` for fewer. ``columns``: the
+        operands that are read, where not all are; the weights are not copied here.
         """
-        held = csr_matrix(weight) if program == "sparse" else weight
+        read = weight if columns is None else weight[:, columns]
         return self.add(
-            name, program, weight.shape[0], source, weight=held, mixed=bool(held.min() < 0),
-            binary=binary, exponent=exponent, bits=bits,
+            name, program, weight.shape[0], source, weight=weight, columns=columns,
+            mixed=bool(read.min() < 0), binary=binary, exponent=exponent, bits=bits,
         )  # fmt: skip

@@ -7,14 +7,13 @@ never by what a text happened to drive.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import diags
 
-from spikegpt_neuro.arithmetic.formats import ROOT_LIMIT, STREAM_LIMIT
+from spikegpt_neuro.arithmetic.formats import STREAM_LIMIT
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.decomposition.elements import FINE_FORMS, FineBuilder, fine_form
 from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, stock_lif
@@ -58,17 +57,8 @@ from spikegpt_neuro.network.slayer_layers import (
 Int32Array = npt.NDArray[np.int32]
 
 INT32 = (1 << 31) - 1
-HALF_BITS = 15
-"""Bits of the lower half of an accumulator that is too wide for one stock product."""
 LARGEST_STREAM_SHIFT = 30
 LARGEST_WEIGHT = 127
-
-
-def _root_limit(layer: SquaredRelu) -> int:
-    """Least root whose square already gives the largest output: clipping there changes nothing."""
-    needed = layer.output.high << layer.square_shift
-    root = math.isqrt(needed)
-    return min(root + (root * root < needed), ROOT_LIMIT)
 
 
 @fine_form(BinaryEmbedding, is_population=False)
@@ -117,12 +107,11 @@ def _dense_problems(layer: Dense, found: Range) -> Iterable[str]:
 @fine_form(Dense, is_population=False, problems=_dense_problems)
 def _dense(build: FineBuilder, layer: Dense) -> None:
     operand = build.network[layer.inputs[0]]
-    weight = layer.weight.astype(np.int64)
     if operand.name in build.values:
         source = build.values[operand.name]
         binary = operand.output.payload == "binary" and len(source) == 1
         build.values[layer.name] = build.synapses(
-            layer.name, "dense", weight, source, binary=binary, bits=layer.weight_bits
+            layer.name, "dense", layer.weight, source, binary=binary, bits=layer.weight_bits
         )
         return
     assert isinstance(operand, TokenShift)
@@ -131,56 +120,18 @@ def _dense(build: FineBuilder, layer: Dense) -> None:
         ("current", operand.inputs[0], operand.current_multiplier),
         ("previous", operand.inputs[1], operand.previous_multiplier),
     ):
-        if mask.any() or (part == "previous" and not found):
+        if mask.any():
             found += build.synapses(
-                f"{layer.name}.{part}", "sparse", weight * mask, build.values[source_name],
-                bits=layer.weight_bits,
+                f"{layer.name}.{part}", "sparse", layer.weight, build.values[source_name],
+                bits=layer.weight_bits, columns=mask.astype(bool),
             )  # fmt: skip
     build.values[layer.name] = found
 
 
-def _squared_relu_problems(layer: SquaredRelu, found: Range) -> Iterable[str]:
-    if _root_limit(layer) ** 2 > INT32:
-        yield f"{layer.name}: squares up to {_root_limit(layer) ** 2}, at most {INT32}"
-
-
-@fine_form(SquaredRelu, is_population=True, problems=_squared_relu_problems)
-def _squared_relu(build: FineBuilder, layer: SquaredRelu) -> None:
-    size = layer.output.size
-    root = build.rescale(
-        f"{layer.name}.root", size, [build.values[layer.inputs[0]]], (layer.multiplier,),
-        layer.shift, 0, _root_limit(layer),
-    )  # fmt: skip
-    square = build.add(f"{layer.name}.square", "product", size, root, root)
-    build.values[layer.name] = build.rescale(
-        layer.name, size, [square], (1,), layer.square_shift, 0, layer.output.high
-    )
-
-
-@fine_form(Product, is_population=True)
-def _product(build: FineBuilder, layer: Product) -> None:
-    name, size, port = layer.name, layer.output.size, layer.output
-    gate, value = (build.values[source] for source in layer.inputs)
-    largest = math.prod(magnitude(build.ranges[source]) for source in layer.inputs)
-    if largest <= INT32:
-        product = build.add(f"{name}.product", "product", size, gate, value)
-        build.values[name] = build.rescale(
-            name, size, [product], (layer.multiplier,), layer.shift, port.low, port.high
-        )
-        return
-    # value = upper * 2**15 + lower; the products of both halves fit 32 bits
-    upper = build.rescale(f"{name}.upper", size, [value], (1,), HALF_BITS, -INT32, INT32)
-    lower = build.rescale(
-        f"{name}.lower", size, [value, upper], (1, -(1 << HALF_BITS)), 0, -INT32, INT32
-    )
-    products = [
-        build.add(f"{name}.{half}_product", "product", size, gate, source)
-        for half, source in (("upper", upper), ("lower", lower))
-    ]
-    build.values[name] = build.rescale(
-        name, size, products, (layer.multiplier << HALF_BITS, layer.multiplier), layer.shift,
-        port.low, port.high,
-    )  # fmt: skip
+@fine_form(SquaredRelu, Product, is_population=True)
+def _own_product(build: FineBuilder, layer: SquaredRelu | Product) -> None:
+    """One own neuron: stock products would need own neurons before and behind them to scale."""
+    build.own(layer, "scaled_product" if isinstance(layer, Product) else layer.kind)
 
 
 @fine_form(Lif, is_population=False)
@@ -189,13 +140,8 @@ def _lif(build: FineBuilder, layer: Lif) -> None:
     size = layer.output.size
     stock = stock_lif(layer, magnitude(build.ranges[layer.inputs[0]]))
     if stock is None:
-        build.own(layer, "graded_lif" if layer.voltage_decay == MEMORYLESS else "leaky_lif")
+        build.own(layer, "memoryless_lif" if layer.voltage_decay == MEMORYLESS else "leaky_lif")
         return
-    if stock.current_limit:
-        source = build.rescale(
-            f"{layer.name}.current", size, [source], (layer.multiplier,), layer.shift,
-            -stock.current_limit, stock.current_limit,
-        )  # fmt: skip
     build.values[layer.name] = build.add(
         layer.name, "lif", size, source, threshold=stock.threshold, bias=stock.bias
     )
@@ -226,7 +172,11 @@ def _residual(build: FineBuilder, layer: Residual) -> None:
     gains, exponent = weight
     if exponent or (gains != 1).any():
         branch = build.synapses(
-            f"{name}.gain", "sparse", diags(gains, dtype=np.int64), branch, exponent=exponent
+            f"{name}.gain",
+            "sparse",
+            diags(gains, dtype=np.int64, format="csr"),
+            branch,
+            exponent=exponent,
         )
     build.values[name] = build.add(name, "graded", size, stream + branch)
 
@@ -238,7 +188,7 @@ def _stock_gain(build: FineBuilder, layer: Residual) -> tuple[npt.NDArray[np.int
     """
     factors = layer.multiplier.astype(np.int64)
     gains = factors >> layer.shift
-    if (gains << layer.shift != factors).any() or not gains.any():
+    if (gains << layer.shift != factors).any() or not gains.all():
         return None
     stream, branch = (magnitude(build.ranges[source]) for source in layer.inputs)
     together = int(np.bitwise_or.reduce(gains))

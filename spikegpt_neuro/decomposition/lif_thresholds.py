@@ -2,8 +2,10 @@
 
 A memoryless neuron (``voltage_decay`` 4096) fires where its current exceeds the threshold. Stock
 ``LIFReset`` with ``du`` 4095 and a reset in every step has ``u = a * 2**6`` and ``v = u + bias *
-2**6``, and fires where ``v > vth * 2**6``. Graded spikes are an own neuron's (``graded_lif``): as
-stock neurons they would take one population a level, and a synaptic operation a level.
+2**6``, and fires where ``v > vth * 2**6``. What no stock neuron is proven for is an own neuron's
+(``memoryless_lif``): graded spikes, which would take one population and one synaptic operation a
+level; currents that need a scale of their own first; and neurons that fire without input, because
+stock ones would do so in every idle time step.
 """
 
 from __future__ import annotations
@@ -27,12 +29,10 @@ LARGEST_BIAS = (1 << 12) - 1
 
 @dataclass(frozen=True)
 class StockLif:
-    """``threshold`` and ``bias`` of the stock neurons. ``current_limit``: 0 where they take the
-    layer's input itself; otherwise they take its current, clipped there."""
+    """``threshold`` and ``bias`` of the stock neurons, which take the layer's input itself."""
 
     threshold: int
     bias: Int32Array
-    current_limit: int
 
 
 def stock_lif(layer: Lif, largest_input: int) -> StockLif | None:
@@ -42,7 +42,7 @@ def stock_lif(layer: Lif, largest_input: int) -> StockLif | None:
     """
     if layer.levels > 1 or layer.voltage_decay != MEMORYLESS or layer.threshold > CURRENT_LIMIT:
         return None
-    return _on_input(layer, largest_input) or _on_current(layer)
+    return _on_input(layer, largest_input)
 
 
 def _least_current(layer: Lif, level: int = 1) -> int:
@@ -90,27 +90,6 @@ def _on_input(layer: Lif, largest_input: int) -> StockLif | None:
     ]
     threshold = min(max((min(last_silent) + max(last_silent)) // 2, 0), LARGEST_THRESHOLD)
     bias = threshold - np.array(last_silent, np.int64)
-    if np.abs(bias).max() > LARGEST_BIAS:
+    if np.abs(bias).max() > LARGEST_BIAS or (bias > threshold).any():
         return None
-    return StockLif(threshold, bias.astype(np.int32), 0)
-
-
-def _on_current(layer: Lif) -> StockLif | None:
-    """Thresholds on the rescaled current; the offset is the bias.
-
-    The current is clipped before the offset is added instead of after: the threshold may not lie
-    where that makes a difference.
-    """
-    offset = layer.offset.astype(np.int64)
-    largest_offset = int(np.abs(offset).max())
-    # a bias that is too wide by itself is centred, and the threshold moved with it
-    centre = 0 if largest_offset <= LARGEST_BIAS else int(offset.min() + offset.max()) // 2
-    bias = (offset - centre).astype(np.int32)
-    if np.abs(bias).max() > LARGEST_BIAS:
-        return None
-    last_silent = _least_current(layer) - 1
-    if not largest_offset - CURRENT_LIMIT <= last_silent < CURRENT_LIMIT - largest_offset:
-        return None
-    if not 0 <= last_silent - centre <= LARGEST_THRESHOLD:
-        return None
-    return StockLif(last_silent - centre, bias, CURRENT_LIMIT)
+    return StockLif(threshold, bias.astype(np.int32))

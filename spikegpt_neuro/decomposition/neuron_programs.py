@@ -14,7 +14,7 @@ from spikegpt_neuro.decomposition.neuron_specification import NeuronProgram, Sto
 from spikegpt_neuro.decomposition.schedule import Schedule, schedule
 from spikegpt_neuro.decomposition.stock_plan import SEEN_LIF
 from spikegpt_neuro.network import Network
-from spikegpt_neuro.network.layers import Delay, Lif, Sigmoid, Wkv
+from spikegpt_neuro.network.layers import Delay, Lif, Product, Sigmoid, SquaredRelu, Wkv
 
 _ACCUMULATOR = Word("a", 32, True, "accumulators")
 _FACTOR = (
@@ -52,11 +52,6 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
         "a level of memoryless LIF neurons",
         SEEN_LIF,
     ),
-    "product": StockProgram(
-        "lava.proc.prodneuron.ProdNeuron",
-        "`vth` 0, `exp` 0; |product| < 2^31 proven, wider values in two halves",
-        "gate times value; the square of a squared ReLU",
-    ),
     "graded": StockProgram(
         "lava.proc.graded.GradedVec",
         "`vth` 0; |sum| < 2^23 proven",
@@ -86,6 +81,31 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
         _FACTOR,
         Sigmoid.equation,
         48,
+        gated=True,
+    ),
+    "scaled_product": NeuronProgram(
+        "gate times value",
+        "stock ProdNeuron multiplies in 32 bits, shifts by one exponent a population and floors: "
+        "own neurons would have to scale before and behind it",
+        (Word("a", 16, True, "gate"), Word("b", 32, True, "value")),
+        (Word("s", 24, True, "clipped to low..high"),),
+        (),
+        (*_FACTOR, Word("low", 32, True, "least result"), Word("high", 32, True, "largest result")),
+        Product.equation,
+        64,
+    ),
+    "squared_relu": NeuronProgram(
+        "the squared ReLU",
+        "as for products: the root is scaled before and the square behind",
+        (_ACCUMULATOR,),
+        (Word("s", 16, False, "the square"),),
+        (),
+        (
+            *_FACTOR, Word("square_shift", 6, False, "power of two of the square"),
+            Word("high", 32, True, "largest result"),
+        ),
+        SquaredRelu.equation,
+        64,
     ),
     "hold": NeuronProgram(
         "the previous token's vector",
@@ -99,9 +119,9 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
         24,
         gated=True,
     ),
-    "graded_lif": NeuronProgram(
-        "memoryless LIF neurons that send graded spikes",
-        "a stock LIF sends one level: as many populations and synaptic operations as levels",
+    "memoryless_lif": NeuronProgram(
+        "memoryless LIF neurons that send graded spikes, need a scale first or fire without input",
+        "a stock LIF sends one level, takes its input as it is, and fires in idle steps too",
         (_ACCUMULATOR,),
         (Word("s", 4, False, "spike, 0..levels"),),
         (),
@@ -115,6 +135,7 @@ current = clip(round_shift(a * multiplier, shift) + offset, -131071, 131071)
 h = clip((current << 6) + bias, -8388607, 8388607)
 s = levels_above(h, threshold << 6, levels)""",
         48,
+        gated=True,
     ),
     "leaky_lif": NeuronProgram(
         "leaky LIF neurons, binary or graded, once a token",
@@ -215,8 +236,8 @@ spread = squares - 2 * mean * total + n * mean * mean + epsilon
 half_power = (bit_length(spread) - 31) >> 1
 down = max(2 * half_power, 0)
 up = max(-2 * half_power, 0)
-root = reciprocal_square_root((spread >> down) << up)
-drop = half_power + 11""",
+root = reciprocal_square_root((spread >> down) << up) if squares > 0 else 0
+drop = half_power + 11 if squares > 0 else 0""",
         64,
     ),
 }  # fmt: skip

@@ -79,4 +79,8 @@ class NeuronProgram:
         """Operations of one update, by kind. What depends on parameters only is not counted: it is
         computed when the program is loaded. A comparison a level is counted once.
         """
-        return operations(self.equation, frozenset(word.name for word in self.parameters))
+        return self.operations_of(1)
+
+    def operations_of(self, levels: int) -> dict[str, int]:
+        """The same of neurons that compare with so many levels."""
+        return operations(self.equation, frozenset(word.name for word in self.parameters), levels)

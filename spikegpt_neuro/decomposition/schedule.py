@@ -156,9 +156,9 @@ def schedule(network: Network) -> Schedule:
             if sources:
                 (arrived,) = {arrival[source] for source in sources}
                 taps[layer.name] = (sources, arrived)
-        gated = {levels[element.name] - base for element in own if element.program in GATED}
+        gated = {levels[e.name] - base + e.gate_step for e in own if e.program in GATED}
         following = arrival[result]
-        gates = (*sorted(gated - {0}), following - base)
+        gates = tuple(sorted((gated | {following - base}) - {0}))
         stages.append(StagePlan(name, layers, own, stream, levels, base, gates, taps, result))
         stream, base = (result, elements[result].size), following
     return Schedule(tuple(stages), base)

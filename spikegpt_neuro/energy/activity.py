@@ -15,7 +15,7 @@ from spikegpt_neuro.mapping.encoding import (
     is_sparse,
     synapse_bytes,
 )
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.mapping.roles import Graph
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer, Role
 
@@ -119,7 +119,7 @@ def _memory_bytes(layer: Layer, block: SynapseBlock) -> int:
     return 0 if layer.rows is None else int(layer.rows.size)
 
 
-def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerActivity:
+def layer_activity(network: Graph, layer: Layer, counters: Counters) -> LayerActivity:
     """Counts of one layer."""
     part = layer.role
     tokens, size = counters.tokens, layer.output.size
@@ -177,8 +177,8 @@ def layer_activity(network: Network, layer: Layer, counters: Counters) -> LayerA
     )
 
 
-def activities(network: Network, counters: Counters) -> tuple[LayerActivity, ...]:
-    """Counts of every layer, in execution order.
+def activities(network: Graph, counters: Counters) -> tuple[LayerActivity, ...]:
+    """Counts of every layer, or of every unit of a machine, in execution order.
 
     Raises InputError when the counters are of another network or of no token at all.
     """

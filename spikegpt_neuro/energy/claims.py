@@ -59,8 +59,8 @@ def dense_joules(report: EnergyReport) -> Fraction:
     """Joules a token of the network on the same target with nothing skipped."""
     mapping = report.mapping
     if mapping is not None:
-        mapping = replace(mapping, traffic=measure(report.network, mapping.cores, None))
-    layers = tuple(all_computed(layer) for layer in report.layers)
+        mapping = replace(mapping, traffic=measure(mapping.machine, mapping.cores, None))
+    layers = tuple(all_computed(layer) for layer in report.units)
     return bill(report.network, layers, report.profile, mapping, report.mode).joules_per_token
 
 

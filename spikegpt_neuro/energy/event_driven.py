@@ -74,15 +74,18 @@ def price_event_driven(
                 operations, high=max(layer.unit_additions, operations) if repeated else None,
             )  # fmt: skip
         if layer.role == "neuron":
-            bill.add(
-                name, "neuron", "neuron updates, active", "neuron_update_active",
-                layer.active_updates,
-            )  # fmt: skip
+            visits = 1
+            if steps is not None and mapping is not None:
+                visits = len(mapping.machine.visits[name])
+            active = layer.active_updates
+            if visits > 1:  # once a step instead of once a token
+                active = min(active * visits, tokens * layer.size * visits)
+            bill.add(name, "neuron", "neuron updates, active", "neuron_update_active", active)
             bill.add(
                 name, "neuron", "neuron updates, idle", "neuron_update_idle", layer.idle_updates
             )
             if steps is not None:
-                waiting = tokens * layer.size * (steps - 1)
+                waiting = tokens * layer.size * (steps - visits)
                 bill.add(
                     name, "neuron", "neuron updates, waiting for other layers",
                     "neuron_update_idle", waiting, low=0,
@@ -104,7 +107,9 @@ def price_event_driven(
                     "the profile does not say how routers lie; count is packets",
                 )
             )
-        if steps is None and balancing_words(mapping.network):
+        if mapping.machine.is_fine:
+            pass
+        elif steps is None and balancing_words(mapping.network):
             not_counted.append(
                 NotCounted(
                     "words waiting in delay lines of skip connections",

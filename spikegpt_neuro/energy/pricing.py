@@ -13,7 +13,7 @@ from spikegpt_neuro.energy.timing import Mode, Timing, token_time
 from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.mapping.roles import depths
+from spikegpt_neuro.mapping.machine import layers_as_they_are
 from spikegpt_neuro.network import Network
 
 
@@ -35,13 +35,14 @@ def bill(
     network: Network, layers: tuple[LayerActivity, ...], profile: Profile,
     mapping: Mapping | None, mode: Mode,
 ) -> Bill:  # fmt: skip
-    """Price the counts of a run."""
+    """Price the counts of a run. ``layers``: of what the mapping holds."""
     if profile.method == "arithmetic":
         parts, missing = price_arithmetic(layers, profile)
         return Bill(tuple(parts), tuple(missing), None)
     if profile.method == "event-driven":
         timing = None if mapping is None else token_time(layers, mapping, profile, mode)
-        steps = max(depths(network).values()) if mode == "fall-through" else None
+        machine = layers_as_they_are(network) if mapping is None else mapping.machine
+        steps = machine.steps if mode == "fall-through" else None
         parts, missing = price_event_driven(layers, profile, mapping, timing, steps)
         return Bill(tuple(parts), tuple(missing), timing)
     figure = profile.coefficients.get("energy_per_token")

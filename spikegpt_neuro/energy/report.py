@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,7 +38,6 @@ ALWAYS_NOT_COUNTED = (
     "loading weights, configuration and start-up",
     "off-chip memory, voltage conversion, cooling, boards",
     "queues in routers: a link's own time is counted, waiting behind other packets is not",
-    "time steps a layer norm's sums may need beyond one (its operations are counted)",
 )
 """What no profile prices."""
 
@@ -89,6 +88,7 @@ class EnergyReport:
 
     ``mode``: ``pipelined`` (prefill, scoring) or ``fall-through`` (generation). ``energy`` is None
     where the profile holds no energies: there is no such thing as an energy of zero here.
+    ``units``: what was priced (``mapping.machine``); ``parts`` carry the layer each belongs to.
     """
 
     network: Network
@@ -96,6 +96,7 @@ class EnergyReport:
     profile: Profile
     mode: Mode
     layers: tuple[LayerActivity, ...]
+    units: tuple[LayerActivity, ...]
     parts: tuple[PricedPart, ...]
     not_counted: tuple[NotCounted, ...]
     timing: Timing | None
@@ -123,7 +124,7 @@ class EnergyReport:
     @cached_property
     def sensitivity(self) -> tuple[Sensitivity, ...]:
         """Every coefficient that moves the total, the strongest first; takes a bill for each."""
-        return sensitivity(self.network, self.layers, self.profile, self.mapping, self.mode)
+        return sensitivity(self.network, self.units, self.profile, self.mapping, self.mode)
 
     @property
     def joules_per_sequence(self) -> float | None:
@@ -275,16 +276,33 @@ class EnergyReport:
             "warnings": list(self.warnings),
             "violations": [v.to_dict() for v in self.violations],
             "mapping": None if self.mapping is None else _mapping_summary(self.mapping),
+            "machine": None if self.mapping is None else self._machine_dict(self.mapping),
+        }
+
+    def _machine_dict(self, mapping: Mapping) -> dict[str, Any]:
+        """What the target runs, and what of it is synaptic work."""
+        populations = [unit for unit in self.units if unit.role == "neuron"]
+        return {
+            "graph": "fine" if mapping.machine.is_fine else "layers",
+            "populations": len(populations),
+            "neurons": sum(unit.size for unit in populations),
+            "time_steps_per_token": mapping.machine.steps,
+            "synaptic_operations_per_token": sum(u.synaptic_operations for u in self.units)
+            / self.counters.tokens,
         }
 
     def _layer_dict(self, layer: LayerActivity) -> dict[str, Any]:
         energy = self.by_layer.get(layer.name)
         packets, hops = None, None
         if self.mapping is not None:
-            sent = self.mapping.transport.get(layer.name)
-            packets = sent[0] if sent else 0.0
+            sent = [
+                found
+                for name, found in self.mapping.transport.items()
+                if self.mapping.machine.owners[name] == layer.name
+            ]
+            packets = sum(number for number, _ in sent)
             if self.mapping.has_mesh:
-                hops = sent[1].total if sent else 0.0
+                hops = sum(travelled.total for _, travelled in sent)
         return {
             "name": layer.name,
             "kind": layer.kind,
@@ -400,21 +418,29 @@ def build_report(
     a cost model.
     """
     checked = check_mode(mode)
-    layers = activities(network, counters)
+    layers = units = activities(network, counters)
     if mapping is None and describes_cores(profile):
         mapping = map_network(network, profile, packing, counters, spread)
+    owners: dict[str, str] = {}
     if mapping is not None:
         violations = mapping.violations
+        if mapping.machine.is_fine:
+            counted = mapping.machine.counters(counters)
+            assert counted is not None
+            units = activities(mapping.machine, counted)
+            owners = dict(mapping.machine.owners)
     else:
         violations = check_rules(network, profile, packing, (), counters)
-    paid = bill(network, layers, profile, mapping, checked)
+    paid = bill(network, units, profile, mapping, checked)
+    parts = [replace(part, layer=owners.get(part.layer, part.layer)) for part in paid.parts]
     return EnergyReport(
         network=network,
         counters=counters,
         profile=profile,
         mode=checked,
         layers=layers,
-        parts=settle(paid.parts),
+        units=units,
+        parts=settle(parts),
         not_counted=paid.not_counted,
         timing=paid.timing,
         mapping=mapping,

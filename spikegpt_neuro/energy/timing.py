@@ -10,6 +10,9 @@
     pipelined     t_token = t_step
     fall-through  t_token = sum over time steps of t_step + host round trip
 
+Steps are those of the machine (``mapping.machine``): of the fine graph on targets that load it,
+else one a neuron layer.
+
 Pipelined (prefill, scoring): every layer works on a different token, a token leaves every step.
 Fall-through (generation): one token walks through the layers, one neuron layer a step, while all
 other neurons are updated idle; then the host chooses the next one.
@@ -37,7 +40,7 @@ from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.mapping.roles import depths, synapses_of
+from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.network.layers import Lif
 
 Mode = Literal["pipelined", "fall-through"]
@@ -163,7 +166,7 @@ def token_time(
     busiest = clocks["value"].busiest()
     overhead = sum(step.seconds for step in each["value"] if step.bottleneck == "overhead")
     return Timing(
-        mode, max(depths(mapping.network).values()), seconds["low"] + host["low"], value,
+        mode, mapping.machine.steps, seconds["low"] + host["low"], value,
         seconds["high"] + host["high"], busiest,
         tuple(part.layer for part in mapping.cores[busiest].slices),
         overhead / value if value else 0.0, host["value"], each["value"],
@@ -180,11 +183,20 @@ class _Clock:
         self._which = which
         self._mapping = mapping
         activity = {layer.name: layer for layer in layers}
-        self._ends = synapses_of(mapping.network)
-        depth = depths(mapping.network)
-        slices = [(n, part) for n, core in enumerate(mapping.cores) for part in core.slices]
+        self._ends = synapses_of(mapping.machine)
+        visits = mapping.machine.visits
+        # a slice once for every step it works in; synapses are read for the last of them
+        held = [
+            (n, part, step, step == visits[part.layer][0], step == visits[part.layer][-1])
+            for n, core in enumerate(mapping.cores)
+            for part in core.slices
+            for step in visits[part.layer]
+        ]
+        slices = [(n, part) for n, part, *_ in held]
         self._core = np.array([n for n, _ in slices], np.int64)
-        self._step = np.array([depth[part.layer] for _, part in slices], np.int64)
+        self._step = np.array([step for _, _, step, _, _ in held], np.int64)
+        self._first = np.array([first for *_, first, _ in held], bool)
+        last = np.array([end for *_, end in held], bool)
         neurons = np.array([part.neurons for _, part in slices], np.float64)
         each = {
             name: _neuron_time(
@@ -195,7 +207,7 @@ class _Clock:
             for name in {part.layer for _, part in slices}
         }
         self._compute = neurons * np.array([each[part.layer][0] for _, part in slices])
-        self._synapses = neurons * np.array([each[part.layer][1] for _, part in slices])
+        self._synapses = last * neurons * np.array([each[part.layer][1] for _, part in slices])
         self._idle = neurons * self.time("neuron_update_idle")
         self._count = len(mapping.cores)
         curve = profile.curves.get("barrier_time")
@@ -209,18 +221,22 @@ class _Clock:
 
     def busiest(self) -> int:
         """The core that is busy longest, over a whole token."""
-        work = np.maximum(self._over_cores(self._compute), self._over_cores(self._synapses))
+        work = np.maximum(self._all_compute(), self._over_cores(self._synapses))
         return int(work.argmax())
 
     def pipelined(self) -> Step:
         """The step in which everything works."""
-        return self._step_of(0, self._over_cores(self._compute), self._over_cores(self._synapses))
+        return self._step_of(0, self._all_compute(), self._over_cores(self._synapses))
+
+    def _all_compute(self) -> FloatArray:
+        """Of every core while all layers work: one update of each neuron."""
+        return self._over_cores(np.where(self._first, self._compute, 0.0))
 
     def fall_through(self) -> tuple[Step, ...]:
         """The steps of one token, in order."""
-        resting = self._over_cores(self._idle)
+        resting = self._over_cores(np.where(self._first, self._idle, 0.0))
         found = []
-        for number in range(1, int(self._step.max(initial=0)) + 1):
+        for number in range(1, self._mapping.machine.steps + 1):
             here = self._step == number
             compute = resting + self._over_cores(np.where(here, self._compute - self._idle, 0.0))
             synapses = self._over_cores(np.where(here, self._synapses, 0.0))
@@ -231,7 +247,7 @@ class _Clock:
         return np.bincount(self._core, times, self._count).astype(np.float64)
 
     def _step_of(self, number: int, compute: FloatArray, synapses: FloatArray) -> Step:
-        load = self._mapping.loads[number]
+        load = self._mapping.load_of(number)
         arrays = (
             compute,
             synapses,

@@ -18,6 +18,8 @@ COLUMNS: Final = (
     "active_updates",
     "saturations",
     "overflows",
+    "sum_events",
+    "statistic_events",
 )
 """What is counted per layer, each summed over all tokens:
 
@@ -30,6 +32,8 @@ COLUMNS: Final = (
 ``active_updates``            neuron updates that received a non-zero input
 ``saturations``               results clipped to the range of the layer's port
 ``overflows``                 accumulators outside the declared accumulator width
+``sum_events``                of a layer norm: non-zero limbs of its channels' values and squares
+``statistic_events``          of a layer norm: non-zero ones of mean, root and its shift
 """
 
 

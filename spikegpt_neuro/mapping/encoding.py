@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from spikegpt_neuro.mapping.machine import Unit
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 
@@ -29,6 +30,9 @@ class SynapseBlock:
 
 def block_of(layer: Layer) -> SynapseBlock:
     """The synapses of a layer's own weights; those of a chain count as 8 bits, none as 0."""
+    if isinstance(layer, Unit):
+        found = Fraction(layer.non_zero, layer.output.size)
+        return SynapseBlock(layer.synapses, layer.bits, found)
     if isinstance(layer, Dense):
         found = Fraction(int(layer.fan_out.sum()), layer.output.size)
         return SynapseBlock(layer.fan_in, layer.weight_bits, found)

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, System
+from spikegpt_neuro.mapping.machine import Machine, machine_of
 from spikegpt_neuro.mapping.partition import (
     PACKINGS,
     Core,
@@ -17,7 +18,7 @@ from spikegpt_neuro.mapping.partition import (
     weights_per_core,
 )
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
-from spikegpt_neuro.mapping.roles import depths, synapses_of
+from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
 from spikegpt_neuro.mapping.work import short_work, work_of
@@ -53,7 +54,7 @@ class Load:
 class Mapping:
     """Where everything is. ``chips`` is the number of chips the cores fill."""
 
-    network: Network
+    machine: Machine
     profile: Profile
     packing: str
     spread: str
@@ -68,6 +69,11 @@ class Mapping:
             f"<Mapping on {self.profile.name}, {self.packing} packing: {len(self.cores)} cores on "
             f"{self.chips} chips, {len(self.violations)} design rules broken>"
         )
+
+    @property
+    def network(self) -> Network:
+        """The network that is mapped."""
+        return self.machine.network
 
     @cached_property
     def chips(self) -> int:
@@ -103,23 +109,31 @@ class Mapping:
         for number in self.traffic.layers:
             part = self.traffic.of({number})
             if part.total > 0:
-                found[self.network.layers[number].name] = (part.total, hops(part, p.chip, p.x, p.y))
+                found[self.machine.layers[number].name] = (part.total, hops(part, p.chip, p.x, p.y))
         return found
 
     @cached_property
     def loads(self) -> dict[int, Load]:
         """Traffic of every time step of a token, and of all of them together under 0."""
-        depth = depths(self.network)
-        ends = synapses_of(self.network)
+        ends = synapses_of(self.machine)
         steps: dict[int, set[int]] = {}
-        numbers = {layer.name: i for i, layer in enumerate(self.network.layers)}
-        for name, number in depth.items():
-            names = (name, *ends.get(name, ()))
-            steps.setdefault(number, set()).update(numbers[n] for n in names)
+        numbers = {layer.name: i for i, layer in enumerate(self.machine.layers)}
+        for name, visits in self.machine.visits.items():
+            if self.machine[name].role == "neuron":
+                steps.setdefault(visits[0], set()).add(numbers[name])
+                steps.setdefault(visits[-1], set()).update(numbers[n] for n in ends.get(name, ()))
         found = {0: self._load(self.traffic)}
         for number, layers in steps.items():
             if number:
                 found[number] = self._load(self.traffic.of(layers))
+        return found
+
+    def load_of(self, number: int) -> Load:
+        """Traffic of a time step; of one in which values only wait, none."""
+        found = self.loads.get(number)
+        if found is None:
+            nothing = np.zeros(len(self.cores))
+            found = Load(nothing, nothing, 0.0)
         return found
 
     def _load(self, traffic: Traffic) -> Load:
@@ -243,14 +257,16 @@ def map_network(
     work and traffic; without them every value counts as an event. Raises InputError where the
     profile describes no cores.
     """
-    work = work_of(network, profile, counters)
-    cores = partition(network, profile, packing, spread, work, short_work(profile))
-    traffic = measure(network, cores, counters)
+    machine = machine_of(network, profile)
+    counters = machine.counters(counters)
+    work = work_of(machine, profile, counters)
+    cores = partition(machine, profile, packing, spread, work, short_work(profile))
+    traffic = measure(machine, cores, counters)
     placement = keep_local(traffic, len(cores), profile)
     baseline = in_order(len(cores), profile)
-    violations = check_rules(network, profile, packing, cores, counters)
+    violations = check_rules(machine, profile, packing, cores, counters)
     return Mapping(
-        network, profile, packing, spread, cores, placement, baseline, traffic, violations
+        machine, profile, packing, spread, cores, placement, baseline, traffic, violations
     )
 
 
@@ -271,7 +287,7 @@ def sizes(network: Network, profile: Profile) -> tuple[Size, ...]:
     per_chip = profile.limit("cores_per_chip") or 1
     found = []
     for packing in PACKINGS:
-        cores = partition(network, profile, packing)
+        cores = partition(machine_of(network, profile), profile, packing)
         blocks = sum(core.stage not in ("embedding", "head") for core in cores)
         chips = -(-len(cores) // per_chip)
         fitting = [s for s in profile.systems if s.chips >= chips]

@@ -16,9 +16,8 @@ from typing import Final
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.encoding import BYTE_BITS
-from spikegpt_neuro.mapping.roles import made_by, synapses_of
+from spikegpt_neuro.mapping.roles import Graph, made_by, synapses_of
 from spikegpt_neuro.mapping.synapses import Synapses, projection, recurrent, stored_bytes
-from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer
 
 PACKINGS: Final = ("pessimistic", "middle", "optimistic")
@@ -99,12 +98,17 @@ class Demand:
         """Synapses that end at one neuron."""
         return sum(s.fan_in for s in self.synapses)
 
+    @property
+    def shares(self) -> bool:
+        """Whether its neurons share cores with others of their stage: without synapses, or few."""
+        return all(s.light for s in self.synapses)
+
     def weights(self, neurons: int) -> int:
         """Weights stored for some of its neurons; a convolution's kernels once."""
         return sum(s.kernel or s.fan_in * neurons for s in self.synapses)
 
 
-def image_columns(network: Network) -> dict[str, int]:
+def image_columns(network: Graph) -> dict[str, int]:
     """Columns of the images that layers' channels form: what convolutions read and make."""
     found: dict[str, int] = {}
     for name, synapses in synapses_of(network).items():
@@ -118,7 +122,7 @@ def image_columns(network: Network) -> dict[str, int]:
     return found
 
 
-def demands(network: Network) -> tuple[Demand, ...]:
+def demands(network: Graph) -> tuple[Demand, ...]:
     """Every neuron layer with the synapses that end at it, in execution order."""
     ends = synapses_of(network)
     columns = image_columns(network)
@@ -138,7 +142,7 @@ def demands(network: Network) -> tuple[Demand, ...]:
     return tuple(found)
 
 
-def capacity_needed(network: Network) -> dict[str, int]:
+def capacity_needed(network: Graph) -> dict[str, int]:
     """Totals a chip without described cores is checked against: neurons, weights, bytes.
 
     A convolution's kernels count once; bytes are those of the weights' encodings.
@@ -171,7 +175,7 @@ def weights_per_core(profile: Profile, packing: str) -> int:
     return capacity
 
 
-def reach(network: Network, cores: tuple[Core, ...]) -> dict[str, int]:
+def reach(network: Graph, cores: tuple[Core, ...]) -> dict[str, int]:
     """For every neuron layer whose values meet synapses, the cores each value is sent to.
 
     These are the output axons of one of its neurons. Of a convolution these are the cores whose
@@ -257,16 +261,16 @@ class Limits:
 
 
 def partition(
-    network: Network, profile: Profile, packing: str, spread: str = "packed",
+    network: Graph, profile: Profile, packing: str, spread: str = "packed",
     work: Mapping[str, float] | None = None, enough: float = 0.0,
 ) -> tuple[Core, ...]:  # fmt: skip
     """Cut every neuron layer into slices that fit a core.
 
     A layer with synapses fills cores of its own, neurons cut evenly (images at whole columns);
-    layers without synapses (delays, norms, element-wise neurons) of one stage share cores. Where
-    output axons are limited, layers are cut smaller until no core has too many; smaller slices of
-    one layer are more cores for another to send to, so this is repeated. A layer one of whose
-    neurons does not fit a core gets one neuron a core, and ``mapping.rules`` reports it.
+    layers without, or with few (delays, norms, element-wise neurons), of one stage share cores.
+    Where output axons are limited, layers are cut smaller until no core has too many; smaller
+    slices of one layer are more cores for another to send to, so this is repeated. A layer one of
+    whose neurons does not fit a core gets one neuron a core, and ``mapping.rules`` reports it.
 
     ``spread``: one of ``SPREADS``; ``work`` is then the time of each layer a token, in any
     unit, and a core that works no longer than ``enough`` gets no help.
@@ -298,8 +302,8 @@ def partition(
 
 
 def _group(demand: Demand) -> str:
-    """What shares cores: a layer with synapses stands alone, others share those of their stage."""
-    return demand.layer.name if demand.synapses else f"{demand.layer.stage}: shared"
+    """What shares cores: a layer with many synapses stands alone, others with their stage."""
+    return f"{demand.layer.stage}: shared" if demand.shares else demand.layer.name
 
 
 def _shares(
@@ -354,7 +358,7 @@ def _cut(
     for demand in listed:
         if waiting and demand.layer.stage != waiting[0].layer.stage:
             close()
-        if not demand.synapses:
+        if demand.shares:
             waiting.append(demand)
             continue
         size = demand.layer.output.size
@@ -419,11 +423,15 @@ def _next_fit(shared: list[Demand], limits: Limits, reached: Mapping[str, int]) 
     for demand in shared:
         size, words = demand.layer.output.size, demand.words_per_neuron
         each = WORD_BYTES * words + limits.overhead
+        synapses = -(-limits.bytes_of(demand, size) // size)
+        each += synapses
         axons = reached.get(demand.layer.name, 0)
         begin = 0
         while begin < size:
             used = Core(stage, tuple(held))
             room = limits.neurons - used.neurons
+            if synapses:
+                room = min(room, (limits.synapses - used.synapse_bytes) // synapses)
             if each:
                 taken = used.bytes + limits.overhead * used.neurons
                 room = min(room, (limits.memory - taken) // each)

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.network.schema import Layer
 
 
-def synapses_of(network: Network) -> dict[str, tuple[str, ...]]:
+class Graph(Protocol):
+    """What is mapped and priced: a network's layers, or the units of a ``Machine``."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """In execution order."""
+
+    @property
+    def by_name(self) -> Mapping[str, Layer]:
+        """The same by name."""
+
+    @property
+    def spiking_layers(self) -> tuple[str, ...]:
+        """Names of the layers of LIF neurons."""
+
+    def __getitem__(self, name: str) -> Layer: ...
+
+    def bound(self, layer: Layer) -> int:
+        """See ``Network.bound``."""
+
+
+def synapses_of(network: Graph) -> dict[str, tuple[str, ...]]:
     """For every neuron layer, the layers whose synapses end at it, in order."""
     ends: dict[str, list[str]] = {}
     for layer in network.layers:
@@ -50,7 +75,7 @@ def balancing_words(network: Network) -> int:
     return sum(steps * network[name].output.size for name, steps in latest.items())
 
 
-def made_by(network: Network, name: str) -> tuple[str, ...]:
+def made_by(network: Graph, name: str) -> tuple[str, ...]:
     """The layers that make the values of ``name``, seen through wiring."""
     if name == TOKEN:
         return ()

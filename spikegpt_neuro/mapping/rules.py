@@ -21,8 +21,7 @@ from spikegpt_neuro.mapping.partition import (
     weights_per_core,
 )
 from spikegpt_neuro.mapping.partition import output_axons as leaving
-from spikegpt_neuro.mapping.roles import synapses_of
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.mapping.roles import Graph, synapses_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Violation:
 class Design:
     """All a rule may look at. ``cores`` is empty for targets without described cores."""
 
-    network: Network
+    network: Graph
     profile: Profile
     packing: str
     cores: tuple[Core, ...]
@@ -323,7 +322,7 @@ def unchecked_rules(profile: Profile) -> tuple[str, ...]:
 
 
 def check_rules(
-    network: Network, profile: Profile, packing: str, cores: tuple[Core, ...],
+    network: Graph, profile: Profile, packing: str, cores: tuple[Core, ...],
     counters: Counters | None = None,
 ) -> tuple[Violation, ...]:  # fmt: skip
     """Every broken rule. ``cores`` is the partition, empty for targets without described cores."""

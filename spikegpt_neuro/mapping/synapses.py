@@ -11,7 +11,8 @@ from spikegpt_neuro.mapping.encoding import (
     is_sparse,
     synapse_bytes,
 )
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.mapping.machine import Unit
+from spikegpt_neuro.mapping.roles import Graph
 from spikegpt_neuro.network.schema import Layer
 
 
@@ -22,7 +23,7 @@ class Synapses:
     ``axons``: operands it reads. ``block``: its weights as a compiler stores them, ``bits``: what
     a weight needs at least (Lava-DL's compiler gives a chain's dense weights a byte whatever they
     need). ``kernel``: weights that all neurons of a convolution share, 0 where every neuron has its
-    own. ``geometry``: of a convolution, see ``Layer.receptive_field``.
+    own. ``geometry``: of a convolution, see ``Layer.receptive_field``. ``light``: see ``Unit``.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Synapses:
     bits: int
     kernel: int
     geometry: tuple[int, ...] | None
+    light: bool = False
 
     @property
     def fan_in(self) -> int:
@@ -38,13 +40,14 @@ class Synapses:
         return self.block.fan_in
 
 
-def projection(network: Network, name: str) -> Synapses:
+def projection(network: Graph, name: str) -> Synapses:
     """The synapses of a projection."""
     layer = network[name]
     geometry = layer.receptive_field
     kernel = 0 if geometry is None else layer.weight_count
-    axons = network[layer.inputs[0]].output.size
-    return Synapses(name, axons, block_of(layer), _least(layer), kernel, geometry)
+    axons = layer.operand_size
+    light = isinstance(layer, Unit) and layer.light
+    return Synapses(name, axons, block_of(layer), _least(layer), kernel, geometry, light)
 
 
 def recurrent(layer: Layer) -> Synapses:
@@ -64,12 +67,15 @@ def stored_bytes(synapses: Synapses, neurons: int, word_bits: int, *, exact: boo
         dense        axons x ceil(neurons bits / word)
         convolution  ceil(kernel bits / word), once a core
         sparse       see ``mapping.encoding``, where that is smaller
+        one to one   a word a neuron
 
     Source of the first two: the word counts of Lava-DL's compiler listing,
     pilotnet_snn/benchmark.ipynb. ``exact``: weights take the bits they need, not those it gave.
     """
     if synapses.kernel:
         return -(-synapses.kernel * synapses.bits // word_bits) * word_bits // BYTE_BITS
+    if synapses.light and synapses.fan_in == 1:
+        return neurons * word_bits // BYTE_BITS
     if is_sparse(synapses.block, neurons):
         return synapse_bytes((synapses.block,), neurons)
     bits = synapses.bits if exact else synapses.block.bits

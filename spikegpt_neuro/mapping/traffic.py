@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.events.counters import Counters
+from spikegpt_neuro.mapping.machine import Unit
 from spikegpt_neuro.mapping.partition import Core
-from spikegpt_neuro.network import TOKEN, Network
+from spikegpt_neuro.mapping.roles import Graph
+from spikegpt_neuro.network import TOKEN
 from spikegpt_neuro.network.schema import Layer
 
 Int64Array = npt.NDArray[np.int64]
@@ -78,7 +80,7 @@ class Traffic:
         return received, sent
 
 
-def _origins(network: Network, name: str) -> Iterator[tuple[str, float]]:
+def _origins(network: Graph, name: str) -> Iterator[tuple[str, float]]:
     """Neuron or input layers that feed ``name``'s vector, with the share of its channels."""
     layer = network[name]
     if layer.role != "wiring":
@@ -90,7 +92,7 @@ def _origins(network: Network, name: str) -> Iterator[tuple[str, float]]:
                 yield origin, part * share
 
 
-def _without_delays(network: Network, name: str) -> Layer:
+def _without_delays(network: Graph, name: str) -> Layer:
     """The layer ``name``, or where a chain's delays lead from it."""
     layer = network[name]
     while layer.role == "wiring" and len(layer.inputs) == 1:
@@ -149,14 +151,14 @@ def _overlaps(
             j += 1
 
 
-def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None) -> Traffic:
+def measure(network: Graph, cores: tuple[Core, ...], counters: Counters | None) -> Traffic:
     """Packets a token over every edge of cores.
 
     Synapses: each non-zero operand goes to every core that holds rows of the matrix, or of a
     convolution to those whose receptive fields hold it. Element-wise neurons: each non-zero value
-    goes to the core of the same channel. Recurrent synapses: each spike goes to every core of its
-    own layer. Events of a layer are taken as spread evenly over its channels. Without counters
-    every value counts as non-zero.
+    goes to the core of the same channel, as synapses one to one do. Recurrent synapses: each spike
+    goes to every core of its own layer. Events of a layer are taken as spread evenly over its
+    channels. Without counters every value counts as non-zero.
     """
     places: dict[str, list[tuple[int, int, int]]] = {}
     for index, core in enumerate(cores):
@@ -195,6 +197,7 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
                 continue
             feeder = _without_delays(network, source)
             everywhere = feeder.role == "synapse"
+            aligned = isinstance(feeder, Unit) and feeder.one_to_one
             vector = feeder.inputs[0] if everywhere else feeder.name
             size = network[vector].output.size
             if everywhere:
@@ -212,7 +215,7 @@ def measure(network: Network, cores: tuple[Core, ...], counters: Counters | None
                             sources, targets, geometry, sent * share
                         )
                     ]
-                elif everywhere:
+                elif everywhere and not aligned:
                     fan(consumer, sources, targets, sent * share / size)
                 else:
                     rows += [
@@ -290,7 +293,8 @@ def _fan_hops(fan: Fan, chip: Int64Array, x: Int64Array, y: Int64Array) -> Hops:
         sent, held = sent.reshape(chips, width), held.reshape(chips, width)
         along.append(float(((sent @ distance) * held).sum()))
         near = float((sent.sum(axis=1) * held.sum(axis=1)).sum())
-    return Hops(along[0], along[1], max(0.0, float(packets.sum()) * target.size - near))
+    away = float(packets.sum()) * target.size - near if chips > 1 else 0.0
+    return Hops(along[0], along[1], max(0.0, away))
 
 
 def busiest_link(traffic: Traffic, chip: Int64Array, x: Int64Array, y: Int64Array) -> float:

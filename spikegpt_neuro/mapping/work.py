@@ -6,8 +6,7 @@ from typing import Final
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.roles import synapses_of
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.mapping.roles import Graph, synapses_of
 
 NEGLIGIBLE: Final = 0.1
 """Part of a step's overhead that is not worth more cores: their packets cost more."""
@@ -20,7 +19,7 @@ def short_work(profile: Profile) -> float:
     return NEGLIGIBLE * max(overhead, 0.0 if curve is None else float(curve.at(1)))
 
 
-def work_of(network: Network, profile: Profile, counters: Counters | None) -> dict[str, float]:
+def work_of(network: Graph, profile: Profile, counters: Counters | None) -> dict[str, float]:
     """Nanoseconds a token of each neuron layer and the synapses that end at it, on one core.
 
         synaptic operations t_syn + neurons t_update + element-wise operations t_operation

@@ -57,13 +57,18 @@ def check_same_run(
         for name, (found, wanted) in (more or {}).items()
         if found != wanted
     ]
-    step = int(content["step"])
+    step, integer_steps = int(content["step"]), getattr(settings, "integer_steps", 0)
     if step > settings.steps:
         problems.append(f"settings.steps: {step} steps are done, asked for {settings.steps}")
     elif stored.get("steps") != settings.steps and "quantisation" in content:
         problems.append(
             f"settings.steps: stored {stored.get('steps')}, asked for {settings.steps}, but the "
             "phase in the export's integers has begun; start from the model with --from instead"
+        )
+    elif "quantisation" not in content and settings.steps - step < integer_steps:
+        problems.append(
+            f"settings.steps: {step} steps are done, asked for {settings.steps} of which the last "
+            f"{integer_steps} are in the export's integers"
         )
     if problems:
         raise InputError(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikegpt_neuro.arithmetic import elementwise
 from spikegpt_neuro.backends import program
 from spikegpt_neuro.backends.base import Session
 from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
@@ -20,7 +21,7 @@ from spikegpt_neuro.backends.execution import Column, packed_walk
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.file import read_network, write_network
-from spikegpt_neuro.network.layers import Dense, Lif, Wkv
+from spikegpt_neuro.network.layers import Dense, LayerNorm, Lif, Wkv
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 NETWORKS = {
@@ -327,6 +328,24 @@ def _rescaled(values: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> 
     return (wide + ((1 << shift.astype(np.int64)) >> 1)) >> shift.astype(np.int64)
 
 
+def _norm_events(layer: LayerNorm, values: np.ndarray) -> dict[str, int]:
+    """What a norm's channels and its root send, from Python's integers."""
+    limbs = sent = 0
+    for row in values:
+        shifted = [int(x) << layer.input_shift for x in row]
+        for x in shifted:
+            parts = (x & 4095, x >> 12, *((x * x) >> (12 * k) & 4095 for k in range(4)))
+            limbs += sum(part != 0 for part in parts)
+        total, squares = sum(shifted), sum(x * x for x in shifted)
+        if squares:
+            statistics = elementwise.norm_statistics(
+                total, squares, len(shifted), layer.mean_multiplier, layer.mean_shift,
+                layer.epsilon,
+            )  # fmt: skip
+            sent += sum(int(value) != 0 for value in statistics)
+    return {"sum_events": limbs, "statistic_events": sent}
+
+
 def _recount(network: Network, traces: dict[str, np.ndarray], tokens: int) -> dict[str, dict]:
     """Every count, from traced values alone (saturations of stateful layers are left out)."""
     counts = {}
@@ -363,6 +382,8 @@ def _recount(network: Network, traces: dict[str, np.ndarray], tokens: int) -> di
         elif layer.kind == "product":
             both = inputs[0].astype(np.int64) * inputs[1]
             wide = _rescaled(both, layer.multiplier, layer.shift)
+        elif isinstance(layer, LayerNorm):
+            own |= _norm_events(layer, inputs[0])
         elif layer.kind == "residual":
             wide = inputs[0] + _rescaled(inputs[1], layer.multiplier, layer.shift)
         elif layer.kind == "delay":

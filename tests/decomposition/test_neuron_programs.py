@@ -27,7 +27,7 @@ from spikegpt_neuro.decomposition.neuron_specification import (
     StockProgram,
     Word,
 )
-from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, Wkv
+from spikegpt_neuro.network.layers import LayerNorm, Lif, Product, Sigmoid, SquaredRelu, Wkv
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.schema import Port
 
@@ -150,10 +150,23 @@ def build(program: str, rng: np.random.Generator, case: int) -> tuple[Any, dict[
     if program == "sigmoid":
         given = factors(rng, 4, 40)
         layer: Any = Sigmoid("x", ("y",), Port(N, "graded", 15, False, 1.0), **given)
-        return models.PySigmoidGate({"layer": layer}), given
+        return models.PySigmoidGate({**gate, "layer": layer}), given
+    if program == "scaled_product":
+        given = factors(rng, 4, 62)
+        layer = Product("x", ("y", "z"), port(), **given)
+        ends = {"low": np.array([layer.output.low]), "high": np.array([layer.output.high])}
+        return models.PyScaledProduct({"layer": layer}), given | ends
+    if program == "squared_relu":
+        given = factors(rng, 4, 40)
+        shift = [0, 12, 40][case]
+        layer = SquaredRelu(
+            "x", ("y",), Port(N, "graded", 16, False, 1.0), **given, square_shift=shift
+        )
+        ends = {"square_shift": np.array([shift]), "high": np.array([layer.output.high])}
+        return models.PySquaredReluNeurons({"layer": layer}), given | ends
     if program == "hold":
         return models.PyHold(gate), {}
-    if program in ("leaky_lif", "graded_lif"):
+    if program in ("leaky_lif", "memoryless_lif"):
         given = factors(rng, 8, 30) | {"offset": random_words(Word("", 14, True, ""), N, rng)}
         decay, levels, soft = [(2048, 1, 0), (3000, 15, 1), (0, 3, 0)][case]
         scalars = {"threshold": [2048, 100, 131071][case], "bias": [1, -4096, 4095][case]}
@@ -161,10 +174,10 @@ def build(program: str, rng: np.random.Generator, case: int) -> tuple[Any, dict[
             "x", ("y",), Port(N, "graded", 4, False, 1.0), **given, **scalars,
             voltage_decay=decay, levels=levels, soft_reset=soft,
         )  # fmt: skip
-        if program == "graded_lif":
+        if program == "memoryless_lif":
             layer = dataclasses.replace(layer, voltage_decay=4096)
             named = given | {k: np.array([v]) for k, v in {**scalars, "levels": levels}.items()}
-            return models.PyGradedLif({"layer": layer}), named
+            return models.PyMemorylessLif({**gate, "layer": layer}), named
         more = {**scalars, "voltage_decay": decay, "levels": levels, "soft_reset": soft}
         named = given | {name: np.array([value]) for name, value in more.items()}
         return models.PyLeakyLif({**gate, "layer": layer}), named
@@ -186,7 +199,7 @@ def build(program: str, rng: np.random.Generator, case: int) -> tuple[Any, dict[
     layer = LayerNorm("x", ("y",), port(), **given, **scalars)
     if program == "normalise":
         named = given | {"input_shift": np.array([scalars["input_shift"]])}
-        return models.PyNormalise({"layer": layer}), named
+        return models.PyNormalise({**gate, "layer": layer}), named
     named = {name: np.array([value]) for name, value in (scalars | {"n": N}).items()}
     return models.PyReciprocalRoot({"layer": layer}), named
 
@@ -229,7 +242,17 @@ def check(
 
 @pytest.mark.parametrize("case", [0, 1, 2])
 @pytest.mark.parametrize(
-    "program", ["rescale", "sigmoid", "hold", "graded_lif", "leaky_lif", "wkv"]
+    "program",
+    [
+        "rescale",
+        "sigmoid",
+        "scaled_product",
+        "squared_relu",
+        "hold",
+        "memoryless_lif",
+        "leaky_lif",
+        "wkv",
+    ],
 )
 def test_process_equals_its_specification(program: str, case: int) -> None:
     rng = np.random.default_rng([case, len(program)])
@@ -244,7 +267,10 @@ def test_process_equals_its_specification(program: str, case: int) -> None:
     bits = {"hold": 24, "wkv": 24}.get(program, 30)
 
     def step(t: int) -> dict[str, Any]:
-        found = {w.name: random_words(Word("", bits, True, ""), N, rng) for w in entry.inputs}
+        found = {
+            w.name: random_words(Word("", min(bits, w.bits), True, ""), N, rng)
+            for w in entry.inputs
+        }
         model.a_in.values, model.b_in.values = found["a"], found.get("b", np.zeros(N, np.int32))
         if "b" not in found and program == "rescale":
             found["b"] = np.zeros(N, np.int32)
@@ -258,7 +284,7 @@ def test_process_equals_its_specification(program: str, case: int) -> None:
 def _check_idle(model: Any, entry: NeuronProgram) -> None:
     """Without its flag a gated population sends nothing and keeps its state; reset restores it."""
     before = {word.name: np.array(getattr(model, word.name)) for word in entry.states}
-    assert any(values.any() for values in before.values())
+    assert not before or any(values.any() for values in before.values())
     model.g_in.values = np.array([0, 0], np.int32)
     model.run_spk()
     assert not model.s_out.values.any()
@@ -277,6 +303,7 @@ def test_the_channels_of_a_layer_norm_equal_their_specification(case: int) -> No
     model, given = build("normalise", rng, case)
     model.a_in, model.r_in, model.s_out, model.m_out = Wire(), Wire(), Wire(), Wire()
     model.x1, model.x2 = np.zeros(N, np.int32), np.zeros(N, np.int32)
+    gated(model)
     width = 24 - int(given["input_shift"][0])
 
     def step(t: int) -> dict[str, Any]:
@@ -299,6 +326,13 @@ def test_the_channels_of_a_layer_norm_equal_their_specification(case: int) -> No
         return {"s": model.s_out.values} | {f"m{i}": limbs[i] for i in range(6)}
 
     check("normalise", model, given, step, sent)
+    # without a token nothing leaves, not even the norm's bias
+    model.g_in.values = np.array([0, 0], np.int32)
+    model.a_in.values = np.zeros(N, np.int32)
+    model.run_spk()
+    assert given["offset"].any()
+    assert not model.s_out.values.any()
+    assert not model.m_out.values.any()
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
@@ -308,7 +342,7 @@ def test_the_root_of_a_layer_norm_equals_its_specification(case: int) -> None:
     model.a_in, model.s_out = Wire(), Wire()
 
     def step(t: int) -> dict[str, Any]:
-        x = random_words(Word("", 24 if t else 2, True, ""), N, rng).astype(object)
+        x = random_words(Word("", 24 if t else 2, True, ""), N, rng).astype(object) * (t != 1)
         limbs = [x & 4095, x >> 12, *[((x * x) >> (12 * k)) & 4095 for k in range(4)]]
         sums = [int(sum(limb)) for limb in limbs]
         model.a_in.values = np.array(sums, np.int32)

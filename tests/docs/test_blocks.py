@@ -42,7 +42,7 @@ def test_every_block_has_a_language_and_what_is_not_run_a_reason(
     assert not [problem for path in pages() for problem in read_page(path).problems]
     blocks = [block for path in pages() for block in read_page(path).blocks]
     fates = [block.fate for block in blocks]
-    assert fates.count("run") > 2 * fates.count("marked")
+    assert fates.count("run") > 1.5 * fates.count("marked")
     with capsys.disabled():
         print(f"\n{counts(pages())}")
 

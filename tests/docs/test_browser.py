@@ -109,7 +109,7 @@ def test_search_finds(page: Page, address: str, word: str) -> None:
     page.goto(address)
     if page.locator("[data-md-component=search-query]").is_hidden():
         page.locator(".md-header label[for=__search]").first.click()
-    page.locator("[data-md-component=search-query]").fill(word)
+    page.locator("[data-md-component=search-query]").press_sequentially(word)
     first = page.locator(".md-search-result__link").first
     expect(first).to_be_visible()
     first.click()
@@ -125,6 +125,8 @@ def test_navigation_leads_from_the_front_to_a_tutorial(page: Page, address: str)
         page.locator("nav.md-nav--primary a", has_text="Fit to a chip").first.click()
     else:
         page.locator(".md-header label[for=__drawer]").first.click()
-        page.locator("nav.md-nav--primary label", has_text="Tutorials").first.click()
+        # the drawer opens at the list of the page that is shown
+        page.locator("label.md-nav__title[for=__nav_1]").click()
+        page.locator("label.md-nav__link[for=__nav_2]").click()
         page.locator("nav.md-nav--primary a", has_text="Fit to a chip").first.click()
     expect(page.locator("article h1")).to_contain_text("Fit to a chip")

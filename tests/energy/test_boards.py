@@ -25,7 +25,7 @@ def _example() -> ModuleType:
 
 EXAMPLE = _example()
 BOARDS = {board["name"]: board for board in EXAMPLE.read_boards()}
-FURTHEST = {"PilotNet LIF": 1.75, "MatMul-free LM 370M": 2.4, "Acoustic autoencoder": 3.0}
+FURTHEST = {"PilotNet LIF": 1.75, "MatMul-free LM 370M": 2.4, "Acoustic autoencoder": 3.4}
 """How far middles may be off, a board; 3 elsewhere."""
 
 

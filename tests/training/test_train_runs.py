@@ -23,6 +23,7 @@ from spikegpt_neuro.cli.interrupts import command_that_goes_on
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.training import checkpoint
+from spikegpt_neuro.training.loop import Trainer
 
 SMALL = ("--layers", "1", "--width", "16", "--context", "16", "--batch", "2", "--save-every", "4")
 TASKS = ("predict", "classify")
@@ -56,6 +57,10 @@ def run(*arguments: str | Path) -> dict[str, Any]:
     result = invoke(*arguments, "--json")
     assert result.exit_code == 0, (result.exception, result.output)
     return dict(json.loads(result.stdout))
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -167,6 +172,12 @@ def test_what_cannot_be_extended(tmp_path: Path, corpus: dict[str, tuple[str, ..
     assert "has begun; start from the model with --from" in str(longer.exception)
     shorter = invoke(*options, "--steps", "3", "--integer-steps", "2")
     assert "5 steps are done, asked for 3" in str(shorter.exception)
+    other = (*corpus["predict"], "-o", tmp_path / "other.pt", "--integer-steps", "3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_begin_integers", lambda trainer: raise_interrupt())
+        invoke(*other, "--steps", "8", "--save-every", "1")
+    late = invoke(*other, "--steps", "6", "--resume")
+    assert "of which the last 3 are in the export's integers" in str(late.exception)
 
 
 def test_a_run_of_an_older_program_goes_on(

@@ -25,10 +25,10 @@ from spikegpt_neuro.backends.lava.processes.io.process import (
     Extractor,
     Injector,
 )
-from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
 from spikegpt_neuro.backends.lava.runtime.commands import BUFFERED_MESSAGES
 from spikegpt_neuro.backends.lava.runtime.supervision import SupervisedGraph
 from spikegpt_neuro.backends.loihi2.selection import BoardConfiguration
+from spikegpt_neuro.decomposition.elements import FLAGS
 from spikegpt_neuro.decomposition.schedule import schedule, without_embedding
 from spikegpt_neuro.decomposition.stock_plan import Shape, input_shape, plan_stock
 from spikegpt_neuro.errors import RunFailed

@@ -13,19 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic import elementwise
-from spikegpt_neuro.arithmetic.elementwise import SQUARE_LIMBS, VALUE_LIMBS
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.arithmetic.varied_neurons import varied_lif
 from spikegpt_neuro.arithmetic.wkv import wkv
-from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, VariedLif, Wkv
+from spikegpt_neuro.decomposition.elements import MOMENTS, STATISTICS
+from spikegpt_neuro.network.layers import (
+    LayerNorm,
+    Lif,
+    Product,
+    Sigmoid,
+    SquaredRelu,
+    VariedLif,
+    Wkv,
+)
 
 Int32Array = npt.NDArray[np.int32]
-
-STATISTICS = 3
-"""Mean, reciprocal root and its shift: what a layer norm's channels get back."""
-MOMENTS = VALUE_LIMBS + SQUARE_LIMBS
-"""Limbs a channel of a layer norm sends to be summed."""
 
 
 def plain(values: npt.NDArray[np.int32]) -> Int32Array:
@@ -65,6 +68,36 @@ class SigmoidUpdate:
         return result
 
 
+class ScaledProductUpdate:
+    """See ``elementwise.product``."""
+
+    def __init__(self, layer: Product) -> None:
+        self._parameters = (
+            plain(layer.multiplier), plain(layer.shift), layer.output.low, layer.output.high
+        )  # fmt: skip
+
+    def __call__(self, gate: Int32Array, value: Int32Array) -> Int32Array:
+        """Both inputs [n]."""
+        result = np.empty_like(gate)
+        elementwise.product(gate, value, *self._parameters, result, _counts())
+        return result
+
+
+class SquaredReluUpdate:
+    """See ``elementwise.squared_relu``."""
+
+    def __init__(self, layer: SquaredRelu) -> None:
+        self._parameters = (
+            plain(layer.multiplier), plain(layer.shift), layer.square_shift, layer.output.high
+        )  # fmt: skip
+
+    def __call__(self, accumulators: Int32Array) -> Int32Array:
+        """Squares of accumulators [n]."""
+        result = np.empty_like(accumulators)
+        elementwise.squared_relu(accumulators, *self._parameters, result, _counts())
+        return result
+
+
 class LeakyLifUpdate:
     """See ``arithmetic.lif.lif`` and ``varied_lif``; ``membrane`` is read and written."""
 
@@ -84,7 +117,7 @@ class LeakyLifUpdate:
         return spikes
 
 
-class GradedLifUpdate:
+class MemorylessLifUpdate:
     """See ``arithmetic.lif.lif``, of memoryless neurons: nothing is carried on."""
 
     def __init__(self, layer: Lif) -> None:
@@ -164,6 +197,8 @@ def warm_up_neurons() -> None:
     one = np.ones(1, np.int32)
     elementwise.token_shift(one, one, one, one, one, 0, 1, one.copy(), _counts())
     elementwise.sigmoid_gate(one, one, one, one.copy(), _counts())
+    elementwise.product(one, one, one, one, 0, 1, one.copy(), _counts())
+    elementwise.squared_relu(one, one, one, 0, 1, one.copy(), _counts())
     elementwise.delay(one, one.copy(), one.copy())
     lif(one, one, one, one, 0, 1, 0, 1, 0, one.copy(), one.copy(), _counts())
     varied_lif(one, one, one, one, one, 1, 0, 1, 0, one.copy(), one.copy(), _counts())

@@ -13,10 +13,9 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.proc.dense.process import Dense
 from lava.proc.graded.process import GradedVec
 from lava.proc.lif.process import LIFReset
-from lava.proc.prodneuron.process import ProdNeuron
 from lava.proc.sparse.process import DelaySparse, Sparse
 from lava.utils.weightutils import SignMode
-from scipy.sparse import identity
+from scipy.sparse import csr_matrix, identity
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 
@@ -27,17 +26,22 @@ BIAS_EXPONENT = 6
 
 
 def synapses(
-    program: str, weight: Any, *, mixed: bool, binary: bool, exponent: int, bits: int = MOST_BITS
-) -> AbstractProcess:
+    program: str, weight: Any, *, mixed: bool, binary: bool, exponent: int, bits: int = MOST_BITS,
+    columns: npt.NDArray[np.bool_] | None = None,
+) -> AbstractProcess:  # fmt: skip
     """``Dense`` or ``Sparse`` of ``weight * 2**exponent``; ``weight`` -128..127, or 0..255.
 
     8-bit mixed-sign weights are truncated to even numbers: twice the weight, half the sum. Those
     of ``bits`` keep their upper bits in the same 8 (and a sign): ``2**(8 - bits)`` times as large.
-    The sign mode is told, because a signed matrix without positive weights would lose -256.
+    The sign mode is told, because a signed matrix without positive weights would lose -256. Only
+    ``columns``, where told, have synapses.
     """
     left = MOST_BITS - bits + int(mixed)
+    held = weight.astype(np.int64)
+    if columns is not None:
+        held = held * columns
     return {"dense": Dense, "sparse": Sparse}[program](
-        weights=(weight << left if program == "dense" else weight * (1 << left)),
+        weights=(held << left if program == "dense" else csr_matrix(held) * (1 << left)),
         weight_exp=exponent - left,
         num_weight_bits=bits,
         sign_mode=SignMode.MIXED if mixed else SignMode.EXCITATORY,
@@ -64,11 +68,6 @@ def memoryless_lif(size: int, threshold: int, bias: npt.NDArray[np.int32]) -> Ab
         shape=(size,), du=4095, dv=4095, vth=threshold, bias_mant=bias, bias_exp=BIAS_EXPONENT,
         reset_interval=1,
     )  # fmt: skip
-
-
-def product(size: int) -> AbstractProcess:
-    """``a * b`` in 32 bits; the threshold 0 keeps products of magnitude 1."""
-    return ProdNeuron(shape=(size,), vth=0, exp=0)
 
 
 def graded(size: int) -> AbstractProcess:

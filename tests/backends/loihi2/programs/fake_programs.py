@@ -22,16 +22,28 @@ class NcSigmoid(AbstractNcProcessModel):
     executes_as = models.PySigmoidGate
 
 
+@implements(proc=process.ScaledProduct, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcScaledProduct(AbstractNcProcessModel):
+    executes_as = models.PyScaledProduct
+
+
+@implements(proc=process.SquaredReluNeurons, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcSquaredRelu(AbstractNcProcessModel):
+    executes_as = models.PySquaredReluNeurons
+
+
 @implements(proc=process.Hold, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
 class NcHold(AbstractNcProcessModel):
     executes_as = models.PyHold
 
 
-@implements(proc=process.GradedLif, protocol=LoihiProtocol)
+@implements(proc=process.MemorylessLif, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
-class NcGradedLif(AbstractNcProcessModel):
-    executes_as = models.PyGradedLif
+class NcMemorylessLif(AbstractNcProcessModel):
+    executes_as = models.PyMemorylessLif
 
 
 @implements(proc=process.LeakyLif, protocol=LoihiProtocol)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, tag
 from lava.magma.core.model.sub.model import AbstractSubProcessModel
@@ -19,25 +22,31 @@ from spikegpt_neuro.backends.lava.processes.fine_stage.process import (
     Srwkv,
 )
 from spikegpt_neuro.backends.lava.processes.neurons.process import (
-    FLAGS,
-    GradedLif,
     Hold,
     LeakyLif,
+    MemorylessLif,
     Rescale,
+    ScaledProduct,
     SigmoidGate,
+    SquaredReluNeurons,
     WkvNeurons,
 )
 from spikegpt_neuro.backends.lava.processes.norm.process import LayerNormCircuit
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.runtime import stock
-from spikegpt_neuro.decomposition.elements import GATED, Element
+from spikegpt_neuro.decomposition.elements import FLAGS, GATED, Element
 from spikegpt_neuro.decomposition.schedule import StagePlan
 from spikegpt_neuro.errors import IncompleteKind
 
 INPUTS = {
-    "dense": ("s_in",), "sparse": ("s_in",), "delay": ("s_in",), "product": ("a_in1", "a_in2"),
+    "dense": ("s_in",), "sparse": ("s_in",), "delay": ("s_in",),
 }  # fmt: skip
 """Names of input ports, where they are not ``a_in`` and ``b_in``."""
+OF_LAYERS: dict[str, Callable[[Any, int, int], AbstractProcess]] = {
+    "wkv": WkvNeurons, "leaky_lif": LeakyLif, "memoryless_lif": MemorylessLif,
+    "sigmoid": SigmoidGate, "layer_norm": LayerNormCircuit,
+}  # fmt: skip
+"""Gated processes that take their layer, and the place of their gate."""
 
 
 def gate_lines(gates: tuple[int, ...], gates_before: int) -> AbstractProcess:
@@ -89,8 +98,8 @@ class _PartOfProcesses(AbstractSubProcessModel):
             self.gates.a_out.connect(port)
 
     def _step(self, element: Element) -> int:
-        """Time steps from the stage's own gate to the element's work."""
-        return self._plan.levels[element.name] - self._plan.base
+        """Time steps from the stage's own gate to the work that a gate allows."""
+        return self._plan.levels[element.name] - self._plan.base + element.gate_step
 
     def _build(self, element: Element) -> AbstractProcess:
         given, size = element.parameters, element.size
@@ -101,18 +110,14 @@ class _PartOfProcesses(AbstractSubProcessModel):
             return stock.delay(size, given["steps"])
         if program == "lif":
             return stock.memoryless_lif(size, given["threshold"], given["bias"])
-        if program == "product":
-            return stock.product(size)
         if program == "graded":
             return stock.graded(size)
         if program == "rescale":
             return Rescale(**given)
-        if program == "sigmoid":
-            return SigmoidGate(given["layer"])
-        if program == "graded_lif":
-            return GradedLif(given["layer"])
-        if program == "layer_norm":
-            return LayerNormCircuit(given["layer"])
+        if program == "scaled_product":
+            return ScaledProduct(given["layer"])
+        if program == "squared_relu":
+            return SquaredReluNeurons(given["layer"])
         if program not in GATED:
             raise IncompleteKind(program, "the processes of a stage", where=element.name)
         step, gates = self._step(element), self._plan.gates
@@ -120,10 +125,8 @@ class _PartOfProcesses(AbstractSubProcessModel):
         place = (before - 1, before) if step == 0 else (gates.index(step), len(gates))
         if program == "hold":
             made = Hold(size, *place)
-        elif program == "wkv":
-            made = WkvNeurons(given["layer"], *place)
-        elif program == "leaky_lif":
-            made = LeakyLif(given["layer"], *place)
+        elif program in OF_LAYERS:
+            made = OF_LAYERS[program](given["layer"], *place)
         else:
             raise IncompleteKind(program, "the processes of a stage", where=element.name)
         self._gate(element, made.g_in)

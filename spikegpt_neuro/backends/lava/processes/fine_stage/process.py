@@ -8,9 +8,9 @@ from typing import NamedTuple
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
-from spikegpt_neuro.backends.lava.processes.neurons.process import FLAGS
 from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.runtime.commands import HEADER
+from spikegpt_neuro.decomposition.elements import FLAGS
 from spikegpt_neuro.decomposition.schedule import StagePlan
 
 

@@ -14,27 +14,31 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.fine.neuron_updates import (
-    GradedLifUpdate,
     Int32Array,
     LeakyLifUpdate,
+    MemorylessLifUpdate,
     NormaliseUpdate,
     ReciprocalRootUpdate,
     RescaleUpdate,
+    ScaledProductUpdate,
     SigmoidUpdate,
+    SquaredReluUpdate,
     WkvUpdate,
     hold,
 )
 from spikegpt_neuro.backends.lava.processes.neurons.process import (
-    FLAGS,
-    GradedLif,
     Hold,
     LeakyLif,
+    MemorylessLif,
     Normalise,
     ReciprocalRoot,
     Rescale,
+    ScaledProduct,
     SigmoidGate,
+    SquaredReluNeurons,
     WkvNeurons,
 )
+from spikegpt_neuro.decomposition.elements import FLAGS
 
 
 def _received(port: Any) -> Int32Array:
@@ -61,36 +65,37 @@ class PyRescale(PyLoihiProcessModel):
         self.s_out.send(self._update(_received(self.a_in), _received(self.b_in)))
 
 
-@implements(proc=SigmoidGate, protocol=LoihiProtocol)
+@implements(proc=ScaledProduct, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PySigmoidGate(PyLoihiProcessModel):
-    """See ``SigmoidGate``."""
+class PyScaledProduct(PyLoihiProcessModel):
+    """See ``ScaledProduct``."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    b_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._update = SigmoidUpdate(proc_params["layer"])
+        self._update = ScaledProductUpdate(proc_params["layer"])
 
     def run_spk(self) -> None:
         """One time step."""
-        self.s_out.send(self._update(_received(self.a_in)))
+        self.s_out.send(self._update(_received(self.a_in), _received(self.b_in)))
 
 
-@implements(proc=GradedLif, protocol=LoihiProtocol)
+@implements(proc=SquaredReluNeurons, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyGradedLif(PyLoihiProcessModel):
-    """See ``GradedLif``."""
+class PySquaredReluNeurons(PyLoihiProcessModel):
+    """See ``SquaredReluNeurons``."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=4)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._update = GradedLifUpdate(proc_params["layer"])
+        self._update = SquaredReluUpdate(proc_params["layer"])
 
     def run_spk(self) -> None:
         """One time step."""
@@ -125,7 +130,35 @@ class _PyGated(PyLoihiProcessModel):
         raise NotImplementedError
 
     def _reset(self) -> None:
-        raise NotImplementedError
+        """Return the state, where there is one, to its start."""
+
+
+@implements(proc=SigmoidGate, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySigmoidGate(_PyGated):
+    """See ``SigmoidGate``."""
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._update = SigmoidUpdate(proc_params["layer"])
+
+    def _advance(self, *values: Int32Array) -> Int32Array:
+        return self._update(values[0])
+
+
+@implements(proc=MemorylessLif, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyMemorylessLif(_PyGated):
+    """See ``MemorylessLif``."""
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._update = MemorylessLifUpdate(proc_params["layer"])
+
+    def _advance(self, *values: Int32Array) -> Int32Array:
+        return self._update(values[0])
 
 
 @implements(proc=Hold, protocol=LoihiProtocol)
@@ -196,6 +229,7 @@ class PyWkvNeurons(_PyGated):
 class PyNormalise(PyLoihiProcessModel):
     """See ``Normalise``."""
 
+    g_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     r_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     m_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
@@ -206,12 +240,16 @@ class PyNormalise(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._update = NormaliseUpdate(proc_params["layer"])
+        self._flag = FLAGS * proc_params["gate"]
+        self._silence = np.zeros(proc_params["size"], np.int32)
 
     def run_spk(self) -> None:
         """One time step: new values go round by the synapses, those of two steps ago come out."""
+        token_is_here = self.g_in.recv()[self._flag]
         x = _received(self.a_in)
         self.m_out.send(self._update.moments(x))
-        self.s_out.send(self._update.apply(self.x2, _received(self.r_in)))
+        statistics = _received(self.r_in)
+        self.s_out.send(self._update.apply(self.x2, statistics) if token_is_here else self._silence)
         self.x2, self.x1 = self.x1, x
 
 

@@ -1,10 +1,11 @@
 """Own neurons, for what no stock process computes exactly (``neuron_programs.PROGRAMS``).
 
-All ports carry int32. A population with a state has a gate: ``g_in`` brings pairs of flags (a token
+All ports carry int32. A population with a state, or that would send something where nothing
+arrives, has a gate: ``g_in`` brings pairs of flags (a token
 is here, states return to their start), one pair for each time step of the stage in which a gate is
 needed; ``gate`` says which pair is its own. Without its flag a population sends zeros and keeps its
-state, so idle time steps change nothing. Populations without a state need no gate: what they send
-in idle steps meets gated populations only.
+state, so idle time steps change nothing. Populations without a gate send nothing where nothing
+arrives: in a step without a token nothing but gates is sent.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
-from spikegpt_neuro.backends.lava.fine.neuron_updates import MOMENTS, STATISTICS, Int32Array
-from spikegpt_neuro.network.layers import LayerNorm, Lif, Sigmoid, VariedLif, Wkv
-
-FLAGS = 2
-"""Width of a gate: a token is here; states return to their start."""
+from spikegpt_neuro.backends.lava.fine.neuron_updates import Int32Array
+from spikegpt_neuro.decomposition.elements import FLAGS, MOMENTS, STATISTICS
+from spikegpt_neuro.network.layers import (
+    LayerNorm,
+    Lif,
+    Product,
+    Sigmoid,
+    SquaredRelu,
+    VariedLif,
+    Wkv,
+)
 
 
 class Rescale(AbstractProcess):
@@ -36,32 +43,47 @@ class Rescale(AbstractProcess):
         self.s_out = OutPort(shape=first.shape)
 
 
-class SigmoidGate(AbstractProcess):
-    """``s_out = sigmoid(round_shift(a_in * multiplier, shift))`` by table; no state."""
+class ScaledProduct(AbstractProcess):
+    """``s_out = clip(round_shift(a_in * b_in * multiplier, shift), low, high)``; no state."""
 
-    def __init__(self, layer: Sigmoid) -> None:
+    def __init__(self, layer: Product) -> None:
         super().__init__(layer=layer)
         self.a_in = InPort(shape=(layer.output.size,))
+        self.b_in = InPort(shape=(layer.output.size,))
         self.s_out = OutPort(shape=(layer.output.size,))
 
 
-class GradedLif(AbstractProcess):
-    """Memoryless LIF neurons: ``s_out`` is the number of thresholds reached; no state."""
+class SquaredReluNeurons(AbstractProcess):
+    """``s_out`` is the square of ``a_in`` after its scale, where that is positive; no state."""
 
-    def __init__(self, layer: Lif) -> None:
+    def __init__(self, layer: SquaredRelu) -> None:
         super().__init__(layer=layer)
         self.a_in = InPort(shape=(layer.output.size,))
         self.s_out = OutPort(shape=(layer.output.size,))
 
 
 class _Gated(AbstractProcess):
-    """A population whose state moves on only with its gate."""
+    """A population that works, and whose state moves on, only with its gate."""
 
     def __init__(self, size: int, gate: int, gates: int, **parameters: object) -> None:
         super().__init__(size=size, gate=gate, **parameters)
         self.g_in = InPort(shape=(FLAGS * gates,))
         self.a_in = InPort(shape=(size,))
         self.s_out = OutPort(shape=(size,))
+
+
+class SigmoidGate(_Gated):
+    """``s_out = sigmoid(round_shift(a_in * multiplier, shift))`` by table."""
+
+    def __init__(self, layer: Sigmoid, gate: int, gates: int) -> None:
+        super().__init__(layer.output.size, gate, gates, layer=layer)
+
+
+class MemorylessLif(_Gated):
+    """Memoryless LIF neurons: ``s_out`` is the number of thresholds reached."""
+
+    def __init__(self, layer: Lif, gate: int, gates: int) -> None:
+        super().__init__(layer.output.size, gate, gates, layer=layer)
 
 
 class Hold(_Gated):
@@ -97,12 +119,13 @@ class Normalise(AbstractProcess):
 
     A channel sends the limbs of its value and of its square (``m_out``) to be added up, keeps the
     value for two time steps (``x1``, ``x2``), and applies to it the mean, root and shift that come
-    back (``r_in``).
+    back (``r_in``). The gate is that of the step in which it does.
     """
 
-    def __init__(self, layer: LayerNorm) -> None:
+    def __init__(self, layer: LayerNorm, gate: int, gates: int) -> None:
         size = layer.output.size
-        super().__init__(layer=layer)
+        super().__init__(layer=layer, size=size, gate=gate)
+        self.g_in = InPort(shape=(FLAGS * gates,))
         self.a_in = InPort(shape=(size,))
         self.r_in = InPort(shape=(STATISTICS * size,))
         self.m_out = OutPort(shape=(MOMENTS * size,))
@@ -123,8 +146,10 @@ class ReciprocalRoot(AbstractProcess):
 PROCESSES: Mapping[str, type[AbstractProcess]] = {
     "rescale": Rescale,
     "sigmoid": SigmoidGate,
+    "scaled_product": ScaledProduct,
+    "squared_relu": SquaredReluNeurons,
     "hold": Hold,
-    "graded_lif": GradedLif,
+    "memoryless_lif": MemorylessLif,
     "leaky_lif": LeakyLif,
     "wkv": WkvNeurons,
     "normalise": Normalise,

@@ -9,10 +9,10 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from scipy.sparse import csr_matrix, kron
 
-from spikegpt_neuro.backends.lava.fine.neuron_updates import MOMENTS, STATISTICS
 from spikegpt_neuro.backends.lava.processes.neurons.process import Normalise, ReciprocalRoot
 from spikegpt_neuro.backends.lava.processes.norm.process import LayerNormCircuit
 from spikegpt_neuro.backends.lava.runtime.stock import synapses
+from spikegpt_neuro.decomposition.elements import MOMENTS, STATISTICS
 
 
 @implements(proc=LayerNormCircuit, protocol=LoihiProtocol)
@@ -23,10 +23,11 @@ class LayerNormOfProcesses(AbstractSubProcessModel):
     def __init__(self, proc: AbstractProcess) -> None:
         layer = proc.proc_params["layer"]
         row = csr_matrix(np.ones((1, layer.output.size), np.int64))
-        self.channels = Normalise(layer)
+        self.channels = Normalise(layer, proc.proc_params["gate"], proc.proc_params["gates"])
         self.sums = self._ones(kron(np.eye(MOMENTS, dtype=np.int64), row, "csr"))
         self.root = ReciprocalRoot(layer)
         self.spread = self._ones(kron(np.eye(STATISTICS, dtype=np.int64), row.T, "csr"))
+        proc.in_ports.g_in.connect(self.channels.g_in)
         proc.in_ports.a_in.connect(self.channels.a_in)
         self.channels.m_out.connect(self.sums.s_in)
         self.sums.a_out.connect(self.root.a_in)

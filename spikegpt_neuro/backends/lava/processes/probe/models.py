@@ -26,6 +26,10 @@ from spikegpt_neuro.network.schema import Layer
 Int32Array = npt.NDArray[np.int32]
 
 
+_OF_PROGRAM = [Count.ACTIVE, Count.SATURATIONS, Count.SUM_EVENTS, Count.STATISTIC_EVENTS]
+"""Counts that the values a layer sends do not tell."""
+
+
 class LayerCounter:
     """What one layer counts, from the values it reads and sends.
 
@@ -66,7 +70,7 @@ class LayerCounter:
             row[Count.OVERFLOWS] += count_overflows(sent, largest)
         elif self._program is not None:
             found = self._program.counts[0]
-            row[[Count.ACTIVE, Count.SATURATIONS]] = found[[Count.ACTIVE, Count.SATURATIONS]]
+            row[_OF_PROGRAM] = found[_OF_PROGRAM]
         count_non_zero(sent, row[Count.EVENTS :])
 
 
