@@ -32,7 +32,7 @@ that was never disturbed. *Completed*: exit code 0 and the right result. *Failed
 with its modules loaded; "fresh" ones attack the start of the interpreter, too.
 """
 _MENDED = """\
-Found by these trials and mended, each with a test of its own (before that, none was noticed):
+Found by these trials and mended, most with a test of their own (before that, none was noticed):
 
 - full disks, a full or closed standard output, short memory: tracebacks; with `PYTHONUNBUFFERED` a
   cut result and exit code 0;

@@ -167,14 +167,25 @@ class Fitting:
     def _under_cores(self, most: int) -> dict[str, Candidate]:
         """The least loss on ``most`` cores: bytes are cut until whole rows fit as well."""
         capacity = weights_per_core(self._profile, self._packing)
-        size = float(most * capacity)
+        least_bytes = sum(min(row) for row in self._bytes)
+        size, cores = float(most * capacity), 0
         for _ in range(ROUNDS):
-            chosen = self.chosen(size)
+            tried = max(size, least_bytes)
+            chosen = self.chosen(tried)
             cores = len(partition(adopt(self._network, chosen), self._profile, self._packing))
             if cores <= most:
                 return chosen
+            if tried == least_bytes:
+                raise InputError(
+                    f"the smallest network that was tried takes {cores} cores, the budget is "
+                    f"{most}.",
+                    advice="Allow more cores or chips, or train a smaller model.",
+                )
             size = min(sum(map(_bytes, chosen.values())), size) - (cores - most) * capacity * 0.9
-        raise InputError(f"no choice was found that fits {most} cores.")
+        raise InputError(
+            f"no choice was found that fits {most} cores; the nearest takes {cores}.",
+            advice="Allow a few more.",
+        )
 
     def fit(self, budget: Budget) -> Fit:
         """The network that loses least under ``budget``, and the front around it.

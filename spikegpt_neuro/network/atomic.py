@@ -107,9 +107,33 @@ def _remove_abandoned(path: Path) -> None:
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             if entry.name.startswith(_prefix(path)) and entry.name.endswith(_PARTIAL):
-                with suppress(OSError), open(entry.path, "rb") as stream:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(entry.path)
+                with suppress(OSError):
+                    _remove_unlocked(entry)
+
+
+def _remove_unlocked(entry: os.DirEntry[str]) -> None:
+    descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+    finally:
+        os.close(descriptor)
+
+
+def _new_folder(path: Path) -> tuple[int, Path]:
+    """A new folder beside ``path``, locked: for as long as it is open, others leave it alone."""
+    while True:
+        partial = _new_name(path)
+        partial.mkdir()
+        with suppress(FileNotFoundError):  # removed as abandoned before it was locked
+            descriptor = os.open(partial, os.O_RDONLY)
+            _lock(descriptor)
+            if partial.is_dir():
+                return descriptor, partial
+            os.close(descriptor)
 
 
 def _give_name(descriptor: int, path: Path) -> None:
@@ -140,15 +164,14 @@ def replaced_folder(path: Path, *, known: Collection[str], overwrite: bool) -> I
     A folder that is there is replaced where ``overwrite`` says so and it holds no file but those
     named in ``known``: nothing of anyone else's is removed. Linux exchanges the two folders in one
     step; elsewhere the old one is called ``.<name>.previous`` for the moment between two renames.
-    A killed process can leave a hidden ``.partial`` sibling, which the next write of the same path
-    replaces. Raises InputError where ``path`` cannot be replaced.
+    Of several writers the last one's folder stays, whole. A killed process can leave a hidden
+    ``.partial`` sibling, which the next write of the same path removes. Raises InputError where
+    ``path`` cannot be replaced.
     """
     path = Path(os.path.realpath(path))
     check_replaceable(path, known=known, overwrite=overwrite)
-    partial = path.with_name(f".{path.name}.partial")
-    if partial.is_dir():
-        shutil.rmtree(partial)
-    partial.mkdir()
+    _remove_abandoned(path)
+    descriptor, partial = _new_folder(path)
     try:
         yield partial
         for file in partial.iterdir():
@@ -162,6 +185,7 @@ def replaced_folder(path: Path, *, known: Collection[str], overwrite: bool) -> I
         _flush_folder(path.parent)
     finally:  # what was there before, or what was not finished
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
 
 
 def check_replaceable(path: Path, *, known: Collection[str], overwrite: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import atomic
-from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.network.atomic import replaced_file, replaced_folder
 
 
 @pytest.fixture(params=["nameless", "named"])
@@ -96,3 +96,14 @@ def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
     with replaced_file(path) as stream:
         stream.write(b"whole")
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_of_two_writers_of_a_folder_the_last_one_stays_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with replaced_folder(folder, known=["a", "b"], overwrite=True) as first:
+        (first / "a").write_bytes(b"first")
+        with replaced_folder(folder, known=["a", "b"], overwrite=True) as second:
+            (second / "b").write_bytes(b"second")
+        assert [file.name for file in folder.iterdir()] == ["b"]
+    assert [file.name for file in folder.iterdir()] == ["a"]
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]

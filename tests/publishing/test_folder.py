@@ -216,7 +216,7 @@ def test_a_failed_exchange_leaves_the_old_folder(
     rename = os.rename
 
     def fail(source: Path, target: Path) -> None:
-        if Path(source).name == ".m.partial":
+        if Path(source).name.endswith(".partial"):
             raise OSError("disk full")
         rename(source, target)
 
