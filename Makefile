@@ -1,6 +1,7 @@
 # make setup   build .venv from nothing            make demo    the whole story on a real checkpoint
 # make test    all tests                           make bench   the benchmarks
 # make lint    style; make types   static types    make docs    the documentation, links checked
+# make dist    sdist and wheel, reproducible       make audit   what is installed against the lock
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,6 +9,7 @@ SHELL := bash
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13 3.10,$(shell python$(version) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 BIN := .venv/bin
 STAMP := .venv/.set-up
+RELEASE_TOOLS := build/release-tools
 LAVA := lava-nc==0.10.0 lava-dl==0.6.0
 # an oracle of the counting tests; the part used needs none of its many dependencies
 NEUROBENCH := neurobench==2.3.0
@@ -19,10 +21,10 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format types bench docs clean
+.PHONY: help setup demo test lint format types bench docs dist audit lock sbom pages clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 setup: $(STAMP)
 
@@ -62,7 +64,41 @@ bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGUMENTS)
 
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+dist: setup
+	$(BIN)/python -m release.build dist
+
+# what is installed against the lock files, without a network
+audit: setup
+	$(BIN)/python -m release.audit
+
+# the lock files with hashes, and the page of licences: after every change of a dependency
+lock: setup $(RELEASE_TOOLS)
+	$(RELEASE_TOOLS)/bin/python -m release.lock
+	$(BIN)/python -m release.licences --write
+
+# CycloneDX: what the wheel needs with hashes, and what the build and its tests ran with
+sbom: setup $(RELEASE_TOOLS)
+	mkdir -p dist
+	$(RELEASE_TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-file dist/sbom-runtime.cdx.json requirements/runtime.lock
+	$(RELEASE_TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --output-file dist/sbom-environment.cdx.json $(BIN)/python
+
+$(RELEASE_TOOLS): requirements/release-tools.txt
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --requirement requirements/release-tools.txt
+	touch $@
+
+# the pages, pictures and notebooks that programs write, anew
+pages: setup
+	$(BIN)/python docs/make/command_reference.py
+	$(BIN)/python -m spikegpt_neuro.network.documentation docs/file-format.md
+	$(BIN)/python docs/make/pictures.py
+	$(BIN)/python docs/make/notebook_pages.py
+	$(BIN)/python -m release.licences --write
+	$(BIN)/python -m attacks page
 
 clean:
 	rm -rf build dist

@@ -1,5 +1,18 @@
-"""``python -m attacks``; see ``attacks.fuzz``."""
+"""``python -m attacks``: of the readers, ``attacks.fuzz``; a first word chooses another kind."""
 
-from attacks.fuzz import main
+import importlib
+import sys
 
-raise SystemExit(main())
+KINDS = {
+    "faults": "attacks.faults.run",
+    "soak": "attacks.soak",
+    "guided": "attacks.guided",
+    "determinism": "attacks.determinism",
+    "mutants": "attacks.mutants",
+    "page": "attacks.page",
+}
+
+name, *arguments = sys.argv[1:] or [""]
+if name in KINDS:
+    raise SystemExit(importlib.import_module(KINDS[name]).main(arguments))
+raise SystemExit(importlib.import_module("attacks.fuzz").main())

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,71 @@ def _vocabulary(path: Path) -> str:
     from spikegpt_neuro.vocabulary import read_vocabulary
 
     vocabulary = read_vocabulary(path)
-    return _digest(vocabulary.size, vocabulary.text)
+    tokens = vocabulary.encode(ENCODED) if vocabulary.kind != "characters" else []
+    stream = vocabulary.stream()
+    written = b"".join(stream.push(int(token)) for token in tokens) + stream.finish()
+    return _digest(vocabulary.size, vocabulary.text, list(tokens), written)
+
+
+ENCODED = "to be or not to be"
+
+
+def _make_pieces(path: Path) -> None:
+    """GPT-2's vocab.json; its merges.txt lies beside it."""
+    trained = path.with_name("trained.json")
+    _make_tokenizer(trained)
+    model = json.loads(trained.read_text("utf-8"))["model"]
+    path.write_text(json.dumps(model["vocab"]), "utf-8")
+    merges = "\n".join(" ".join(pair) for pair in model["merges"])
+    path.with_name("merges.txt").write_text(f"#version: 0.2\n{merges}\n", "utf-8")
+
+
+def _make_merges(path: Path) -> None:
+    _make_pieces(path.with_name("pieces.json"))
+    path.with_name("merges.txt").rename(path)
+
+
+def _merges(path: Path) -> str:
+    folder = path.with_name(f"{path.name}.folder")
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path.with_name("pieces.json"), folder / "vocab.json")
+    shutil.copy(path, folder / "merges.txt")
+    return _vocabulary(folder)
+
+
+def _make_added(path: Path) -> None:
+    _make_pieces(path.with_name("vocab.json"))
+    path.write_text(json.dumps({"<|pad|>": 70, "<|im_start|>": 71}), "utf-8")
+
+
+def _added(path: Path) -> str:
+    folder = path.with_name(f"{path.name}.folder")
+    folder.mkdir(exist_ok=True)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(path.with_name(name), folder / name)
+    shutil.copy(path, folder / "added_tokens.json")
+    return _vocabulary(folder)
+
+
+def _make_sentencepiece(path: Path, *, algorithm: str) -> None:
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([f"{ENCODED} {i}" for i in range(99)]), vocab_size=300,
+        model_prefix=str(path), model_type=algorithm, byte_fallback=True, minloglevel=2,
+        user_defined_symbols=["<user>"], num_threads=1, hard_vocab_limit=False,
+    )  # fmt: skip
+    path.with_name(f"{path.name}.model").rename(path)
+
+
+def _make_world(path: Path) -> None:
+    tokens: list[Any] = [bytes([i]) if i > 127 else chr(i) for i in range(256)]
+    tokens += ["to", " to", " be", "or", " not", "\u00e9", b"\xe4\xbd"]
+    lines = [
+        f"{i} {token!r} {len(token.encode() if isinstance(token, str) else token)}"
+        for i, token in enumerate(tokens, 1)
+    ]
+    path.write_text("\n".join(lines), "utf-8")
 
 
 def _make_tokenizer(path: Path) -> None:
@@ -220,7 +285,8 @@ def _golden() -> Any:
 def _make_state(path: Path) -> None:
     from spikegpt_neuro.backends.emulator import Emulator
     from spikegpt_neuro.generation import SavedState, network_digest, save_state
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import SamplingSettings
 
     network = _golden()
     with Emulator().open(network) as session:
@@ -233,7 +299,8 @@ def _make_state(path: Path) -> None:
 def _state(path: Path) -> str:
     from spikegpt_neuro.backends.emulator import Emulator
     from spikegpt_neuro.generation import load_state
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import SamplingSettings
 
     network = _once("golden", _golden)
     saved = load_state(path, network)
@@ -309,6 +376,16 @@ FORMATS: dict[str, Format] = {
         _copy(EXAMPLE / "kjv-4x192.vocab.json"), _vocabulary, mutations.change_tokens
     ),
     "tokenizer": Format(_make_tokenizer, _vocabulary, mutations.change_json_file),
+    "gpt2-vocab": Format(_make_pieces, _vocabulary, mutations.change_json_file),
+    "gpt2-merges": Format(_make_merges, _merges, mutations.change_tokens),
+    "gpt2-added": Format(_make_added, _added, mutations.change_json_file),
+    "sentencepiece-unigram": Format(
+        partial(_make_sentencepiece, algorithm="unigram"), _vocabulary, mutations.change_message
+    ),
+    "sentencepiece-bpe": Format(
+        partial(_make_sentencepiece, algorithm="bpe"), _vocabulary, mutations.change_message
+    ),
+    "world": Format(_make_world, _vocabulary, mutations.change_tokens),
     "text": Format(
         lambda path: path.write_text("to be \u00e9 \U0001f409\n" * 40), _text,
         mutations.change_tokens,

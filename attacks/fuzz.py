@@ -9,6 +9,7 @@ processor). The last four must be 0; the exit code says so. ``--keep``: where su
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -134,12 +135,26 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for inputs that should not end so")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there, too")
     options = parser.parse_args()
-    bad = 0
+    bad, rows = 0, []
     for name in options.formats or FORMATS:
         began = time.monotonic()
         found = run(name, options.count, options.seed, options.keep, options.processes)
-        bad += sum(found[outcome] for outcome in BAD)
+        worse = sum(found[outcome] for outcome in BAD)
+        bad += worse
+        rows.append(
+            {
+                "format": name,
+                "inputs": sum(found.values()),
+                "seed": options.seed,
+                "refused": found["refused"],
+                "read": found["read"],
+                "bad": worse,
+            }
+        )
+        if options.json is not None:
+            options.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
         told = ", ".join(f"{found[o]} {o}" for o in ("refused", "read", *BAD))
         print(f"{name}: {sum(found.values())} inputs, {told} "
               f"({time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip

@@ -93,6 +93,49 @@ def change_tokens(content: bytes, rng: Random) -> bytes:
     return b" ".join(words)
 
 
+def _varint(value: int) -> bytes:
+    groups = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
+
+
+def change_message(content: bytes, rng: Random) -> bytes:
+    """A protocol buffer with one field changed, removed or repeated; all lengths true again."""
+    from spikegpt_neuro.vocabulary.sentencepiece import message_fields
+
+    found = list(message_fields(content))
+    # the few fields that are not pieces as often as those that are
+    by_number: dict[int, list[int]] = {}
+    for place, (number, _) in enumerate(found):
+        by_number.setdefault(number, []).append(place)
+    places = list(by_number.values())[int(rng.integers(len(by_number)))]
+    at = places[int(rng.integers(len(places)))]
+    number, value = found[at]
+    match int(rng.integers(6)):
+        case 0:
+            del found[at]
+        case 1:
+            found.insert(at, found[int(rng.integers(len(found)))])
+        case 2:
+            found[at] = int(rng.integers(1, 50)), value
+        case _ if isinstance(value, int):
+            found[at] = number, _NUMBERS[int(rng.integers(len(_NUMBERS)))] % (1 << 64)
+        case _:
+            try:
+                changed = change_message(value, rng)
+            except ValueError:  # no message
+                changed = change_bytes(value, rng)
+            found[at] = number, changed
+    written = b""
+    for number, value in found:
+        if isinstance(value, int):
+            written += _varint(number << 3) + _varint(value)
+        elif len(value) == 4 and number == 2:
+            written += _varint(number << 3 | 5) + value
+        else:
+            written += _varint(number << 3 | 2) + _varint(len(value)) + value
+    return written
+
+
 def change_hdf5(content: bytes, rng: Random) -> bytes:
     """HDF5 with one attribute, dataset or group changed by the library itself."""
     stream = io.BytesIO(content)

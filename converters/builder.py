@@ -29,6 +29,7 @@ from spikegpt_neuro.converters.quantisers import (
     quantise_rows,
 )
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.model.lif import NeuronConstants
 from spikegpt_neuro.network.layers import (
     Delay,
     Dense,
@@ -39,6 +40,7 @@ from spikegpt_neuro.network.layers import (
     Residual,
     Sigmoid,
     TokenShift,
+    VariedLif,
     Wkv,
 )
 from spikegpt_neuro.network.schema import Layer, Port
@@ -303,19 +305,25 @@ class Builder:
             bits -= 1
         return bits
 
-    def upstream_lif(self, part: str, source: str, factors: Any, size: int, bits: int) -> str:
+    def upstream_lif(
+        self, part: str, source: str, factors: Any, size: int, bits: int, neuron: NeuronConstants
+    ) -> str:
         """SpikingJelly's LIF (tau 2, threshold 1, hard reset) as Lava's fixed-point LIF.
 
-        ``h = v/2 + x/2, spike if h >= 1`` is ``V = V/2 + X, spike if V >= 2`` with V = 2 h; the
-        bias of one least significant bit turns Lava's strict comparison into ``>=``.
+        ``h = keep v + x/2, spike if h >= 1`` is ``V = keep V + x, spike if V >= 2`` with V = 2 h;
+        the bias of one least significant bit turns Lava's strict comparison into ``>=``. Decays
+        of their own make it a ``VariedLif``.
         """
         multiplier, shift = mantissa_and_shift(
             np.broadcast_to(np.asarray(factors, np.float64), (size,)), self.name(part)
         )
+        varied = neuron.varied
+        decay: Any = np.array(neuron.decay_4096, np.int32) if varied else neuron.decay_4096
         return self.add(
-            Lif(
+            (VariedLif if varied else Lif)(
                 self.name(part), (source,), Port(size, "binary", 1, False, 1.0),
                 multiplier=multiplier, shift=shift, offset=np.zeros(size, np.int32),
-                voltage_decay=2048, threshold=2 << bits, bias=1, levels=1, soft_reset=0,
+                voltage_decay=decay, threshold=2 << bits, bias=1, levels=1,
+                soft_reset=int(neuron.soft_reset),
             )
         )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spikegpt_neuro.converters.adapters import base_beside, is_adapted, merged, read_scaling
 from spikegpt_neuro.converters.checkpoint_files import (
     FLOAT_TYPES,
     StoredTensor,
@@ -28,9 +29,21 @@ from spikegpt_neuro.converters.checkpoint_files import (
     weight_files,
 )
 from spikegpt_neuro.converters.checkpoint_hints import other_model
-from spikegpt_neuro.converters.checkpoint_names import with_released_names
+from spikegpt_neuro.converters.checkpoint_names import (
+    MYELIN,
+    myelins_vocabulary,
+    with_myelins_names,
+    with_released_names,
+)
+from spikegpt_neuro.converters.folder_configuration import (
+    folder_configuration,
+    folder_problems,
+    with_tied_head,
+)
+from spikegpt_neuro.converters.neuron_tensors import with_released_neurons
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import configuration_problems
+from spikegpt_neuro.vocabulary import IN_FOLDER, read_vocabulary
 
 Shapes = dict[str, tuple[int, ...]]
 UPSTREAM, RWKV = "upstream", "rwkv"
@@ -47,7 +60,8 @@ class Architecture:
     ``layout``: of a file without a configuration, ``upstream``, unless its names are those of plain
     RWKV-4 only; which of the two a file with the released names is, only its predictions tell.
 
-    ``ffn_pre``: block 0 begins with an FFN (``ffnPre``) in place of its SRWKV.
+    ``ffn_pre``: block 0 begins with an FFN (``ffnPre``) in place of its SRWKV. ``known``: fields of
+    the configuration that a file of another project says, its layout among them only if it does.
     """
 
     layout: str
@@ -56,6 +70,7 @@ class Architecture:
     vocabulary_size: int
     n_hidden: int
     ffn_pre: bool = False
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     def shapes(self) -> Shapes:
         """Name and shape of every tensor of the released layout."""
@@ -120,8 +135,9 @@ class LazyTensors(Mapping[str, Tensor]):
 class Checkpoint:
     """A checkpoint whose names, shapes and types were checked; its values are read on demand.
 
-    ``configuration``, ``vocabulary`` (JSON text) and ``quantisation`` (where training ran the
-    export's integers) are those in files of our own format.
+    ``configuration`` and ``quantisation`` (where training ran the export's integers) are those in
+    files of our own format; ``vocabulary`` (text of a vocabulary file) is in those of others, too.
+    ``files``: those the weights were read from.
     """
 
     path: Path
@@ -133,6 +149,7 @@ class Checkpoint:
     vocabulary: str = ""
     quantisation: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def array(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor's values as a numpy array, float32."""
@@ -155,33 +172,48 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, hexadecimal; of shards, of their contents one after another."""
+        """SHA-256 of the file, hexadecimal; of several, of their contents one after another."""
         digest = hashlib.sha256()
-        for file in weight_files(self.path):
+        for file in self.files:
             with file.open("rb") as stream:
                 while chunk := stream.read(1 << 20):
                     digest.update(chunk)
         return digest.hexdigest()
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(
+    path: str | Path, *, adapter: str | Path | None = None, lora_alpha: float | None = None
+) -> Checkpoint:
     """Read a checkpoint's names, shapes and types; its values later, tensor by tensor.
 
-    Accepts what docs/checkpoints.md lists. Raises InputError with every problem of the file.
+    Accepts what docs/checkpoints.md lists. ``adapter``: a file or folder of LoRA adapters to merge;
+    ``lora_alpha``: their alpha, where no file says it. Raises InputError with every problem.
     """
     path = Path(path)
-    file = open_tensor_file(path)
-    file, plain = with_released_names(file)
-    layout = str(file.configuration.get("layout", RWKV if plain else UPSTREAM))
+    file, files = _open_with_adapters(path, adapter, lora_alpha)
+    file, neurons, known = with_myelins_names(file, _mapping(file.foreign.get("config")))
+    if file.foreign.get("format") == MYELIN:
+        file = replace(file, vocabulary=myelins_vocabulary(file.foreign.get("vocabulary")))
+    elif path.is_dir() and not file.vocabulary:
+        file = _with_folders_vocabulary(path, file)
+    described = folder_configuration(path)
+    file, plain = with_released_names(_without_mask(file))
+    file = with_tied_head(file, described)
     if (other := other_model(file.tensors)) is not None:
         what, advice = other
         raise InputError(f"{path} is not a SpikeGPT checkpoint: {what}.", advice=advice)
+    if not file.configuration:
+        file, found = with_released_neurons(file, neurons)
+        known = {**found, **known}
+    layout = str(file.configuration.get("layout", known.get("layout", RWKV if plain else UPSTREAM)))
     architecture, problems = _architecture(path, file, layout)
+    architecture = replace(architecture, known=known)
+    problems += folder_problems(described, architecture)
     shapes = architecture.shapes()
     if file.configuration:
         problems += configuration_problems(file.configuration, partial=True)
-    described = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
-    if described and not problems:
+    own_shapes = layout not in RELEASED_LAYOUTS or bool(file.configuration.get("labels"))
+    if own_shapes and not problems:
         shapes = _configured_shapes(file)
     problems += _schema_problems(file, shapes)
     if problems:
@@ -198,8 +230,59 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     dtypes = tuple(sorted({stored.dtype for stored in file.tensors.values()}))
     return Checkpoint(
         path, file.kind, architecture, LazyTensors(file.tensors, shapes), dtypes,
-        dict(file.configuration), file.vocabulary, dict(file.quantisation), file.notes,
+        dict(file.configuration), file.vocabulary, dict(file.quantisation), file.notes, files,
     )  # fmt: skip
+
+
+def _open_with_adapters(
+    path: Path, adapter: str | Path | None, alpha: float | None
+) -> tuple[TensorFile, tuple[Path, ...]]:
+    """The tensors of ``path`` with adapters merged, and the files they are from.
+
+    Adapters are those in ``adapter``, or in ``path`` itself: beside their base's weights, or alone
+    and with a base that their configuration names.
+    """
+    file, files = open_tensor_file(path), weight_files(path)
+    beside = path if adapter is None else Path(adapter)
+    parts = file if adapter is None else open_tensor_file(beside)
+    if adapter is not None:
+        files = [*files, *weight_files(beside)]
+        if not is_adapted(parts.tensors):
+            raise InputError(f"{adapter} holds no LoRA adapters.")
+    elif not is_adapted(parts.tensors):
+        return file, tuple(files)
+    elif not any(name.endswith("emb.weight") for name in parts.tensors):
+        base = base_beside(beside)
+        if base is None:
+            raise InputError(
+                f"{path} holds LoRA adapters without the weights they adapt.",
+                advice="Give the base checkpoint, and this as --adapter.",
+            )
+        file, files = open_tensor_file(base), [*weight_files(base), *files]
+    return merged(file, parts, read_scaling(beside, alpha)), tuple(files)
+
+
+def _with_folders_vocabulary(path: Path, file: TensorFile) -> TensorFile:
+    """With the vocabulary of a Hugging Face folder, and a note of what it is or why it is not."""
+    found = next((path / name for name in IN_FOLDER if (path / name).is_file()), None)
+    if found is None:
+        return file
+    try:
+        text, note = read_vocabulary(path).text, f"vocabulary: {found.name}"
+    except InputError as error:
+        text, note = "", f"{found.name} is not read as the vocabulary: {error.summary}"
+    return replace(file, vocabulary=text, notes=(*file.notes, note))
+
+
+def _without_mask(file: TensorFile) -> TensorFile:
+    """Without the copy head's mask where there is no copy head: nothing then depends on it."""
+    if "copy_mask" not in file.tensors or "head_q.weight" in file.tensors:
+        return file
+    return replace(file, tensors={k: v for k, v in file.tensors.items() if k != "copy_mask"})
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _architecture(path: Path, file: TensorFile, layout: str) -> tuple[Architecture, list[str]]:

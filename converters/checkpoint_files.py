@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from spikegpt_neuro.converters.checkpoint_hints import GIT_LFS
+from spikegpt_neuro.converters.model_folder import described_by
 from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.readers.guard import input_file, parsing
@@ -30,8 +30,9 @@ FLOAT_TYPES = {
 }
 _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params", "weights")
-_PREFIXES = ("module.", "_forward_module.", "_orig_mod.", "model.")
+_PREFIXES = ("module.", "_forward_module.", "_orig_mod.", "base_model.model.", "model.")
 OWN_FORMAT = "spikegpt-neuro"
+_FOREIGN = ("format", "config", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """What a file holds: tensors by name, other values, and what was unwrapped on the way."""
+    """What a file holds: tensors by name, other values, and what was unwrapped on the way.
+
+    ``foreign``: of another project's checkpoint, what lies beside its tensors.
+    """
 
     kind: str
     tensors: Mapping[str, StoredTensor]
@@ -54,12 +58,13 @@ class TensorFile:
     quantisation: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    foreign: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_tensor_file(path: Path) -> TensorFile:
     """Open a ``.pt``, ``.pth`` or ``.safetensors`` file. Raises InputError for anything else."""
     if path.is_dir():
-        return open_tensor_file(_in_folder(path))
+        return _described(path, open_tensor_file(_in_folder(path)))
     path = input_file(path, "a checkpoint")
     if path.name.endswith(".index.json"):
         return _open_shards(path)
@@ -67,11 +72,6 @@ def open_tensor_file(path: Path) -> TensorFile:
         head = stream.read(16)
     if not head:
         raise InputError(f"{path} is empty.", advice="Copy or download the checkpoint again.")
-    if GIT_LFS.startswith(head):
-        raise InputError(
-            f"{path} is a Git LFS pointer: the checkpoint itself was not fetched.",
-            advice="Fetch it with `git lfs pull`, or download the file from its page.",
-        )
     if head[:4] == b"PK\x03\x04":
         return _open_torch(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
@@ -94,13 +94,16 @@ def weight_files(path: Path) -> list[Path]:
 
 def _in_folder(path: Path) -> Path:
     """The weights of a Hugging Face folder: one file, or the index of its shards."""
-    weights = ("model.safetensors", "pytorch_model.bin")
+    weights = (
+        "model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin",
+    )  # fmt: skip
     for name in (*weights, *(f"{name}.index.json" for name in weights)):
         if (path / name).is_file():
             return path / name
     raise InputError(
         f"{path} is a folder without weights.",
-        advice="Expected model.safetensors, pytorch_model.bin, or either's .index.json and shards.",
+        advice="Expected model.safetensors, pytorch_model.bin, either's .index.json and "
+        "shards, or an adapter_model.",
     )
 
 
@@ -120,6 +123,17 @@ def shard_files(index: Path) -> list[Path]:
     if problems or not files:
         raise InputError(f"{index}: its shards cannot be opened:", problems or ["it names none"])
     return files
+
+
+def _described(folder: Path, file: TensorFile) -> TensorFile:
+    """With what a folder of our own says beside its tensors."""
+    described = described_by(folder)
+    if described is None:
+        return file
+    return replace(
+        file, configuration=described.configuration, quantisation=described.quantisation,
+        vocabulary=described.vocabulary, notes=(*file.notes, "a folder of this project's own"),
+    )  # fmt: skip
 
 
 def _open_shards(index: Path) -> TensorFile:
@@ -209,7 +223,7 @@ def _from_torch(path: Path, content: Any, records: Counter[int]) -> TensorFile:
     kind = "torch" if records else "torch-legacy"
     return TensorFile(
         kind, stripped, configuration, vocabulary, quantisation, tuple(problems),
-        (*notes, *prefix_notes),
+        (*notes, *prefix_notes), {k: v for k, v in outside.items() if k in _FOREIGN},
     )  # fmt: skip
 
 

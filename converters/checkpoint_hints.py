@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-GIT_LFS = b"version https://git-lfs"
-"""How a Git LFS pointer begins: a text that stands for a file that was not fetched."""
-
 _OTHERS = (
     (
         r"blocks\.\d+\.att\.(x_r|w0|a0|k_k)",
@@ -29,11 +26,6 @@ _OTHERS = (
         "it is a state dict of lava-dl's SLAYER blocks, which does not say how they are connected",
         "Export it from the network's class (`net.export_hdf5`), then give the .net file to any "
         "command.",
-    ),
-    (
-        r".*\.lora_(A|B)(\.\w+)*(\.weight)?",
-        "it holds LoRA adapters beside or without their base weights",
-        "Merge them first (`merge_and_unload()` of PEFT), then save the state dict.",
     ),
 )
 """Pattern of a name, what a file with it is, and what to do."""

@@ -37,6 +37,7 @@ from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import network_writer, write_network
 from spikegpt_neuro.network.layers import Dense
@@ -140,7 +141,21 @@ def float_configuration(checkpoint: Checkpoint) -> SpikeGPTConfiguration:
         vocab_size=architecture.vocabulary_size,
         hidden_size=architecture.n_hidden,
         ffn_pre=architecture.ffn_pre,
+        **{key: value for key, value in architecture.known.items() if key != "layout"},
     )
+
+
+def float_model(
+    checkpoint: Checkpoint, configuration: SpikeGPTConfiguration | None = None
+) -> SpikeGPT:
+    """The float model of a checkpoint, in evaluation mode; ``configuration``: another than its own.
+
+    Raises InputError where a value is not finite.
+    """
+    checkpoint.check_values()
+    model = SpikeGPT(configuration or float_configuration(checkpoint))
+    model.load_state_dict(dict(checkpoint.tensors))
+    return model.eval()
 
 
 def _stored_quantisation(checkpoint: Checkpoint, options: ExportOptions) -> Quantisation | None:
@@ -218,8 +233,9 @@ class _Export:
         values = self._configuration.to_dict()
         options, path = self._options, self._checkpoint.path
         known = bool(self._checkpoint.configuration) or values["layout"] == RWKV
+        told = self._checkpoint.architecture.known
         if options.layout not in ("auto", values["layout"]) and (
-            known or options.layout not in RELEASED_LAYOUTS
+            known or "layout" in told or options.layout not in RELEASED_LAYOUTS
         ):
             raise InputError(
                 f"{path} is in the {values['layout']} layout, not in {options.layout}."
@@ -229,7 +245,7 @@ class _Export:
         values["rescale_every"] = options.rescale_every or values["rescale_every"]
         if known:
             if values["layout"] == RWKV and not self._checkpoint.configuration:
-                values["embedding"] = "real"
+                values["embedding"] = told.get("embedding", "real")
             if options.embedding != "auto":
                 values["embedding"] = options.embedding
             return SpikeGPTConfiguration.from_dict(values)
@@ -237,9 +253,17 @@ class _Export:
 
     def _most_likely(self, values: dict[str, Any]) -> SpikeGPTConfiguration:
         """The reading of a file with the released names: asked for, or told by its predictions."""
-        options = self._options
-        layouts = RELEASED_LAYOUTS if options.layout == "auto" else (options.layout,)
-        embeddings = ("binary", "real") if options.embedding == "auto" else (options.embedding,)
+        options, known = self._options, self._checkpoint.architecture.known
+        layouts, embeddings = (
+            every if asked == "auto" else (asked,)
+            for asked, every in (
+                (options.layout, (known["layout"],) if "layout" in known else RELEASED_LAYOUTS),
+                (
+                    options.embedding,
+                    (known["embedding"],) if "embedding" in known else ("binary", "real"),
+                ),
+            )
+        )
         readings = [
             SpikeGPTConfiguration.from_dict({**values, "layout": layout, "embedding": embedding})
             for layout in layouts
@@ -255,7 +279,7 @@ class _Export:
         bits = [self._trial(reading) / self._characters_per_token for reading in readings]
         found = sorted(zip(bits, range(len(readings)), strict=True))
         chance = math.log2(values["vocab_size"]) / self._characters_per_token
-        if options.layout == "auto" and found[0][0] >= chance:
+        if len(layouts) > 1 and found[0][0] >= chance:
             # a model that predicts nothing cannot tell what it is
             self.notes += self._assumptions(readings[0])
             found = [(value, i) for value, i in found if readings[i].layout == UPSTREAM]
@@ -272,12 +296,13 @@ class _Export:
 
     def _assumptions(self, reading: SpikeGPTConfiguration) -> Iterator[str]:
         """What is assumed where no text tells, or none that the model predicts."""
-        if self._options.layout == "auto":
+        known = self._checkpoint.architecture.known
+        if self._options.layout == "auto" and "layout" not in known:
             yield (
                 "assumed to be a SpikeGPT: a plain RWKV-4 has the same names; --layout rwkv says "
                 "that it is one, and --calibration with a text it can predict tells them apart"
             )
-        if self._options.embedding == "auto" and not self._has_text:
+        if self._options.embedding == "auto" and "embedding" not in known and not self._has_text:
             yield (
                 f"embedding assumed {reading.embedding}: without a calibration text nothing tells; "
                 "use --embedding to say"

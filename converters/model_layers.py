@@ -16,6 +16,7 @@ from spikegpt_neuro.converters.builder import Builder, QuantisationSettings, Ten
 from spikegpt_neuro.converters.trained_weights import TrainedWeights
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
+from spikegpt_neuro.model.lif import upstream_neuron
 
 
 @dataclass(frozen=True)
@@ -109,24 +110,27 @@ def block_layers(
             yield part
             stream = part.layers[-1].name
         return
-    neurons = configuration.layout == "upstream"
+    first_neuron, second_neuron = (
+        upstream_neuron(configuration, index, which) if configuration.layout == "upstream" else None
+        for which in (0, 1)
+    )
     every = configuration.rescale_every
     divisor = 2.0 ** (index // every) if every else 1.0
     if index == 0 and configuration.ffn_pre:
         first = upstream.build_srffn(
             f"{block}.srffn_pre", stream, f"{block}.ln1", f"{block}.ffnPre", tensors, ranges,
-            settings, 1.0, False, neurons,
+            settings, 1.0, False, first_neuron,
         )  # fmt: skip
     else:
         path, norm, mixer = attention
         first = upstream.build_srwkv(
-            path, stream, norm, mixer, tensors, ranges, settings, divisor, neurons
+            path, stream, norm, mixer, tensors, ranges, settings, divisor, first_neuron
         )
     yield first
     path, norm, mixer = feed_forward
     yield upstream.build_srffn(
         path, first.layers[-1].name, norm, mixer, tensors, ranges, settings, divisor,
-        bool(every) and (index + 1) % every == 0, neurons,
+        bool(every) and (index + 1) % every == 0, second_neuron,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from spikegpt_neuro.converters.netx_blocks import BLOCKS, embedding_layers
-from spikegpt_neuro.converters.netx_schema import GroupReader
+from spikegpt_neuro.converters.netx_schema import NEVER, GroupReader
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Chain, ChainInfo, Port
 from spikegpt_neuro.network.layers import Delay
@@ -27,19 +27,20 @@ from spikegpt_neuro.network.slayer_layers import (
     ChannelDelay,
     Cuba,
     Delta,
+    LeakyIntegrator,
     NetxConvolution,
     NetxDense,
     RasterInput,
     RecurrentAlif,
-    RecurrentCuba,
     Sigma,
     SigmaDelta,
 )
+from spikegpt_neuro.network.varied_neurons import current_based
 from spikegpt_neuro.readers.hdf5 import Hdf5Group, read_hdf5
 
 SPIKE_BITS = 6
 """Fraction bits of sigma-delta messages, stock ``spike_exp``."""
-NEVER_SPIKES = {"iDecay": 0, "vDecay": 4096, "vThMant": 1 << 17}
+NEVER_SPIKES = ((0, 4096), NEVER)
 """What stock NetX makes of a dense layer without a neuron: an integrator that never fires."""
 _SPIKES = Port(1, "binary", 1, False, 1.0)
 
@@ -55,7 +56,8 @@ def _graded(size: int, bits: int = 24) -> Port:
 def read_netx(
     path: Path, *, layers: int | None = None, input_message_bits: int = 0,
     spike_bits: int = SPIKE_BITS, synapse_delay: bool = True,
-    input_shape: tuple[int, int, int] | None = None, root: Hdf5Group | None = None,
+    input_shape: tuple[int, int, int] | None = None, output_voltages: bool = False,
+    root: Hdf5Group | None = None,
 ) -> Chain:  # fmt: skip
     """The chain in ``path``. Raises ``InputError`` listing every layer that cannot be held.
 
@@ -65,13 +67,15 @@ def read_netx(
     ``synapse_delay``: True is stock NetX's timing, every synapse one step late; False is SLAYER's,
     where a time step passes all layers, so that biased neurons of deep layers do not start early.
     ``input_shape``: (width, height, channels), in stock's order, of the raster that a chain
-    beginning with a convolution reads; such a file does not say it. ``root``: what ``read_hdf5``
+    beginning with a convolution reads; such a file does not say it. ``output_voltages``: the last
+    layer, of neurons that never fire, sends its voltages. ``root``: what ``read_hdf5``
     gave for ``path``, if it was read already.
     """
     root = read_hdf5(path, "a stock NetX network") if root is None else root
-    return _Chain(
+    chain = _Chain(
         Path(path), root, layers, input_message_bits, spike_bits, synapse_delay, input_shape
-    ).network()
+    )
+    return chain.network(output_voltages=output_voltages)
 
 
 class _Chain:
@@ -85,6 +89,7 @@ class _Chain:
         self._message_bits, self._spike_bits = message_bits, spike_bits
         self._synapse_delay = synapse_delay
         self._input_shape = input_shape
+        self._not_read: list[str] = []
         self.problems: list[str] = []
         self.layers: list[Layer] = []
         self._shape: tuple[int, ...] = ()
@@ -94,7 +99,7 @@ class _Chain:
             **dict.fromkeys(BLOCKS, self._block),
         }  # fmt: skip
 
-    def network(self) -> Chain:
+    def network(self, *, output_voltages: bool) -> Chain:
         unknown = sorted(set(self._file) - {"layer", "simulation"})
         self.problems += [f"/{name}: unknown group" for name in unknown]
         group = self._file.get("layer")
@@ -118,6 +123,8 @@ class _Chain:
                     reader.finish()
             if len(self.problems) > before and self._shape == ():
                 break  # without an input's shape nothing that follows can be judged
+        if output_voltages and not self.problems and self.layers:
+            self._send_voltages()
         if self.problems or not self.layers:
             raise InputError(
                 f"{self._path} cannot be read ({len(self.problems)} problems):",
@@ -133,11 +140,27 @@ class _Chain:
                 "input_message_bits": self._message_bits,
                 "stock_layers": len(names[: self._limit]),
                 **self._transform,
+                **({"not_read": self._not_read} if self._not_read else {}),
+                **({"input_shape": list(self._input_shape)} if self._input_shape else {}),
             },
         )
         return Chain(info, tuple(self.layers))
 
     _transform: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+
+    def _send_voltages(self) -> None:
+        """The last layer as neurons that send their voltage in place of spikes that never come."""
+        last = self.layers[-1]
+        if type(last) is not Cuba or last.threshold < NEVER - 1:
+            at = f" at {last.threshold}" if isinstance(last, Cuba) else ""
+            self.problems.append(
+                f"{last.name}: a {last.kind} that fires{at}; the voltages of such neurons are in "
+                "`simulate --trace`"
+            )
+            return
+        port = _graded(last.output.size)
+        decays = last.current_decay, last.voltage_decay
+        self.layers[-1] = LeakyIntegrator(last.name, last.inputs, port, last.bias, *decays)
 
     def _start(self, shape: tuple[int, ...], port: Port) -> None:
         self._shape = shape
@@ -248,7 +271,9 @@ class _Chain:
         shape = reader.shape()
         channels, groups = reader.integer("inChannels"), reader.integer("groups")
         outputs = reader.integer("outChannels")
-        pairs = [reader.pair(n) for n in ("kernelSize", "stride", "padding", "dilation")]
+        pairs = [reader.kernel(), *(reader.pair(n) for n in ("stride", "padding", "dilation"))]
+        if reader.has("delay") and reader.integers("delay").any():
+            self._not_read.append(f"{reader.where}/delay")
         if not self.layers and self._input_shape is not None:
             width, height, depth = self._input_shape
             self._start((depth, height, width), self._plain_input())
@@ -299,19 +324,15 @@ class _Chain:
         bias = self._bias(layer, size)
         kind = "CUBA" if neuron is None else neuron.text("type")
         if kind in ("CUBA", "LOIHI"):
-            values = dict(NEVER_SPIKES) if neuron is None else neuron.cuba()
-            numbers = (values["iDecay"], values["vDecay"], values["vThMant"])
             port = _port(size, _SPIKES)
-            if recurrent is None:
-                self._append(Cuba(name, inputs, port, bias, *numbers))
-            else:
-                weight = recurrent.astype(np.int16)
-                self._append(RecurrentCuba(name, inputs, port, bias, *numbers, weight))
+            values = NEVER_SPIKES if neuron is None else neuron.cuba(self._shape)
+            weight = None if recurrent is None else recurrent.astype(np.int16)
+            self._append(current_based(name, source, port, bias, *values, weight))
         elif kind == "ALIF" and neuron is not None:
-            values = neuron.alif()
+            read = neuron.alif()
             adaptive = (
-                values["iDecay"], values["vDecay"], values["vThMant"], values["thDecay"],
-                values["refDecay"], values["vThStep"],
+                read["iDecay"], read["vDecay"], read["vThMant"], read["thDecay"],
+                read["refDecay"], read["vThStep"],
             )  # fmt: skip
             port = _port(size, _SPIKES)
             if recurrent is None:

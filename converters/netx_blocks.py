@@ -15,7 +15,8 @@ from spikegpt_neuro.converters.netx_schema import GroupReader
 from spikegpt_neuro.network.layers import BinaryEmbedding
 from spikegpt_neuro.network.network import TOKEN
 from spikegpt_neuro.network.schema import Array, Layer, Port
-from spikegpt_neuro.network.slayer_layers import Cuba, NetxDense
+from spikegpt_neuro.network.slayer_layers import NetxDense
+from spikegpt_neuro.network.varied_neurons import Decay, current_based
 
 DRIVING_BITS = 24
 """Width of the gated values that drive neurons, in units of a synapse's accumulator."""
@@ -69,6 +70,10 @@ def embedding_layers(reader: GroupReader) -> list[Layer]:
     return [BinaryEmbedding("embedding.table", (TOKEN,), _spikes(size), table=bits)]
 
 
+Constants = tuple[tuple[Decay, Decay], int]
+"""Decays of current and voltage, and threshold."""
+
+
 class _Block:
     """One block being read: its group and the layers so far."""
 
@@ -94,7 +99,7 @@ class _Block:
             f"shift_{part}", self.source, self.previous, chosen, _spikes(self.size)
         )
 
-    def dense(self, part: str, source: str, inputs: int) -> tuple[Array, dict[str, int]]:
+    def dense(self, part: str, source: str, inputs: int) -> tuple[Array, Constants]:
         """Synapses ``part``; their weights and the constants of the neurons behind them."""
         group = self.reader.group(part)
         if group.text("type") != "dense":
@@ -109,7 +114,7 @@ class _Block:
         neuron = group.group("neuron")
         if neuron.text("type") != "CUBA":
             neuron.problem("type", "must be CUBA")
-        constants = neuron.cuba()
+        constants = neuron.cuba((outputs,))
         neuron.finish()
         group.finish()
         port = Port(outputs, "accumulator", 32, True, 1.0 / self.scale)
@@ -117,11 +122,11 @@ class _Block:
         self.build.add(NetxDense(name, (source,), port, weight.astype(np.int16)))
         return weight, constants
 
-    def neurons(self, part: str, source: str, size: int, constants: dict[str, int]) -> str:
+    def neurons(self, part: str, source: str, size: int, constants: Constants) -> str:
         """CUBA neurons driven by layer ``source``."""
-        numbers = (constants["iDecay"], constants["vDecay"], constants["vThMant"])
         bias = np.zeros(size, np.int32)
-        return self.build.add(Cuba(self.build.name(part), (source,), _spikes(size), bias, *numbers))
+        name = self.build.name(part)
+        return self.build.add(current_based(name, source, _spikes(size), bias, *constants))
 
     def reals(self, key: str) -> FloatArray:
         """float32 [C]."""

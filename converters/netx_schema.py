@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from spikegpt_neuro.network.schema import Array
+from spikegpt_neuro.network.varied_neurons import Decay
 from spikegpt_neuro.readers.hdf5 import Hdf5Group, Unreadable
 
+NEVER = 1 << 17
+"""A threshold that no voltage reaches, in units of 2**6; SLAYER writes 2**18 - 1 for it."""
 LARGEST = 1 << 26
 """Most values of one dataset; checked before anything is read."""
 _IGNORED_BY_STOCK = frozenset({"scaleRho", "tauRho", "theta", "wgtExp", "gradedSpike"})
@@ -93,6 +96,16 @@ class GroupReader:
             self.problem(key, f"{values.size} values, must be one")
         return int(values.reshape(-1)[0])
 
+    def kernel(self) -> tuple[int, int]:
+        """Height and width of a convolution's kernel: those of its weights, as stock NetX takes
+        them; ``kernelSize``, which may be another, only where the weights do not say.
+        """
+        declared = self.pair("kernelSize") if self.has("kernelSize") else (1, 1)
+        weight = self._group.get("weight") if isinstance(self._group, Hdf5Group) else None
+        if isinstance(weight, np.ndarray) and weight.ndim >= 4:
+            return int(weight.shape[2]), int(weight.shape[3])
+        return declared
+
     def pair(self, key: str) -> tuple[int, int]:
         """Height and width; one number stands for both."""
         values = self.integers(key).reshape(-1)
@@ -132,9 +145,30 @@ class GroupReader:
                 "-256..254 in steps of 2, -128..127 in steps of 1)",
             )
 
-    def cuba(self) -> dict[str, int]:
-        """Decays and threshold of CUBA (or LOIHI) neurons."""
-        return self._neuron(("iDecay", "vDecay"), ("vThMant",))
+    def cuba(self, shape: tuple[int, ...]) -> tuple[tuple[Decay, Decay], int]:
+        """Decays of current and voltage, and the threshold, of CUBA (or LOIHI) neurons.
+
+        A decay is one number, or int64, one a neuron of ``shape`` (C, H, W), made of one a channel
+        as stock NetX broadcasts them.
+        """
+        size, channels = int(np.prod(shape)), shape[0]
+        found: list[Decay] = []
+        for key in ("iDecay", "vDecay"):
+            values = self.integers(key).reshape(-1)
+            if values.size not in (1, channels):
+                self.problem(key, f"{values.size} values, must be 1, or {channels}, one a channel")
+                values = values[:1]
+            values = self._allowed_decay(key, values)
+            shared = values.size == 1
+            found.append(int(values[0]) if shared else np.repeat(values, size // channels))
+        return (found[0], found[1]), self._neuron((), ("vThMant",))["vThMant"]
+
+    def _allowed_decay(self, key: str, values: Array) -> Array:
+        """The decays, brought into their range where one is outside, which is a problem."""
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 4096:
+            self.problem(key, f"{low}" + (f"..{high}" if high > low else "") + ", allowed 0..4096")
+        return np.clip(values, 0, 4096)
 
     def alif(self) -> dict[str, int]:
         """Decays, threshold and its step of ALIF neurons."""
@@ -142,6 +176,8 @@ class GroupReader:
 
     def _neuron(self, decays: tuple[str, ...], others: tuple[str, ...]) -> dict[str, int]:
         values = {key: self.integer(key) for key in (*decays, *others)}
+        if "vThMant" in others:  # no voltage is above 2**23: larger thresholds are none either
+            values["vThMant"] = min(values["vThMant"], NEVER)
         if self.has("refDelay") and self.integer("refDelay") != 1:
             self.problem("refDelay", "must be 1: stock NetX has no refractory period")
         if self.has("gradedSpike") and self.integer("gradedSpike") != 0:
@@ -155,8 +191,7 @@ class GroupReader:
                 "past it",
             )
         for key in decays:
-            if not 0 <= values[key] <= 4096:
-                self.problem(key, f"{values[key]}, allowed 0..4096")
+            values[key] = int(self._allowed_decay(key, np.array(values[key])))
         return values
 
     def sigma_delta(self) -> int:

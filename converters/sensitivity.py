@@ -1,9 +1,18 @@
-"""What each projection's reduction costs the network, and the fewest bits under a given loss."""
+"""What each projection's reduction costs the network, and the fewest bits under a given loss.
+
+The loss of a projection follows its rounding's error in proportion (the second order of an
+expansion around a trained network, whose first vanishes); the factor is measured by reducing it,
+and it alone, to the coarsest of its ways. Two figures are read off that: the difference of losses,
+unbiased but noisy on a short text, and the divergence of the predictions, hardly noisy but several
+times the loss, as most spikes that fall elsewhere make as many predictions better as worse. They
+are joined by shrinkage (empirical Bayes, Efron and Morris 1973): divergences scaled to the losses
+are what is expected, and a loss counts for more than that the less it is noise.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,22 +23,22 @@ import numpy.typing as npt
 from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.budget import least
-from spikegpt_neuro.converters.moments import Moments
+from spikegpt_neuro.converters.moments import Moments, weights_of
 from spikegpt_neuro.converters.reduction import Candidate, Choice, Progress, adopt, candidate, fits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.predictions import prediction_bits
 
-PROBING_TOKENS = 1_024
+PROBING_PRODUCTS = 7.6e12
+"""Multiplications that measuring all projections may cost: larger networks take fewer tokens."""
+LEAST_TOKENS, MOST_TOKENS = 1_024, 8_192
 """Tokens on which the effect of reducing one projection alone is measured."""
-PROBED_BITS = (2, 4)
-"""Widths at which it is measured; between and beyond them it follows a power of the error."""
-LEAST_SLOPE, MOST_SLOPE = 0.5, 1.5
+LEAST_SHARE = 0.1
+"""A measured gain is noise: a projection costs at least this share of what is expected of it."""
 ATTEMPTS = 8
-"""Times bits are chosen anew where the losses did not add up as foreseen: they rarely do, as most
-of what changes the predictions makes as many better as worse."""
-MARGIN, CLOSE = 0.9, 0.7
+"""Times bits are chosen anew where the losses did not add up as foreseen."""
+MARGIN, CLOSE = 0.8, 0.6
 """Shares of the allowed loss to stay below, for other texts than this one, and to be content at."""
 
 
@@ -48,36 +57,57 @@ Table = Mapping[str, Sequence[Candidate]]
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """Loss of a projection by the error of its rounding: ``loss = exp(offset) error**slope``."""
+class Probe:
+    """What reducing one projection alone did. ``error``: of its rounding, share of output power.
 
-    offset: float
-    slope: float
+    ``loss`` and its standard error ``deviation``, and ``divergence``: in bits a token.
+    """
 
-    def loss(self, error: float) -> float:
-        """Bits a token."""
-        return math.exp(self.offset) * error**self.slope if error > 0 else 0.0
+    error: float
+    loss: float
+    deviation: float
+    divergence: float
+
+
+def losses_per_error(probes: Sequence[Probe]) -> npt.NDArray[np.float64]:
+    """Bits a token that each projection loses per unit of error; float64 [probes], positive.
+
+    With losses ``y``, standard errors ``s`` and divergences ``d``: expected is ``p = a d``, ``a``
+    the least squares fit of ``y`` by ``d`` in weights ``1 / s**2``; ``t**2 = mean((y - p)**2 -
+    s**2)`` at least 0 is how much losses truly scatter around it; taken is
+    ``p + t**2 / (t**2 + s**2) (y - p)``, at least ``LEAST_SHARE p``.
+    """
+    y, s, d, error = (
+        np.array([getattr(probe, name) for probe in probes], np.float64)
+        for name in ("loss", "deviation", "divergence", "error")
+    )
+    s, d = np.maximum(s, 1e-9), np.maximum(d, 1e-9)
+    expected = max(float((y * d / s**2).sum() / (d * d / s**2).sum()), 1e-2) * d
+    scatter = max(0.0, float(((y - expected) ** 2 - s**2).mean()))
+    taken = expected + scatter / (scatter + s**2) * (y - expected)
+    return np.maximum(taken, LEAST_SHARE * expected) / np.maximum(error, 1e-9)
 
 
 def log_probabilities(
     network: LanguageModel, windows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Natural logarithms of what the network foresees after each token: [tokens, vocabulary]."""
-    found = []
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Natural logarithms of what the network foresees after each token, window by window.
+
+    float64 [tokens, vocabulary]; the state is afresh in each window.
+    """
     with EmulatorSession(network) as session:
         for window in windows:
             session.reset()
             real = session.score(window.tolist()) * network.logit_scale
             real -= real.max(axis=1, keepdims=True)
-            found.append(real - np.log(np.exp(real).sum(axis=1, keepdims=True)))
-    return np.concatenate(found)
+            yield real - np.log(np.exp(real).sum(axis=1, keepdims=True))
 
 
 def divergence(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> float:
     """Mean Kullback-Leibler divergence of two sets of predictions, in bits a token.
 
-    The loss that the change of a network is expected to bring; never negative, and far less noisy
-    on a short text than a difference of losses.
+    An upper bound of the loss that the change of a network brings, as a rule; never negative, and
+    far less noisy on a short text than a difference of losses.
     """
     return float((np.exp(before) * (before - after)).sum(axis=1).mean() / math.log(2.0))
 
@@ -138,30 +168,32 @@ def candidates(
 def sensitivities(
     network: LanguageModel, table: Table, windows: npt.NDArray[np.int64], *, threads: int = 1,
     progress: Progress = lambda what, step, steps: None,
-) -> dict[str, Sensitivity]:  # fmt: skip
-    """Measure what reducing each projection alone does to the predictions."""
-    count = max(1, PROBING_TOKENS // windows.shape[1])
-    chosen = windows[np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)]
-    before = log_probabilities(network, chosen)
+) -> dict[str, float]:  # fmt: skip
+    """What each projection loses per unit of error, in bits a token: measured, each alone."""
+    work = len(table) * weights_of(network)
+    chosen = _spread(windows, int(min(MOST_TOKENS, max(LEAST_TOKENS, PROBING_PRODUCTS / work))))
+    before = list(log_probabilities(network, chosen))
 
-    def measured(name: str) -> Sensitivity:
-        points = []
-        for one in _probes(table[name]):
-            after = log_probabilities(adopt(network, {name: one}), chosen)
-            loss = max(divergence(before, after), 1e-9)
-            points.append((math.log(max(one.error, 1e-9)), math.log(loss)))
-        (x0, y0), (x1, y1) = points[0], points[-1]
-        slope = (y0 - y1) / (x0 - x1) if x0 - x1 > 1e-3 else 1.0
-        slope = min(max(slope, LEAST_SLOPE), MOST_SLOPE)
-        # through the middle of both in logarithms: neither is trusted more
-        return Sensitivity((y0 + y1) / 2 - slope * (x0 + x1) / 2, slope)
+    def measured(name: str) -> Probe:
+        coarsest = max(table[name], key=lambda option: option.error)
+        predictions = log_probabilities(adopt(network, {name: coarsest}), chosen)
+        losses, divergences = [], []
+        for window, known, after in zip(chosen, before, predictions, strict=True):
+            told = np.arange(window.size - 1), window[1:]
+            losses.append((known[told] - after[told]) / math.log(2.0))
+            divergences.append(divergence(known, after))
+        loss = np.concatenate(losses)
+        return Probe(
+            coarsest.error, float(loss.mean()), float(loss.std() / math.sqrt(loss.size)),
+            float(np.mean(divergences)),
+        )  # fmt: skip
 
-    found = {}
+    probes: list[Probe] = []
     with ThreadPoolExecutor(threads) as pool:
-        for name, sensitivity in zip(table, pool.map(measured, table), strict=True):
-            found[name] = sensitivity
-            progress("sensitivity", len(found), len(table))
-    return found
+        for probe in pool.map(measured, table):
+            probes.append(probe)
+            progress("sensitivity", len(probes), len(table))
+    return dict(zip(table, losses_per_error(probes).tolist(), strict=True))
 
 
 def divergences_alone(
@@ -171,20 +203,20 @@ def divergences_alone(
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, float]:
     """Divergence of the predictions, bits a token, when each projection alone is reduced."""
-    count = max(1, PROBING_TOKENS // windows.shape[1])
-    before = log_probabilities(network, windows[:count])
+    probing = _spread(windows, LEAST_TOKENS)
+    before = list(log_probabilities(network, probing))
     found = {}
     for name, one in chosen.items():
-        after = log_probabilities(adopt(network, {name: one}), windows[:count])
-        found[name] = divergence(before, after)
+        after = log_probabilities(adopt(network, {name: one}), probing)
+        found[name] = float(np.mean(list(map(divergence, before, after))))
         progress("divergence", len(found), len(chosen))
     return found
 
 
-def _probes(options: Sequence[Candidate]) -> list[Candidate]:
-    """The options measured: unpruned ones of the probed widths, or the two that change most."""
-    plain = [o for o in options if not o.choice.prunes and o.choice.bits in PROBED_BITS]
-    return sorted(plain or options, key=lambda option: -option.error)[:2]
+def _spread(windows: npt.NDArray[np.int64], tokens: int) -> npt.NDArray[np.int64]:
+    """So many of the windows, evenly spread, as hold ``tokens`` tokens; at least one."""
+    count = min(len(windows), max(1, tokens // windows.shape[1]))
+    return windows[np.linspace(0, len(windows) - 1, count).astype(int)]
 
 
 def fewest_bits(
@@ -193,13 +225,13 @@ def fewest_bits(
 ) -> dict[str, Choice]:  # fmt: skip
     """Bits of every projection: the fewest bytes that lose at most ``max_loss`` bits a token.
 
-    Losses of single projections are taken to add up to some multiple of what they cost alone; the
-    whole is scored on the text, and chosen anew until it loses about as much as is allowed.
+    Losses of single projections are taken to add up; the whole is scored on the text, and chosen
+    anew until it loses about as much as is allowed.
     """
     widths = [Choice(bits) for bits in range(FEWEST_BITS, MOST_BITS + 1)]
     table = candidates(network, moments, widths, progress=progress)
     known = sensitivities(network, table, windows, progress=progress)
-    losses = [[known[name].loss(o.error) for o in options] for name, options in table.items()]
+    losses = [[known[name] * o.error for o in options] for name, options in table.items()]
     sizes = [[float(option.bytes) for option in options] for options in table.values()]
     before = mean_bits(network, windows)
     allowed, best = max_loss, dict[str, Candidate]()

@@ -25,6 +25,31 @@ _PIECE = 1 << 22
 _DAMAGED = "The file may be truncated or damaged; copy or download it again."
 
 
+class Beside:
+    """Stands for a value that training left beside the tensors, of a class that is never made.
+
+    Takes any arguments and any state and keeps nothing.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        """Nothing is kept."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing is kept."""
+
+
+_BESIDE = (
+    "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "numpy.dtype", "numpy.ndarray", "numpy.float32", "numpy.float64", "numpy.int64", "numpy.bool_",
+    "argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath",
+    "pathlib._local.PosixPath", "pathlib._local.WindowsPath", "datetime.datetime",
+    "datetime.timedelta", "datetime.timezone",
+)  # fmt: skip
+"""Classes of losses, settings and paths that training saves beside a state dict: read as
+``Beside``, so that not even theirs runs."""
+
+
 def load_torch(path: Path) -> tuple[Any, tuple[int, ...]]:
     """The content of a torch file, and the sizes of its records (none in the old format).
 
@@ -38,7 +63,8 @@ def load_torch(path: Path) -> tuple[Any, tuple[int, ...]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            with torch.serialization.safe_globals([(Beside, name) for name in _BESIDE]):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     # a damaged pickle can break torch's reader with nearly any exception
     except Exception as error:
         raise _torch_error(path, error) from error

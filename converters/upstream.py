@@ -1,5 +1,5 @@
 """Quantise the released SpikeGPT layout (residual LIFs, every projection on graded operands), and
-plain RWKV-4, which is the same without neurons: ``neurons`` False adds what they would receive."""
+plain RWKV-4, which is the same without neurons: ``neuron`` None adds what they would receive."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from spikegpt_neuro.converters.builder import (
     Tensors,
 )
 from spikegpt_neuro.converters.quantisers import mantissa_and_shift
+from spikegpt_neuro.model.lif import NeuronConstants
 from spikegpt_neuro.network.layers import BinaryEmbedding, RealEmbedding, Requantise, SquaredRelu
 from spikegpt_neuro.network.network import TOKEN
 from spikegpt_neuro.network.schema import Layer, Port
@@ -59,7 +60,8 @@ def build_embedding(
 
 def build_srwkv(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
-    ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float, neurons: bool,
+    ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float,
+    neuron: NeuronConstants | None,
 ) -> Builder:  # fmt: skip
     """One SRWKV with its LIF. ``norm``, ``mixer``: keys (``blocks.0.ln1``, ``blocks.0.att``).
 
@@ -97,11 +99,11 @@ def build_srwkv(
     channels = projections["value"].weight.shape[0]
     operand = build.product("product", gate, wkv, wkv_scale, output.port(channels))
     accumulated = build.dense("output", operand, output)
-    if not neurons:
+    if neuron is None:
         build.residual("residual", stream, accumulated, output.scale, size)
         return build
     bits = build.current_bits("output")
-    spikes = build.upstream_lif("lif", accumulated, output.scale * 2.0**bits, size, bits)
+    spikes = build.upstream_lif("lif", accumulated, output.scale * 2.0**bits, size, bits, neuron)
     build.residual("residual", stream, spikes, 1.0, size)
     return build
 
@@ -109,7 +111,7 @@ def build_srwkv(
 def build_srffn(
     path: str, stream: str, norm: str, mixer: str, tensors: Tensors,
     ranges: Mapping[str, float], settings: QuantisationSettings, divisor: float, halve: bool,
-    neurons: bool,
+    neuron: NeuronConstants | None,
 ) -> Builder:  # fmt: skip
     """One SRFFN with its LIF; ``halve`` halves the stream after it (run-time rescaling)."""
     build = Builder(path, settings, ranges)
@@ -145,11 +147,11 @@ def build_srffn(
     )  # fmt: skip
     accumulated = build.dense("value", square, value)
     gate = build.gate("gate", build.name("receptance"), projections["receptance"].scale)
-    if neurons:
+    if neuron is not None:
         bits = build.current_bits("product")
         port = Port(size, "graded", CURRENT_LIMIT.bit_length() + 1, True, 2.0**-bits)
         current = build.product("product", gate, accumulated, value.scale, port)
-        branch, unit = build.upstream_lif("lif", current, 1.0, size, bits), 1.0
+        branch, unit = build.upstream_lif("lif", current, 1.0, size, bits, neuron), 1.0
     else:
         port = Port(size, **GRADED_STREAM)  # type: ignore[arg-type]
         branch, unit = build.product("product", gate, accumulated, value.scale, port), port.scale

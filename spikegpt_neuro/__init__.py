@@ -20,8 +20,10 @@ from spikegpt_neuro.version import __version__
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import (
+        classify,
         energy,
         export,
+        fit,
         generate,
         load,
         map,
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "__version__", "energy", "export", "generate", "load", "map", "open", "score", "trace",
-    "verify",
+    "__version__", "classify", "energy", "export", "fit", "generate", "load", "map", "open",
+    "score", "trace", "verify",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spikegpt_neuro.errors import InputError
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.backends.base import Session
+    from spikegpt_neuro.classification import Classification
     from spikegpt_neuro.converters.export_report import ExportReport
     from spikegpt_neuro.energy.study import Study
+    from spikegpt_neuro.fitting.of_text import TextFit
     from spikegpt_neuro.mapping import Mapping
     from spikegpt_neuro.network import Chain, LanguageModel
     from spikegpt_neuro.scoring import Scoring
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     Source = str | PathLike[str] | AnyNetwork
     Reads = str | Sequence[int] | npt.NDArray[np.integer[Any]]
 
-__all__ = ["energy", "export", "generate", "load", "map", "open", "score", "trace", "verify"]
+__all__ = [
+    "classify", "energy", "export", "fit", "generate", "load", "map", "open", "score", "trace",
+    "verify",
+]  # fmt: skip
 
 
 def load(path: str | PathLike[str]) -> AnyNetwork:
@@ -50,11 +55,14 @@ def export(
     *,
     vocabulary: str | PathLike[str] | None = None,
     calibration: str | PathLike[str] | None = None,
+    adapter: str | PathLike[str] | None = None,
+    lora_alpha: float | None = None,
     **options: Any,
 ) -> ExportReport:
     """Calibrate and quantise a checkpoint and write an integer network.
 
     ``vocabulary``, ``calibration``: files, the latter a text like that the model was trained on.
+    ``adapter``: LoRA adapters to merge, ``lora_alpha`` theirs where no file says it.
     ``options``: fields of ``converters.export_report.ExportOptions`` (``layout``, ``weight_bits``
     ...). ``network`` is replaced only when everything has succeeded. Raises ``InputError``.
     """
@@ -64,7 +72,9 @@ def export(
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
 
-    read = read_checkpoint(Path(checkpoint))
+    read = read_checkpoint(
+        Path(checkpoint), adapter=None if adapter is None else Path(adapter), lora_alpha=lora_alpha
+    )
     found: Vocabulary | None = None
     if vocabulary is not None:
         found = read_vocabulary(Path(vocabulary))
@@ -105,18 +115,24 @@ def generate(
     vocabulary: str | PathLike[str] | None = None,
     **sampling: Any,
 ) -> str:
-    """The text that follows ``prompt``: ``tokens`` tokens, chosen greedily unless ``sampling`` says
-    otherwise (``temperature``, ``top_p``, ``top_k``, ``presence_penalty``, ``seed`` ...).
+    """The text that follows ``prompt``: ``tokens`` tokens.
+
+    ``sampling``: fields of ``sampling_settings.SamplingSettings`` (``temperature``, ``top_p``,
+    ``top_k``, ``presence_penalty``, ``seed`` ...) that differ from ``FOR_TEXT`` there.
+    ``temperature=0`` is greedy: the same tokens on every machine.
     """
+    from dataclasses import replace
+
     from spikegpt_neuro.generation import generate as steps
     from spikegpt_neuro.generation import read_prompt
     from spikegpt_neuro.network.network import as_language_model
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import FOR_TEXT
 
     value = as_language_model(_network(network))
     known = _vocabulary(value, vocabulary)
     ids = known.encode(prompt).tolist() if isinstance(prompt, str) else [int(t) for t in prompt]
-    sampler = Sampler(SamplingSettings(**sampling), value.logit_scale, known.size)
+    sampler = Sampler(replace(FOR_TEXT, **sampling), value.logit_scale, known.size)
     with _backend(backend).open_model(value) as session:
         logits = read_prompt(session, ids)
         return known.decode([token for token, _ in steps(session, logits, sampler, tokens)])
@@ -200,6 +216,74 @@ def energy(
     steps = _steps(value, reads, vocabulary)[:tokens]
     run = run_text(_backend(backend), value, steps)
     return build_study(value, run, [load_profile(name) for name in profiles], text="text")
+
+
+def classify(
+    network: Source,
+    texts: str | Sequence[str],
+    labels: Sequence[str] = (),
+    *,
+    backend: str = "emulator",
+    threads: int = 1,
+    vocabulary: str | PathLike[str] | None = None,
+) -> Classification:
+    """What a classifier takes texts for, each read from rest.
+
+    ``labels``: what they are, one to each, for ``accuracy`` and ``confusion``. ``run`` holds the
+    events counted, which ``energy.build_study`` prices; ``decided(confidence)`` says how soon
+    decisions could be taken.
+    """
+    from spikegpt_neuro.classification import classify_texts
+    from spikegpt_neuro.network.network import as_classifier
+
+    value = as_classifier(_network(network))
+    if isinstance(texts, str):
+        texts = (texts,)
+    known = _vocabulary(value, vocabulary)
+    return classify_texts(_backend(backend, threads), value, known, texts, truth=labels)
+
+
+def fit(
+    network: Source,
+    text: str,
+    path: str | PathLike[str] | None = None,
+    *,
+    cores: int | None = None,
+    chips: int | None = None,
+    joules: float | None = None,
+    profile: str = "loihi2",
+    mode: Literal["pipelined", "fall-through"] = "fall-through",
+    packing: str = "middle",
+    threads: int = 1,
+    work: str | PathLike[str] | None = None,
+    vocabulary: str | PathLike[str] | None = None,
+) -> TextFit:
+    """The smaller network that loses least on ``text`` under a number of cores or chips, or joules
+    a token: bits and pruning of every projection are searched.
+
+    ``network`` may also be the path of a checkpoint, exported first with ``text``. ``path``: write
+    the network there, and the front of what could be had beside it. ``work``: folder in which a
+    search broken off goes on.
+    """
+    from spikegpt_neuro.fitting.of_text import fit_on_text
+    from spikegpt_neuro.fitting.search import Budget
+    from spikegpt_neuro.hardware_profiles import load_profile
+    from spikegpt_neuro.network.network import as_language_model
+    from spikegpt_neuro.opening import open_or_export
+
+    budget, target = Budget(cores, chips, joules), load_profile(profile)
+    given = None if vocabulary is None else Path(vocabulary)
+    if isinstance(network, str | PathLike):
+        value = open_or_export(Path(network), text, given)
+    else:
+        value = as_language_model(network)
+    found = fit_on_text(
+        value, text, _vocabulary(value, vocabulary), budget, target, packing=packing, mode=mode,
+        threads=threads, work=None if work is None else Path(work),
+    )  # fmt: skip
+    if path is not None:
+        found.write(Path(path))
+    return found
 
 
 def map(network: Source, profile: str = "loihi2", *, packing: str = "middle") -> Mapping:

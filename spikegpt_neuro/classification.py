@@ -14,16 +14,20 @@ integer, the first of equals; confidence is its softmax, in float64.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Session
+from spikegpt_neuro.backends.base import Backend
+from spikegpt_neuro.energy.decisions import Decisions
+from spikegpt_neuro.energy.study import TextRun, run_texts
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
+from spikegpt_neuro.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +96,84 @@ def decide(logits: npt.NDArray[np.int32], network: LanguageModel) -> Decision:
     return Decision(info.labels, scores, classes, confidences)
 
 
-def classify_tokens(
-    session: Session, network: LanguageModel, tokens: Sequence[int] | npt.NDArray[np.int64]
-) -> Decision:
-    """Read one text from rest and decide. Raises InputError for a text without tokens."""
-    if not len(tokens):
-        raise InputError("a text without tokens cannot be classified.")
-    session.reset()
-    return decide(session.score([int(token) for token in tokens]), network)
+@dataclass(frozen=True, eq=False, repr=False)
+class Classification:
+    """Texts, what each was taken for, and the events counted on the way.
+
+    ``truth``: the labels given, or none; accuracies are None without them.
+    """
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    truth: tuple[str, ...]
+    run: TextRun
+
+    def __repr__(self) -> str:
+        found = f"<Classification of {len(self.texts):,} texts on {self.run.backend}"
+        if self.accuracy is not None:
+            return f"{found}: {self.accuracy:.2%} right>"
+        shown = [f"{d.label} {d.confidence:.3f}" for d in self.decisions[:5]]
+        more = ", ..." if len(self.decisions) > len(shown) else ""
+        return f"{found}: {', '.join(shown)}{more}>"
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """Share of the texts that are taken for what they are."""
+        return self._share([decision.tokens for decision in self.decisions])
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64] | None:
+        """How often each class (rows) was taken for each (columns), in the order of ``labels``."""
+        if not self.truth:
+            return None
+        return confusion(self.labels, self.truth, [decision.label for decision in self.decisions])
+
+    def decided(self, confidence: float | None = None) -> Decisions:
+        """Means of the run, and of deciding where a class first has probability ``confidence``."""
+        tokens = float(np.mean([decision.tokens for decision in self.decisions]))
+        if confidence is None:
+            return Decisions(len(self.texts), tokens, self.accuracy)
+        after = [decision.early(confidence) for decision in self.decisions]
+        return Decisions(
+            len(self.texts), tokens, self.accuracy, confidence, float(np.mean(after)),
+            self._share(after),
+        )  # fmt: skip
+
+    def _share(self, after: Sequence[int]) -> float | None:
+        """Share of the texts that are right after so many tokens each."""
+        if not self.truth:
+            return None
+        right = [
+            self.labels[int(decision.classes[tokens - 1])] == label
+            for decision, tokens, label in zip(self.decisions, after, self.truth, strict=True)
+        ]
+        return sum(right) / len(right)
+
+
+def classify_texts(
+    backend: Backend, network: LanguageModel, vocabulary: Vocabulary, texts: Sequence[str], *,
+    truth: Sequence[str] = (), spikes: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Classification:  # fmt: skip
+    """Read texts, each from rest, and decide on each. ``spikes`` keeps some for a report.
+
+    Raises InputError for labels that are not the network's or not one to each text, and for texts
+    without tokens.
+    """
+    if truth and len(truth) != len(texts):
+        raise InputError(f"{len(texts)} texts have {len(truth)} labels; give one to each.")
+    unknown = sorted(set(truth) - set(network.info.labels))
+    if unknown:
+        raise InputError(
+            "some texts have classes that this network does not know.",
+            [f"label {label!r}" for label in unknown[:20]],
+            f"Its classes: {', '.join(network.info.labels)}.",
+        )
+    tokens = [vocabulary.encode(text).tolist() for text in texts]
+    run, readouts = run_texts(backend, network, tokens, spikes=spikes, progress=progress)
+    decisions = tuple(decide(logits, network) for logits in readouts)
+    return Classification(network.info.labels, tuple(texts), decisions, tuple(truth), run)
 
 
 def confusion(

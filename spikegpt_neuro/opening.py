@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,39 @@ def _opened(path: Path) -> LanguageModel | Chain:
 
         return read_netx(path, root=root)
     return read_version_1(path, root)
+
+
+def open_or_export(path: Path, text: str, vocabulary: Path | None) -> LanguageModel:
+    """The network in a file of ours, or of a checkpoint, exported with ``text`` as calibration."""
+    from spikegpt_neuro.network.container import has_header
+    from spikegpt_neuro.network.network import as_language_model
+    from spikegpt_neuro.readers.guard import input_file
+    from spikegpt_neuro.readers.hdf5 import is_hdf5
+
+    own = False
+    if not path.is_dir():  # a checkpoint may be a folder
+        with input_file(path, "a network or a checkpoint").open("rb") as stream:
+            own = has_header(stream)
+    if own or (path.is_file() and is_hdf5(path)):
+        return as_language_model(open_network(path))
+    from spikegpt_neuro.converters.checkpoint import read_checkpoint
+    from spikegpt_neuro.converters.export import export_checkpoint
+    from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
+
+    read = read_checkpoint(path)
+    if vocabulary is None and not read.vocabulary:
+        raise InputError(f"{path} brings no vocabulary.", advice="Give one (--vocab FILE).")
+    known = (
+        read_vocabulary(vocabulary)
+        if vocabulary is not None
+        else parse_vocabulary(read.vocabulary, f"the vocabulary in {path}")
+    )
+    known.check_size(read.architecture.vocabulary_size)
+    tokens = known.encode(text).tolist()
+    with tempfile.TemporaryDirectory(prefix="spikegpt-neuro-") as folder:
+        made = Path(folder) / "model.net"
+        export_checkpoint(read, made, vocabulary=known.text, calibration=tokens)
+        return as_language_model(open_network(made))  # stays mapped when the name is gone
 
 
 def vocabulary_of(network: Network, path: Path | None) -> Vocabulary:

@@ -74,7 +74,8 @@ def characters_of(ends: npt.NDArray[np.int64] | None, predictions: int) -> int:
     return predictions if ends is None else int(ends[predictions] - ends[0])
 
 
-def _piece(vocabulary_size: int) -> int:
+def piece_length(vocabulary_size: int) -> int:
+    """Tokens read at a time, ``PIECE`` or so few that their logits stay small."""
     piece = PIECE
     while piece > 1 and piece * vocabulary_size > _LARGEST_LOGITS:
         piece //= 2
@@ -101,7 +102,7 @@ def score_tokens(
     array = np.asarray(tokens, np.int64)
     windows = prediction_windows(array.size, context, limit)
     total = windows[-1].stop
-    piece = _piece(vocabulary_size)
+    piece = piece_length(vocabulary_size)
     bits = []
     for window in windows:
         session.reset()

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.network import Network
+
+# a machine that is busy is no fault of the code's
+hypothesis.settings.register_profile("no-clock", deadline=None)
+hypothesis.settings.load_profile("no-clock")
 
 FOLDER = "tests/lava/lib/dl/netx"
 LAYERS = {"gts/ntidigits/ntidigits.net": 5}  # its last one is `average`, which nothing runs

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "spikegpt_neuro"
 FLOORS: list[set[str]] = [
     {"errors", "version"},
-    {"readers"},
+    {"readers", "sampling_settings"},
     {"arithmetic"},
     {"network"},
     {"events"},
@@ -25,8 +25,8 @@ FLOORS: list[set[str]] = [
     {"classification", "scoring", "generation", "verification"},
     {"comparison", "corpus", "fitting", "training"},
     {"reports"},
-    {"opening"},
-    {"api"},
+    {"opening", "publishing"},
+    {"api", "harness", "hugging_face", "neurobench", "serving"},
     {"cli"},
 ]
 """A package imports itself and those of floors below it, in functions and for types too."""

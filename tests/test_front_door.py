@@ -41,6 +41,8 @@ def test_text_and_bits(network: object) -> None:
     assert said == sn.generate(network, TEXT[:100], tokens=20)
     assert len(said) == 20
     assert said != sn.generate(network, TEXT[:100], tokens=20, temperature=1.5, seed=3)
+    greedy = sn.generate(network, TEXT[:100], tokens=20, temperature=0)
+    assert greedy == sn.generate(network, TEXT[:100], tokens=20, temperature=0, seed=3)
     scoring = sn.score(network, TEXT, context=256)
     assert scoring.characters == len(TEXT) - 1
     assert 1.0 < scoring.bits_per_character < 2.5
@@ -81,15 +83,3 @@ def test_a_network_may_be_a_path(tmp_path: Path) -> None:
         sn.score(tmp_path / "none.net", TEXT)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         sn.nonsense  # noqa: B018
-
-
-def test_the_blocks_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (EXAMPLES.parent / "docs" / "python.md").read_text()
-    blocks = [part.split("```")[0] for part in page.split("```python\n")[1:]]
-    assert len(blocks) == 2
-    (tmp_path / "examples").symlink_to(EXAMPLES)
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "python.md", "exec"), names)
-    assert (tmp_path / "model.net").is_file()

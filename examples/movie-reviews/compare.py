@@ -2,7 +2,9 @@
 
 ``python examples/movie-reviews/compare.py DATA OUTPUT`` trains, exports and classifies with the
 program's own commands (one CPU thread, under a minute of it a run) and prints a table. DATA is the
-folder that ``fetch.py`` wrote; runs already in OUTPUT are kept. The bag of words needs scikit-learn
+folder that ``fetch.py`` wrote; runs already in OUTPUT are kept. ``--folds N`` takes the first N of
+the folders that ``fetch.py --folds`` wrote, one seed each, and shows mean and standard deviation
+over them; ``--layouts`` with no name leaves the bag of words alone, which needs scikit-learn
 (``pip install 'spikegpt-neuro[bench]'``): lower-cased unigrams and bigrams, tf-idf, logistic
 regression with C = 4, chosen beforehand and not on the test sentences.
 """
@@ -49,7 +51,7 @@ def one(layout: str, seed: int, data: Path, output: Path) -> dict[str, Any]:
     sentences = output / "calibration.txt"
     sentences.write_text("\n".join(row.text for row in read_labelled(train)[:300]))
     trained = command("train", train, "--valid", test, "-o", model, "--layout", layout,
-                      "--seed", str(seed), *RECIPE)  # fmt: skip
+                      "--seed", str(seed), "--force", *RECIPE)  # fmt: skip
     command("export", model, network, "--calibration", sentences, "--force")
     tested = command("classify", network, "--file", test, "--against", model,
                      "--confidence", "0.9")  # fmt: skip
@@ -86,14 +88,20 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--folds", type=int, default=0)
+    parser.add_argument("--layouts", nargs="*", default=LAYOUTS, choices=LAYOUTS)
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
-    runs = [
-        one(layout, seed, given.data, given.output) for seed in given.seeds for layout in LAYOUTS
-    ]  # fmt: skip
+    places = [(given.data, given.output, seed) for seed in given.seeds]
+    if given.folds:
+        names = [f"fold-{fold}" for fold in range(given.folds)]
+        places = [(given.data / name, given.output / name, given.seeds[0]) for name in names]
+    runs = []
+    for data, output, seed in places:
+        output.mkdir(parents=True, exist_ok=True)
+        runs += [one(layout, seed, data, output) for layout in given.layouts]
     print("| layout | float % | integers % | uJ a decision | ms a decision |")
     print("|---|---|---|---|---|")
-    for layout in LAYOUTS:
+    for layout in given.layouts:
         tests = [run["tested"] for run in runs if run["layout"] == layout]
         joules, seconds = (
             statistics.mean(test["cost"][f"{name}_per_decision"] for test in tests)
@@ -104,7 +112,8 @@ def main() -> None:
             f"{_spread([test['accuracy'] for test in tests])} | {joules * 1e6:.1f} | "
             f"{seconds * 1e3:.3f} |"
         )
-    print(f"| bag of words | {100 * bag_of_words(given.data):.2f} | - | - | - |")
+    words = [bag_of_words(data) for data in dict.fromkeys(data for data, _, _ in places)]
+    print(f"| bag of words | {_spread(words)} | - | - | - |")
 
 
 if __name__ == "__main__":

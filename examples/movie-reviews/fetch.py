@@ -5,6 +5,7 @@ sentence). 10,604 sentences of rottentomatoes.com, a subset of Pang and Lee's, w
 20 human ratings from -4 to 4 (Hutto and Gilbert, ICWSM 2014), from the source archive of
 vaderSentiment 3.3.2 (MIT). Label: the sign of the mean rating; sentences of mean 0 are left out.
 A sentence is tested where ``int(sha256(sentence), 16) % 10 == fold``; ``--fold`` 0 to 9.
+``--folds`` writes all ten, into ``FOLDER/fold-0`` to ``FOLDER/fold-9``.
 """
 
 from __future__ import annotations
@@ -57,22 +58,32 @@ def sentences(archive: Path) -> list[tuple[str, str]]:
     return found
 
 
+def write(folder: Path, found: list[tuple[str, str]], fold: int) -> None:
+    """The two files of a fold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, list[str]] = {"train": [], "test": []}
+    for label, sentence in found:
+        held_back = int(hashlib.sha256(sentence.encode()).hexdigest(), 16) % FOLDS == fold
+        parts["test" if held_back else "train"].append(f"{label}\t{sentence}\n")
+    for name, lines in parts.items():
+        (folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
+        print(f"{folder / name}: {len(lines)} sentences")
+
+
 def main() -> None:
-    """Write the two files of a fold."""
+    """Write the files of a fold, or of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fold", type=int, default=0, choices=range(FOLDS))
+    parser.add_argument("--folds", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = sentences(download(Path(folder)))
-    given.folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[str]] = {"train": [], "test": []}
-    for label, sentence in found:
-        held_back = int(hashlib.sha256(sentence.encode()).hexdigest(), 16) % FOLDS == given.fold
-        parts["test" if held_back else "train"].append(f"{label}\t{sentence}\n")
-    for name, lines in parts.items():
-        (given.folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
-        print(f"{name}: {len(lines)} sentences")
+    if not given.folds:
+        write(given.folder, found, given.fold)
+        return
+    for fold in range(FOLDS):
+        write(given.folder / f"fold-{fold}", found, fold)
 
 
 if __name__ == "__main__":

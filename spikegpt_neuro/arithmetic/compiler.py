@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
+from numba.core import event, sigutils
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -39,6 +43,30 @@ def _import_array_functions() -> None:
 
 
 _import_array_functions()
+
+COMPILING = logging.getLogger("spikegpt_neuro.compiling")
+"""Where it is said, once a process, that kernels are being compiled: they were not in the cache."""
+COMPILING_NOTICE = (
+    "Compiling kernels for this machine's processor, once for this installation: it may take a "
+    "minute. They are kept in %s (`spikegpt-neuro doctor --warm-up` does it beforehand)."
+)
+
+
+class _Announcer(event.Listener):
+    """Says when the first of this package's kernels is compiled; silent where all are cached."""
+
+    def on_start(self, event: Any) -> None:
+        """Called by numba when it begins to compile a function."""
+        module = event.data["dispatcher"].py_func.__module__
+        if module is not None and module.startswith(__package__.split(".")[0] + "."):
+            numba.core.event.unregister("numba:compile", self)
+            COMPILING.warning(COMPILING_NOTICE, CACHE_FOLDER)
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say then."""
+
+
+event.register("numba:compile", _Announcer())
 
 
 def cache_folder(sources: Path) -> str:
@@ -75,9 +103,32 @@ def _caching_in(folder: str) -> Iterator[None]:
         config.CACHE_DIR = before
 
 
+class _Cache(FunctionCache):
+    """numba's, but one that cannot be read or written costs time and not the run."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was compiled before, or None."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except OSError:
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it, where that can be done."""
+        with suppress(OSError):
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+
+
+def _keep(compiled: Any, function: Callable[..., Any], folder: str) -> None:
+    """Let a compiled function use the cache in ``folder``, if numba finds a place for it."""
+    with _caching_in(folder), suppress(RuntimeError, OSError):  # numba's own words for "nowhere"
+        compiled._cache = _Cache(function)  # type: ignore[no-untyped-call]
+
+
 def _compile(function: _Function, **options: Any) -> _Function:
-    with _caching_in(CACHE_FOLDER):
-        return numba.njit(cache=True, nogil=True, **options)(function)
+    compiled = numba.njit(nogil=True, **options)(function)
+    _keep(compiled, function, CACHE_FOLDER)
+    return compiled
 
 
 def compile_step(function: Callable[..., None], signature: Any, constants: str) -> Any:
@@ -87,8 +138,11 @@ def compile_step(function: Callable[..., None], signature: Any, constants: str) 
     change of it is not answered with what was compiled before.
     """
     digest = hashlib.blake2b(constants.encode(), digest_size=8).hexdigest()
-    with _caching_in(f"{CACHE_FOLDER}/{digest}"):
-        return numba.cfunc(signature, cache=True)(function)
+    # what numba.cfunc does, with a cache of ours
+    compiled = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
+    _keep(compiled, function, f"{CACHE_FOLDER}/{digest}")
+    compiled.compile()
+    return compiled
 
 
 def kernel(function: _Function) -> _Function:

@@ -275,7 +275,20 @@ def call_step(
     It must be a ``numba.cfunc`` of exactly ``STEP_SIGNATURE``: arrays are passed by value, as numba
     represents them.
     """
-    given = STEP_SIGNATURE.args
+    return _call_of(STEP_SIGNATURE)
+
+
+@intrinsic
+def call_walk(
+    typing_context: Any, address: Any, row: Any, begin: Any, end: Any, operands: Any, result: Any
+) -> Any:
+    """The same for a function of exactly ``WALK_SIGNATURE``."""
+    return _call_of(WALK_SIGNATURE)
+
+
+def _call_of(called: Any) -> Any:
+    """Type and code of a call of the function with that signature at an address given first."""
+    given = called.args
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), _values(context, given))
@@ -296,3 +309,8 @@ STEP_SIGNATURE = types.void(
 )  # fmt: skip
 """Of the functions ``call_step`` calls: an instruction's row, token, parameters, state, values,
 counters, first channel and last channel + 1."""
+WALK_SIGNATURE = types.void(
+    types.int64[::1], types.int64, types.int64, types.int16[:, ::1], types.int32[:, :]
+)
+"""Of the functions ``call_walk`` calls: an instruction's row, first output and last output + 1,
+operands [tokens, inputs + padding] and results [tokens, outputs]."""

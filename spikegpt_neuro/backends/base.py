@@ -110,6 +110,14 @@ class SessionDefaults:
         """See ``Session.measurement``."""
         return None
 
+    @property
+    def counters(self) -> Counters:
+        """See ``Session.counters``; an error here, where nothing is counted."""
+        raise InputError(
+            "this backend counts no events.",
+            advice="The emulator executes the same integers and counts them.",
+        )
+
     def close(self) -> None:
         """End the session; a second call does nothing."""
 
@@ -164,6 +172,10 @@ class Backend(Protocol):
     def traceable(self, network: Network) -> tuple[str, ...]:
         """Layers whose values can be seen. A graph of stock processes computes some together."""
 
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """Names of states of neurons that a chain's session can trace, ``<layer>.<state>``: what a
+        voltage is after each time step."""
+
     def measuring(self) -> Backend | None:
         """The backend with profilers, where a board has them: a session takes one run and then has
         its ``measurement``."""
@@ -210,6 +222,10 @@ class BackendDefaults:
     def traceable(self, network: Network) -> tuple[str, ...]:
         """See ``Backend.traceable``."""
         return tuple(network.by_name)
+
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """See ``Backend.traceable_states``."""
+        return ()
 
     def measuring(self) -> Backend | None:
         """See ``Backend.measuring``."""

@@ -12,6 +12,7 @@ from spikegpt_neuro.backends.base import (
     BackendDefaults,
     check_tokens,
 )
+from spikegpt_neuro.backends.execution import packed_walk
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.backends.program_session import ProgramSession
 from spikegpt_neuro.backends.raster import EmulatorChainSession
@@ -67,11 +68,7 @@ class EmulatorSession(ProgramSession):
 
     @state.setter
     def state(self, state: Int32Array) -> None:
-        problems = list(self._program.state_problems(state))
-        if problems:
-            raise InputError(
-                "this is not a state of this network:", problems, "Was it saved from another one?"
-            )
+        self._program.check_state(state)
         self._program.state[:] = state
 
 
@@ -81,6 +78,7 @@ def warm_up() -> None:
     with EmulatorSession(random_network(shape)) as session:
         session.step(0)
         session.score([1, 2])
+    packed_walk()
 
 
 class Emulator(BackendDefaults):
@@ -97,6 +95,15 @@ class Emulator(BackendDefaults):
     def available(self) -> Availability:
         """Always there: numba and numpy are dependencies of the package."""
         return Availability(ok=True, probed=("numba",))
+
+    def traceable_states(self, network: Chain) -> tuple[str, ...]:
+        """See ``Backend.traceable_states``: all of neurons."""
+        return tuple(
+            f"{layer.name}.{state.name}"
+            for layer in network.layers
+            for state in layer.states
+            if layer.role == "neuron"
+        )
 
     def open_chain(self, network: Chain, *, trace: Iterable[str] = ()) -> EmulatorChainSession:
         """See ``Backend.open_chain``; its layers are too small to share between threads."""

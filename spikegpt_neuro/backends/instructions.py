@@ -26,6 +26,7 @@ from spikegpt_neuro.arithmetic.compiler import compile_step, inline_kernel
 from spikegpt_neuro.arithmetic.intrinsics import STEP_SIGNATURE, address_to_pointer
 from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.arithmetic.packed import stored
+from spikegpt_neuro.arithmetic.varied_neurons import varied_lif
 from spikegpt_neuro.arithmetic.wkv import wkv
 from spikegpt_neuro.backends import execution
 from spikegpt_neuro.backends.execution import Column, Count, Share
@@ -140,7 +141,7 @@ _TokenShift, _Requantise = places(layers.TokenShift), places(layers.Requantise)
 _LayerNorm, _Delay = places(layers.LayerNorm), places(layers.Delay)
 _Sigmoid, _SquaredRelu = places(layers.Sigmoid), places(layers.SquaredRelu)
 _Wkv, _Product, _Lif = places(layers.Wkv), places(layers.Product), places(layers.Lif)
-_Residual = places(layers.Residual)
+_Residual, _VariedLif = places(layers.Residual), places(layers.VariedLif)
 _P, _S = Column.PARAMETERS, Column.STATE
 
 
@@ -266,6 +267,20 @@ def _lif(row, token, parameters, state, values, counters, begin, end):
         words(row, parameters, _P, _Lif.offset, begin, end),
         row[_Lif.voltage_decay], row[_Lif.threshold], row[_Lif.bias], row[_Lif.levels],
         row[_Lif.soft_reset], words(row, state, _S, _Lif.v, begin, end),
+        result(row, values, begin, end), counters,
+    )  # fmt: skip
+
+
+@instruction(layers.VariedLif)
+def _varied_lif(row, token, parameters, state, values, counters, begin, end):
+    varied_lif(
+        operand(row, values, Column.FIRST, begin, end),
+        words(row, parameters, _P, _VariedLif.multiplier, begin, end),
+        words(row, parameters, _P, _VariedLif.shift, begin, end),
+        words(row, parameters, _P, _VariedLif.offset, begin, end),
+        words(row, parameters, _P, _VariedLif.voltage_decay, begin, end),
+        row[_VariedLif.threshold], row[_VariedLif.bias], row[_VariedLif.levels],
+        row[_VariedLif.soft_reset], words(row, state, _S, _VariedLif.v, begin, end),
         result(row, values, begin, end), counters,
     )  # fmt: skip
 

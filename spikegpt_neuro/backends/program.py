@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS, PADDING
 from spikegpt_neuro.backends import slayer_instructions as _slayer_instructions  # noqa: F401
-from spikegpt_neuro.backends.execution import Column, Count, Share, execute
+from spikegpt_neuro.backends.execution import Column, Count, Share, execute, packed_walk
 from spikegpt_neuro.backends.instructions import INSTRUCTIONS
+from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 
@@ -117,10 +118,10 @@ class Program:
         self._widest = max([1, *(layer.operand_size for layer in self._synapses)])
         self._threads = threads
         self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self._counts = np.zeros((threads, len(self.layers), Count.WIDTH), np.int64)
+        self._counts = np.zeros((threads, streams, len(self.layers), Count.WIDTH), np.int64)
         self._active = np.zeros((threads, self._widest + 1), np.int32)
         self._barrier = np.zeros(1, np.int64)
-        self.tokens_seen = 0
+        self.stream_tokens = np.zeros(streams, np.int64)
         self._allocate(1)
 
     def _place_values(self, sizes: dict[str, int], kept: set[str]) -> None:
@@ -173,6 +174,8 @@ class Program:
                 row[Column.INPUT_SIZE] = table.shape[1]
         if isinstance(layer, Dense) and layer in self._synapses:
             row[Column.WEIGHT_BITS] = layer.weight_bits
+            if layer.weight_bits != MOST_BITS:
+                row[Column.STEP] = packed_walk().address
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
             if event_driven and self._is_sparse(layer):
                 # transposed weights are bytes, whatever those walked densely are packed to
@@ -198,13 +201,20 @@ class Program:
         return int(values.ctypes.data)
 
     def _allocate(self, tokens: int) -> None:
-        self.values = np.zeros((tokens, self._values_size), np.int32)
+        self._room = np.zeros((tokens, self._values_size), np.int32)
+        self.values = self._room
         self._scratch = np.zeros((self._threads, tokens * (self._widest + PADDING)), np.int16)
 
     @property
     def state(self) -> Int32Array:
         """State of the first stream, not a copy."""
         return self.states[0]
+
+    def state_of(self, layer: str, place: int) -> Int32Array:
+        """A layer's state number ``place`` in the first stream, [size], not a copy."""
+        index = next(i for i, own in enumerate(self.layers) if own.name == layer)
+        begin = self._instructions[index][Column.STATE] + place * self.layers[index].output.size
+        return self.state[begin : begin + self.layers[index].output.size]
 
     def run(
         self, tokens: npt.NDArray[np.int64], streams: npt.NDArray[np.int64] | None = None
@@ -227,7 +237,7 @@ class Program:
         ]
         self._work(tokens, streams, 0)
         wait(helping)
-        self.tokens_seen += tokens.size
+        self.stream_tokens += np.bincount(streams, minlength=self.stream_tokens.size)
         if self._instructions[:, Column.WANTED].any():
             self._transpose_wanted()
 
@@ -248,9 +258,10 @@ class Program:
         )  # fmt: skip
 
     def reserve(self, tokens: int) -> None:
-        """Make room for a block of ``tokens``."""
-        if self.values.shape[0] != tokens:
+        """Make room for a block of ``tokens``; what larger blocks needed is kept."""
+        if self._room.shape[0] < tokens:
             self._allocate(tokens)
+        self.values = self._room[:tokens]
 
     def value(self, name: str) -> Int32Array:
         """View [block, size] of an input or kept layer's values of the last block."""
@@ -267,14 +278,31 @@ class Program:
                 begin = row[Column.STATE]
                 yield from layer.state_problems(state[begin : begin + layer.state_words])
 
+    def check_state(self, state: Int32Array) -> None:
+        """Raise InputError, with everything that is wrong, if this is no state of these layers."""
+        problems = list(self.state_problems(state))
+        if problems:
+            raise InputError(
+                "this is not a state of this network:", problems, "Was it saved from another one?"
+            )
+
     @property
     def counts(self) -> npt.NDArray[np.int64]:
         """Raw counts since the program was compiled: int64 [layers, Count.WIDTH]."""
-        return self._counts.sum(axis=0)
+        return self._counts.sum(axis=(0, 1))
 
-    def reset(self) -> None:
-        """Return every state to its start. Counts go on."""
-        self.states[:] = self._initial_state
+    def counts_of(self, stream: int) -> npt.NDArray[np.int64]:
+        """The same of one stream's tokens alone."""
+        return self._counts[:, stream].sum(axis=0)
+
+    @property
+    def tokens_seen(self) -> int:
+        """Tokens since the program was compiled, of all streams."""
+        return int(self.stream_tokens.sum())
+
+    def reset(self, stream: int | None = None) -> None:
+        """Return every state, or one stream's, to its start. Counts go on."""
+        self.states[slice(None) if stream is None else stream] = self._initial_state
 
     def close(self) -> None:
         """Let the helping threads go."""

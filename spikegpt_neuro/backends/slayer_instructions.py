@@ -13,9 +13,11 @@ from numba import carray
 from spikegpt_neuro.arithmetic import slayer_neurons
 from spikegpt_neuro.arithmetic.compiler import inline_kernel
 from spikegpt_neuro.arithmetic.intrinsics import address_to_pointer
+from spikegpt_neuro.arithmetic.varied_neurons import varied_cuba
 from spikegpt_neuro.backends.execution import Column, Count, Share
 from spikegpt_neuro.backends.instructions import instruction, operand, places, result, words
 from spikegpt_neuro.network import slayer_layers as slayer
+from spikegpt_neuro.network.layers import RecurrentVariedCuba, VariedCuba
 from spikegpt_neuro.network.schema import Array
 
 _ChannelDelay, _Sigma = places(slayer.ChannelDelay), places(slayer.Sigma)
@@ -23,6 +25,7 @@ _Integrator = places(slayer.LeakyIntegrator)
 _Cuba, _RecurrentCuba = places(slayer.Cuba), places(slayer.RecurrentCuba)
 _Alif, _RecurrentAlif = places(slayer.Alif), places(slayer.RecurrentAlif)
 _Delta, _SigmaDelta = places(slayer.Delta), places(slayer.SigmaDelta)
+_VariedCuba, _RecurrentVariedCuba = places(VariedCuba), places(RecurrentVariedCuba)
 _P, _S = Column.PARAMETERS, Column.STATE
 
 
@@ -112,6 +115,36 @@ def _recurrent_cuba(row, token, parameters, state, values, counters, begin, end)
         row[_RecurrentCuba.current_decay], row[_RecurrentCuba.voltage_decay],
         row[_RecurrentCuba.threshold], words(row, state, _S, _RecurrentCuba.current, begin, end),
         words(row, state, _S, _RecurrentCuba.voltage, begin, end), spikes, counters,
+    )  # fmt: skip
+    last[:] = spikes
+
+
+@instruction(VariedCuba)
+def _varied_cuba(row, token, parameters, state, values, counters, begin, end):
+    varied_cuba(
+        operand(row, values, Column.FIRST, begin, end),
+        words(row, parameters, _P, _VariedCuba.bias, begin, end),
+        words(row, parameters, _P, _VariedCuba.current_decay, begin, end),
+        words(row, parameters, _P, _VariedCuba.voltage_decay, begin, end),
+        row[_VariedCuba.threshold], words(row, state, _S, _VariedCuba.current, begin, end),
+        words(row, state, _S, _VariedCuba.voltage, begin, end), result(row, values, begin, end),
+        counters,
+    )  # fmt: skip
+
+
+@instruction(RecurrentVariedCuba, share=Share.WHOLE, table=_by_input)
+def _recurrent_varied_cuba(row, token, parameters, state, values, counters, begin, end):
+    last = words(row, state, _S, _RecurrentVariedCuba.last_spikes, begin, end)
+    total = operand(row, values, Column.FIRST, begin, end).copy()
+    _synapses(row, last, total, counters)
+    spikes = result(row, values, begin, end)
+    varied_cuba(
+        total, words(row, parameters, _P, _RecurrentVariedCuba.bias, begin, end),
+        words(row, parameters, _P, _RecurrentVariedCuba.current_decay, begin, end),
+        words(row, parameters, _P, _RecurrentVariedCuba.voltage_decay, begin, end),
+        row[_RecurrentVariedCuba.threshold],
+        words(row, state, _S, _RecurrentVariedCuba.current, begin, end),
+        words(row, state, _S, _RecurrentVariedCuba.voltage, begin, end), spikes, counters,
     )  # fmt: skip
     last[:] = spikes
 

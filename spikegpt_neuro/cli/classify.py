@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
@@ -21,8 +22,8 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.classification import Decision
-    from spikegpt_neuro.events.counters import Counters
+    from spikegpt_neuro.classification import Classification
+    from spikegpt_neuro.hardware_profiles import Profile
     from spikegpt_neuro.network import LanguageModel
 
 _SHOWN_TEXT = 60
@@ -56,7 +57,11 @@ def classify(
         typer.Option(metavar="CHECKPOINT", help="Let this float checkpoint classify --file, too."),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="Hardware target of energy and time, see `profiles`.")
+        str,
+        typer.Option(
+            help="Hardware target of energy and time, see `profiles`.",
+            autocompletion=completion.profiles,
+        ),
     ] = "loihi2",
     packing: PackingOption = "middle",
     vocab: VocabularyOption = None,
@@ -71,7 +76,7 @@ def classify(
     tokens of a text enter in consecutive steps.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    from spikegpt_neuro.classification import classify_tokens
+    from spikegpt_neuro.classification import classify_texts
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.labelled import read_labelled
     from spikegpt_neuro.network.file import read_network
@@ -81,44 +86,43 @@ def classify(
         raise InputError("give either texts or --file.")
     if against is not None and labelled is None:
         raise InputError("--against goes with --file.")
-    load_profile(profile)
+    target = load_profile(profile)
     executing = backend_of(backend, threads)
     value = as_classifier(read_network(network))
     vocabulary = vocabulary_of(value, vocab)
     rows = read_labelled(labelled)[:limit] if labelled is not None else ()
-    _check_labels(value, {row.label for row in rows})
     given = [row.text for row in rows] if rows else (texts or [])[:limit]
-    encoded = [vocabulary.encode(text) for text in given]
     watch = Stopwatch()
-    decisions = []
-    with output.progress("classifying") as progress, executing.open(value) as session:
-        for done, ids in enumerate(encoded, 1):
-            decisions.append(classify_tokens(session, value, ids))
-            progress(done, len(encoded))
-        counters = session.counters
+    with output.progress("classifying") as progress:
+        found = classify_texts(
+            executing, value, vocabulary, given, truth=[row.label for row in rows],
+            progress=progress,
+        )  # fmt: skip
     seconds = watch.seconds
-    cost = _cost(value, counters, decisions, profile, packing)
+    counters = found.run.counters
+    cost = _cost(value, found, target, packing)
     result: dict[str, Any] = {
-        "classes": list(value.info.labels), "pooling": value.info.pooling, "texts": len(decisions),
+        "classes": list(found.labels), "pooling": value.info.pooling, "texts": len(given),
         "tokens": counters.tokens, "backend": backend, "seconds": seconds,
         "overflows": counters.total("overflows"), "cost": cost,
     }  # fmt: skip
     shown: list[Any] = []
     if rows:
-        truth = [row.label for row in rows]
-        result |= _judged(value, truth, decisions, confidence)
+        result |= _judged(found, confidence)
         shown += _judgement(value, result, confidence)
         if against is not None:
+            truth = [row.label for row in rows]
+            encoded = [vocabulary.encode(text) for text in given]
             result["against"] = _float_accuracy(against, value, encoded, truth)
             shown.append(f"the float checkpoint: {result['against']['accuracy']:.2%} right")
     result["decisions"] = [
         {"text": text, **decision.to_dict()}
         | ({} if confidence is None else {"early_after_tokens": decision.early(confidence)})
-        for text, decision in zip(given, decisions, strict=True)
+        for text, decision in zip(given, found.decisions, strict=True)
     ]
     if not rows:
         lines = table("class|>confidence|>tokens|>settled after|text")
-        for text, decision in zip(given, decisions, strict=True):
+        for text, decision in zip(given, found.decisions, strict=True):
             lines.add_row(
                 decision.label, f"{decision.confidence:.3f}", str(decision.tokens),
                 str(decision.settled), text[:_SHOWN_TEXT],
@@ -128,39 +132,22 @@ def classify(
     output.result(result, *shown)
 
 
-def _check_labels(network: LanguageModel, found: set[str]) -> None:
-    unknown = sorted(found - set(network.info.labels))
-    if unknown:
-        raise InputError(
-            "some texts have classes that this network does not know.",
-            [f"label {label!r}" for label in unknown[:20]],
-            f"Its classes: {', '.join(network.info.labels)}.",
-        )
-
-
-def _judged(
-    network: LanguageModel, truth: list[str], decisions: list[Decision], confidence: float | None
-) -> dict[str, Any]:
+def _judged(found: Classification, confidence: float | None) -> dict[str, Any]:
     """How many of a labelled file are right, in all and with early decisions."""
-    from spikegpt_neuro.classification import confusion
-
-    labels = network.info.labels
-    found = [decision.label for decision in decisions]
-    right = [t == f for t, f in zip(truth, found, strict=True)]
+    matrix, decided = found.confusion, found.decided(confidence)
+    assert matrix is not None  # labelled
+    count = len(found.decisions)
     judged: dict[str, Any] = {
-        "accuracy": sum(right) / len(right),
-        "confusion": confusion(labels, truth, found).tolist(),
-        "mean_confidence": sum(d.confidence for d in decisions) / len(decisions),
-        "mean_settled_after_tokens": sum(d.settled for d in decisions) / len(decisions),
+        "accuracy": decided.accuracy,
+        "confusion": matrix.tolist(),
+        "mean_confidence": sum(d.confidence for d in found.decisions) / count,
+        "mean_settled_after_tokens": sum(d.settled for d in found.decisions) / count,
     }
     if confidence is not None:
-        after = [d.early(confidence) for d in decisions]
-        early = [labels[int(d.classes[n - 1])] for d, n in zip(decisions, after, strict=True)]
         judged["early"] = {
-            "confidence": confidence,
-            "accuracy": sum(t == f for t, f in zip(truth, early, strict=True)) / len(truth),
-            "mean_tokens": sum(after) / len(after),
-        }
+            "confidence": confidence, "accuracy": decided.early_accuracy,
+            "mean_tokens": decided.early_tokens,
+        }  # fmt: skip
     return judged
 
 
@@ -187,29 +174,24 @@ def _judgement(
 
 
 def _cost(
-    network: LanguageModel, counters: Counters, decisions: list[Decision], profile: str,
-    packing: str,
-) -> dict[str, Any] | None:  # fmt: skip
+    network: LanguageModel, found: Classification, profile: Profile, packing: str
+) -> dict[str, Any] | None:
     """Joules and seconds of a mean decision; None where the backend counts no events."""
+    from spikegpt_neuro.energy.decisions import decision_cost
     from spikegpt_neuro.energy.report import build_reports
-    from spikegpt_neuro.hardware_profiles import load_profile
 
+    counters = found.run.counters
     if not counters.tokens:
         return None
-    (report,) = build_reports(
-        network, counters, [load_profile(profile)], modes=("pipelined",), packing=packing
-    )
-    tokens = counters.tokens / len(decisions)
-    energy, timing = report.energy, report.timing
-    joules = report.joules_of(tokens)
+    (report,) = build_reports(network, counters, [profile], modes=("pipelined",), packing=packing)
+    decided = found.decided()
+    cost = decision_cost(report, decided)
     return {
-        "profile": profile,
-        "tokens_per_decision": tokens,
-        "joules_per_token": None if energy is None else energy.value,
-        "joules_per_decision": joules,
-        "seconds_per_decision": (
-            None if timing is None else timing.value * (tokens + timing.fill_steps)
-        ),
+        "profile": profile.name,
+        "tokens_per_decision": decided.tokens,
+        "joules_per_token": None if report.energy is None else report.energy.value,
+        "joules_per_decision": cost.joules,
+        "seconds_per_decision": cost.seconds,
         "violations": len(report.violations),
     }
 

@@ -30,25 +30,40 @@ GENERATED = 300
 PROMPT = "And God said"
 OPPONENTS = {"spike-driven-parallel": "parallel.pt", "rwkv-4x96": "rwkv.pt"}
 """The folders beside the example that hold a spike-driven model and its equal without spikes."""
-_FILES = ("{}.pth", "{}.vocab.json", "kjv-train.txt", "kjv-valid.txt")
+_FILES = (
+    "{0}/{0}.pth",
+    "{0}/{0}.vocab.json",
+    "{0}/kjv-calibration.txt",
+    "{0}/kjv-valid.txt",
+    *(f"{name}/{file}" for name, file in OPPONENTS.items()),
+)
 
 
 def _example(folder: Path | None) -> Path:
-    """The folder of the example checkpoint: the one given, or the one in the project's checkout."""
+    """The folder of the example checkpoint: the one given, the installed one, or the checkout's."""
+    package = Path(__file__).parents[1]
     places = (
-        [folder]
-        if folder is not None
-        else [Path(__file__).parents[2] / "examples" / NAME, Path("examples") / NAME]
+        [package / "examples" / NAME, package.parent / "examples" / NAME]
+        if folder is None
+        else [folder.absolute()]
     )
+    wanted = [name.format(NAME) for name in _FILES]
     for place in places:
-        if all((place / name.format(NAME)).is_file() for name in _FILES):
+        lacking = [name for name in wanted if not _beside(place, name).is_file()]
+        if not lacking:
             return place
     raise InputError(
-        "The example checkpoint is not here: it comes with the project's source, not with the "
-        "installed package.",
-        [f"looked in {place}" for place in places],
-        f"Run this in a checkout of the project, or give --example FOLDER with the {NAME} files.",
+        "The example checkpoint is not here.",
+        [f"looked in {place}" for place in places] + [f"not there: {name}" for name in lacking],
+        "Install the package again: its wheel holds the example. Or give --example FOLDER, the "
+        f"folder examples/{NAME} of the project's source.",
     )
+
+
+def _beside(example: Path, name: str) -> Path:
+    """A file of the example, or of a folder beside it: ``name`` is ``FOLDER/FILE``."""
+    folder, file = name.split("/")
+    return (example if folder == NAME else example.parent / folder) / file
 
 
 class _Demo:
@@ -77,7 +92,7 @@ class _Demo:
         self._heading("Export: the trained checkpoint becomes a network of integers")
         watch = Stopwatch()
         vocabulary = read_vocabulary(self._folder / f"{NAME}.vocab.json")
-        calibration = vocabulary.encode(read_text(self._folder / "kjv-train.txt"))
+        calibration = vocabulary.encode(read_text(self._folder / "kjv-calibration.txt"))
         with self._output.progress("exporting") as progress:
             report = export_checkpoint(
                 self._checkpoint,
@@ -137,7 +152,8 @@ class _Demo:
         """Some text."""
         from spikegpt_neuro.backends import get_backend
         from spikegpt_neuro.generation import generate, read_prompt
-        from spikegpt_neuro.sampling import Sampler, SamplingSettings
+        from spikegpt_neuro.sampling import Sampler
+        from spikegpt_neuro.sampling_settings import SamplingSettings
 
         self._heading("Simulate: let it write")
         settings = SamplingSettings(temperature=0.8, top_p=0.9, seed=1)
@@ -163,7 +179,10 @@ class _Demo:
         found = backend.available()
         if not found.ok:
             self.found["verify"] = {"equal": None, "missing": list(found.missing)}
-            self._output.show(f"Left out: {', '.join(found.missing)}. {found.advice}")
+            self._output.show(
+                f"This step is left out: {' and '.join(found.missing)} is not installed. "
+                f"{found.advice}"
+            )
             return
         watch = Stopwatch()
         with self._output.progress("verifying") as progress:
@@ -252,7 +271,8 @@ class _Demo:
             "Two independent executions gave the same integers everywhere, so what the fast "
             "emulator says about the network holds for the Lava process graph too."
             if checked
-            else "Lava is not installed here, so there was no second execution to compare with."
+            else "Step 4 was left out: Lava is not installed here, so no second execution was "
+            "compared with."
         )
         self._output.show(
             "\n[bold]What you have seen[/bold]",
@@ -277,13 +297,14 @@ def demo(
     example: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the example checkpoint is.")
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite NET.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite NET.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Take a trained checkpoint through everything: export, score, generate, verify, energy.
 
-    Takes a minute or two. Uses the example in the project's checkout.
+    Takes a minute or two. The example comes with the package. Without Lava the step `verify` is
+    left out, and said to be.
     """
     output = Output(as_json=as_json, quiet=quiet)
     folder = _example(example)

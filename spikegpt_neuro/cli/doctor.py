@@ -5,70 +5,39 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
+from rich.table import Table
 
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.reports.tables import table
 from spikegpt_neuro.version import __version__
 
-
-@dataclass(frozen=True)
-class Piece:
-    """Something the package can use. ``needed``: nothing works without it."""
-
-    name: str
-    found: str
-    needed: bool
-    without_it: str
-
-
-_PACKAGES = (
-    # distribution, needed, what its absence costs
-    ("numpy", True, "nothing works"),
-    ("numba", True, "nothing executes: the emulator is compiled with it"),
-    ("h5py", True, "model.net cannot be read or written"),
-    ("networkx", True, "networks cannot be built"),
-    ("torch", True, "no export, no training, no comparison with the float model"),
-    ("safetensors", True, "no .safetensors checkpoints"),
-    ("tokenizers", True, "no Hugging Face tokenizer files"),
-    ("lava-nc", False, "no --backend lava, so no second opinion on the emulator's integers"),
-    ("lava-dl", False, "no training with SLAYER blocks, no check with stock NetX"),
-    ("lava-loihi", False, "no run on a Loihi 2 board (Intel gives it to INRC members)"),
-    ("distributed", False, "scoring on one machine only (extra: cluster)"),
-    ("nir", False, "no exchange in the NIR format (extra: nir)"),
-    ("matplotlib", False, "no plots in reports"),
-)
-
-
-def _version_of(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _pieces() -> list[Piece]:
-    pieces = [Piece("Python", platform.python_version(), True, "")]
-    pieces += [Piece(name, _version_of(name), needed, cost) for name, needed, cost in _PACKAGES]
-    return pieces
+if TYPE_CHECKING:
+    from spikegpt_neuro.cli.doctor_imports import Piece
 
 
 def _backends() -> list[dict[str, object]]:
     """Availability of every installed backend, as plain values."""
     from spikegpt_neuro.backends import backend_names, get_backend
+    from spikegpt_neuro.errors import Unavailable
 
     found: list[dict[str, object]] = []
     for name in backend_names():
         try:
             found.append({"name": name, **asdict(get_backend(name).available())})
-        except ImportError as error:
+        except Unavailable as error:
             found.append(
-                {"name": name, "ok": False, "probed": [], "missing": [str(error)], "advice": ""}
+                {
+                    "name": name,
+                    "ok": False,
+                    "probed": [],
+                    "missing": [error.summary],
+                    "advice": error.advice,
+                }
             )
     return found
 
@@ -83,50 +52,78 @@ def doctor(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what is installed, and what each missing piece costs you.
+    """Say what is installed and can be imported, and what each missing piece costs you.
 
-    Exit code 3 if something is missing that nothing works without.
+    Every package is imported for real, each in a process of its own. Exit code 3 if something is
+    missing or broken that nothing works without.
     """
+    from spikegpt_neuro.cli.doctor_imports import ALONE, PACKAGES, Piece, try_all
+
     output = Output(as_json=as_json, quiet=quiet)
-    pieces = _pieces()
-    missing = [piece for piece in pieces if piece.needed and not piece.found]
-    backends = [] if missing else _backends()
+    with output.progress("importing") as progress:
+        tried = try_all((*PACKAGES, *ALONE), progress)
+    pieces = [Piece("Python", platform.python_version(), True, ""), *tried[: len(PACKAGES)]]
+    alone = [piece for piece in tried[len(PACKAGES) :] if piece.found]
+    broken = [piece for piece in pieces if piece.needed and not piece.works]
+    backends = [] if broken else _backends()
     seconds = None
-    if warm_up and not missing:
+    if warm_up and not broken:
         from spikegpt_neuro.backends.emulator import warm_up as compile_kernels
 
-        output.note("Compiling the emulator's kernels ...")
         watch = Stopwatch()
         compile_kernels()
         seconds = watch.seconds
-    shown = table("piece|found|without it")
-    for piece in pieces:
-        shown.add_row(
-            piece.name, piece.found or "missing", piece.without_it if not piece.found else ""
-        )
-    listed = table("backend|state|what to do")
-    for backend in backends:
-        gaps = ", ".join(str(gap) for gap in backend["missing"])  # type: ignore[attr-defined]
-        state = "ready" if backend["ok"] else f"not here: {gaps}"
-        listed.add_row(str(backend["name"]), state, str(backend["advice"]))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.machine()}, {cores} processors, {sys.executable}"
     lines: list[RenderableType] = [
-        f"spikegpt-neuro {__version__} on {machine}",
-        "",
-        shown,
-        "",
-        listed,
+        f"spikegpt-neuro {__version__} on {machine}", "", _package_table(pieces), "",
+        *_advice(pieces), _backend_table(backends),
+    ]  # fmt: skip
+    lines += [
+        f"\n{piece.without_it}: {piece.problem}. {piece.advice}" for piece in alone if piece.problem
     ]
     if seconds is not None:
         lines += ["", f"The emulator's kernels are compiled ({seconds:.1f} s)."]
     output.result(
         {
             "version": __version__, "machine": machine, "processors": cores,
-            "pieces": [asdict(piece) for piece in pieces], "backends": backends,
-            "warm_up_seconds": seconds, "ok": not missing,
+            "pieces": [asdict(piece) for piece in pieces],
+            "without_this_package": [asdict(piece) for piece in alone], "backends": backends,
+            "warm_up_seconds": seconds, "ok": not broken,
         },
         *lines,
     )  # fmt: skip
-    if missing:
+    if broken:
         raise typer.Exit(3)
+
+
+def _package_table(pieces: list[Piece]) -> Table:
+    shown = table("piece|version|import|without it")
+    for piece in pieces:
+        state = "works" if piece.works else "fails" if piece.found else ""
+        shown.add_row(
+            piece.name, piece.found or "missing", state, "" if piece.works else piece.without_it
+        )
+    return shown
+
+
+def _advice(pieces: list[Piece]) -> list[RenderableType]:
+    """A line for what is missing or fails: why, and what to do. lava-nc and -dl come together."""
+    found: dict[str, list[str]] = {}
+    for piece in pieces:
+        if not piece.works:
+            problem = f" ({piece.problem})" if piece.problem else ""
+            found.setdefault(piece.advice, []).append(piece.name + problem)
+    lines: list[RenderableType] = [
+        f"{', '.join(names)}: {advice}" for advice, names in found.items()
+    ]
+    return [*lines, ""] if lines else lines
+
+
+def _backend_table(backends: list[dict[str, object]]) -> Table:
+    listed = table("backend|state|what to do")
+    for backend in backends:
+        gaps = ", ".join(str(gap) for gap in backend["missing"])  # type: ignore[attr-defined]
+        state = "ready" if backend["ok"] else f"not here: {gaps}"
+        listed.add_row(str(backend["name"]), state, str(backend["advice"]))
+    return listed

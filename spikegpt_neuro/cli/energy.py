@@ -8,22 +8,34 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
     PackingOption,
     RasterOption,
     VocabularyOption,
+    check_apart,
     check_available,
     check_free,
     open_network,
     read_steps,
+    vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.cli.output import (
+    JsonOption,
+    Output,
+    ProgressCallback,
+    QuietOption,
+    check_inputs,
+)
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    from spikegpt_neuro.backends import Backend
+    from spikegpt_neuro.classification import Classification
     from spikegpt_neuro.energy import Study
+    from spikegpt_neuro.network import Network
 
 _WRITERS = (".html", ".json", ".parts.csv", ".csv")
 
@@ -32,6 +44,23 @@ def energy(
     network: NetworkArgument,
     text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Text to run while counting.")
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of a classifier: labelled texts instead (.tsv, .csv, .jsonl), for figures a "
+            "decision.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            help="With --labelled: also of a decision where a class first has probability P.",
+        ),
     ] = None,
     raster: RasterOption = None,
     counters: Annotated[
@@ -57,7 +86,8 @@ def energy(
         list[str] | None,
         typer.Option(
             help="Hardware target, by name or as a .toml file; may be repeated. The first one with "
-            "energies gives the single figure. See `profiles`."
+            "energies gives the single figure. See `profiles`.",
+            autocompletion=completion.profiles,
         ),
     ] = None,
     mode: Annotated[
@@ -94,7 +124,7 @@ def energy(
     details: Annotated[
         bool, typer.Option("--details", help="Show every part, coefficient and source.")
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite reports.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite reports.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     as_json: JsonOption = False,
@@ -110,6 +140,7 @@ def energy(
         if not report.name.endswith(_WRITERS):
             raise InputError(f"{report}: a report ends in {', '.join(_WRITERS)}.")
         check_free(report, force=force)
+    check_apart(reports or (), [network, text, labelled, raster, counters, measured, vocab])
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
@@ -122,12 +153,21 @@ def energy(
     beside = () if measured is None else read_measurements(measured)
     check_available([backend])
     value = open_network(network)
-    given = [path for path in (text, raster, counters) if path is not None]
+    given = [path for path in (text, labelled, raster, counters) if path is not None]
     if len(given) != 1:
-        raise InputError("give one of --text, --raster and --counters.")
+        raise InputError("give one of --text, --labelled, --raster and --counters.")
+    if confidence is not None and labelled is None:
+        raise InputError("--confidence goes with --labelled.")
+    if tokens is not None and labelled is not None:
+        raise InputError("--tokens is for one text; --labelled reads all texts of its file.")
     (source,) = given
+    decisions = None
     if source is counters:
         run = read_counted_run(source, value)
+    elif source is labelled:
+        with output.progress("counting") as progress:
+            found = _classified(value, source, vocab, get_backend(backend), progress)
+        run, decisions = found.run, found.decided(confidence)
     else:
         steps = read_steps(value, text, raster, vocab, tokens)
         with output.progress("counting") as progress:
@@ -135,7 +175,9 @@ def energy(
     study = build_study(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context, measured=beside,
+        decisions=decisions,
     )  # fmt: skip
+    check_inputs()
     for report in reports or ():
         from spikegpt_neuro.network.atomic import replaced_file
 
@@ -149,6 +191,22 @@ def energy(
         written = write_figures(study, figures)
         output.note(f"{len(written)} figures written to {figures}")
     output.result(study.to_dict() if as_json else None, *study_summary(study, details=details))
+
+
+def _classified(
+    network: Network, path: Path, vocab: Path | None, backend: Backend, progress: ProgressCallback
+) -> Classification:
+    """The labelled texts of a file, each decided upon."""
+    from spikegpt_neuro.classification import classify_texts
+    from spikegpt_neuro.labelled import read_labelled
+    from spikegpt_neuro.network.network import as_classifier
+
+    classifier = as_classifier(network)
+    rows = read_labelled(path)
+    return classify_texts(
+        backend, classifier, vocabulary_of(classifier, vocab), [row.text for row in rows],
+        truth=[row.label for row in rows], spikes=True, progress=progress,
+    )  # fmt: skip
 
 
 def _report(study: Study, path: Path, date: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from spikegpt_neuro.cli.inputs import check_free
+from spikegpt_neuro.cli.inputs import check_apart, check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A .pt, .pth or .safetensors file.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A .pt, .pth or .safetensors file, or a folder of them."
+        ),
     ],
     network: Annotated[Path, typer.Argument(metavar="NET", help="The file to write.")],
     vocab: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The model's vocabulary, stored in NET: SpikeGPT's JSON or a Hugging Face "
-            "tokenizer.json.",
+            help="The model's vocabulary, stored in NET: SpikeGPT's JSON, tokenizer.json, GPT-2's "
+            "vocab.json beside merges.txt, a SentencePiece .model, RWKV's World file, or a folder "
+            "with one of them.",
         ),
     ] = None,
     calibration: Annotated[
@@ -74,7 +78,8 @@ def export(
         ),
     ] = None,
     report: Annotated[
-        bool, typer.Option(help="Show what rounding and pruning changed in each projection.")
+        bool,
+        typer.Option("--report", help="Show what rounding and pruning changed in each projection."),
     ] = False,
     layout: Annotated[
         Literal["auto", "upstream", "rwkv", "spike-driven"],
@@ -98,10 +103,23 @@ def export(
             "does with N = 6. Default 0: never, as in training.",
         ),
     ] = 0,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="LoRA adapters to merge: a file, or PEFT's folder."),
+    ] = None,
+    lora_alpha: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA", help="The adapters' alpha, where no adapter_config.json says it."
+        ),
+    ] = None,
     vocab_by_reference: Annotated[
-        bool, typer.Option(help="Store the vocabulary's path and hash instead of its text.")
+        bool,
+        typer.Option(
+            "--vocab-by-reference", help="Store the vocabulary's path and hash instead of its text."
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite NET.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite NET.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -112,13 +130,14 @@ def export(
     output = Output(as_json=as_json, quiet=quiet)
     watch = Stopwatch()
     check_free(network, force=force)
+    check_apart([network], [checkpoint, vocab, calibration])
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
     from spikegpt_neuro.converters.export import export_checkpoint
     from spikegpt_neuro.converters.export_report import ExportOptions
     from spikegpt_neuro.texts import read_text
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary, reference_to
 
-    read = read_checkpoint(checkpoint)
+    read = read_checkpoint(checkpoint, adapter=adapter, lora_alpha=lora_alpha)
     vocabulary = None
     if vocab is not None:
         vocabulary = read_vocabulary(vocab)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     PackingOption,
     VocabularyOption,
+    check_apart,
     check_free,
-    open_network,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, check_inputs
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spikegpt_neuro.fitting.search import Fit
-    from spikegpt_neuro.network import LanguageModel
 
 
 def fit(
@@ -38,7 +37,11 @@ def fit(
         Path, typer.Option(metavar="FILE", help="Text like that the model was trained on.")
     ],
     profile: Annotated[
-        str, typer.Option(help="Hardware target, by name or as a .toml file; see `profiles`.")
+        str,
+        typer.Option(
+            help="Hardware target, by name or as a .toml file; see `profiles`.",
+            autocompletion=completion.profiles,
+        ),
     ] = "loihi2",
     chips: Annotated[int | None, typer.Option(metavar="N", help="Chips it must fit.")] = None,
     cores: Annotated[int | None, typer.Option(metavar="N", help="Or neuro cores.")] = None,
@@ -57,7 +60,9 @@ def fit(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    force: Annotated[bool, typer.Option(help="Overwrite NET and the front beside it.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite NET and the front beside it.")
+    ] = False,
     vocab: VocabularyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -68,39 +73,33 @@ def fit(
     """
     output = Output(as_json=as_json, quiet=quiet)
     watch = Stopwatch()
-    plot, front = (target.with_name(f"{target.name}.front.{end}") for end in ("svg", "csv"))
-    for path in (target, plot, front):
-        check_free(path, force=force)
-    if threads < 1:
-        raise InputError(f"--threads {threads}; at least 1 is needed.")
-    from spikegpt_neuro.converters.moments import sample_windows
-    from spikegpt_neuro.fitting.front import write_plot, write_table
-    from spikegpt_neuro.fitting.search import Budget, Fitting
+    from spikegpt_neuro.fitting.of_text import fit_on_text, front_files
+    from spikegpt_neuro.fitting.search import Budget
     from spikegpt_neuro.hardware_profiles import load_profile
-    from spikegpt_neuro.network.file import write_network
+    from spikegpt_neuro.opening import open_or_export
     from spikegpt_neuro.texts import read_text
 
+    for path in (target, *front_files(target)):
+        check_free(path, force=force)
+    check_apart([target, *front_files(target)], [source, text, vocab, Path(profile)])
+    if threads < 1:
+        raise InputError(f"--threads {threads}; at least 1 is needed.")
     budget = Budget(cores, chips, joules)
     known = load_profile(profile)
-    network = _network(source, text, vocab)
     words = read_text(text)
-    tokens = vocabulary_of(network, vocab).encode(words)
-    characters = len(words) / max(1, len(tokens))
-    windows = sample_windows(network, tokens)
+    network = open_or_export(source, words, vocab)
     with output.progress("fitting") as progress:
-        search = Fitting(
-            network, windows, known, packing=packing, mode=mode, prune=joules is not None,
-            threads=threads, folder=work,
+        fitted = fit_on_text(
+            network, words, vocabulary_of(network, vocab), budget, known, packing=packing,
+            mode=mode, threads=threads, work=work,
             progress=lambda what, step, steps: progress(step, steps),
         )  # fmt: skip
-        found = search.fit(budget)
-    write_network(found.network, target)
-    write_table(found.front, front)
-    write_plot(found.front, plot, characters)
-    point = found.point
+    check_inputs()
+    fitted.write(target)
+    found, point, characters = fitted.fit, fitted.fit.point, fitted.characters_per_token
     value: dict[str, Any] = {
         "path": str(target), "bytes": target.stat().st_size, "seconds": watch.seconds,
-        "profile": known.name, "packing": packing, "mode": mode, "text_tokens": int(windows.size),
+        "profile": known.name, "packing": packing, "mode": mode, "text_tokens": fitted.tokens,
         "chosen": point.to_dict(), "front": [p.to_dict() for p in found.front],
         "projections": {
             name: {"bits": choice.bits, "pruned": choice.pruned}
@@ -111,43 +110,8 @@ def fit(
         value,
         _front_table(found, characters),
         f"{target}: {point.bits:.2f} bits a weight, {point.cores} cores on {point.chips} chips, "
-        f"{point.loss / characters:+.4f} bits per character, {watch.seconds:.0f} s",
+        f"{fitted.loss_bits_per_character:+.4f} bits per character, {watch.seconds:.0f} s",
     )
-
-
-def _network(source: Path, text: Path, vocab: Path | None) -> LanguageModel:
-    """The network of a file, or of a checkpoint exported with this text."""
-    import h5py
-
-    from spikegpt_neuro.network import Chain
-
-    if source.is_file() and h5py.is_hdf5(source):
-        found = open_network(source)
-        if isinstance(found, Chain):
-            raise InputError("a chain has nothing to fit: give a network that reads tokens.")
-        return found
-    from spikegpt_neuro.converters.checkpoint import read_checkpoint
-    from spikegpt_neuro.converters.export import export_checkpoint
-    from spikegpt_neuro.network.file import read_network
-    from spikegpt_neuro.texts import read_text
-    from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
-
-    read = read_checkpoint(source)
-    if vocab is None and not read.vocabulary:
-        raise InputError(f"{source} brings no vocabulary.", advice="Give --vocab FILE.")
-    vocabulary = (
-        read_vocabulary(vocab)
-        if vocab is not None
-        else parse_vocabulary(read.vocabulary, f"the vocabulary in {source}")
-    )
-    vocabulary.check_size(read.architecture.vocabulary_size)
-    tokens = vocabulary.encode(read_text(text)).tolist()
-    with tempfile.TemporaryDirectory(prefix="spikegpt-neuro-") as folder:
-        path = Path(folder) / "model.net"
-        export_checkpoint(source, path, vocabulary=vocabulary.text, calibration=tokens)
-        made = read_network(path)  # stays mapped when the name is gone
-    assert not isinstance(made, Chain)
-    return made
 
 
 def _front_table(found: Fit, characters: float) -> Table:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from spikegpt_neuro.cli.inputs import PackingOption, VocabularyOption, check_free, vocabulary_of
+from spikegpt_neuro.cli import completion
+from spikegpt_neuro.cli.inputs import (
+    PackingOption,
+    VocabularyOption,
+    check_apart,
+    check_free,
+    vocabulary_of,
+)
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
@@ -44,7 +51,10 @@ def frontier(
     ] = None,
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="Hardware target, by name or as a .toml file; may be repeated."),
+        typer.Option(
+            help="Hardware target, by name or as a .toml file; may be repeated.",
+            autocompletion=completion.profiles,
+        ),
     ] = None,
     mode: Annotated[
         Literal["both", "pipelined", "fall-through"], typer.Option(help="See `energy --help`.")
@@ -67,7 +77,7 @@ def frontier(
         ),
     ] = None,
     vocab: VocabularyOption = None,
-    force: Annotated[bool, typer.Option(help="Overwrite outputs.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite outputs.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -81,7 +91,8 @@ def frontier(
         if path.suffix not in _WRITERS:
             raise InputError(f"{path}: an output ends in {', '.join(_WRITERS)}.")
         check_free(path, force=force)
-    missing = [f"{path} does not exist" for path in (*models, text) if not path.is_file()]
+    check_apart(outputs or (), [*models, text, vocab])
+    missing = [f"{path} does not exist" for path in (*models, text) if not path.exists()]
     if missing:
         raise InputError("Some files cannot be read:", missing)
     from spikegpt_neuro.comparison.frontier import answer, compared, evaluate, key_of, points_of
@@ -127,7 +138,7 @@ def _exported(
     path: Path, calibration: Path | None, vocab: Path | None, cache: Path | None, output: Output
 ) -> Path:
     """The network of a model: itself, or what its checkpoint exports to, kept in the cache."""
-    if path.suffix not in _CHECKPOINTS:
+    if path.suffix not in _CHECKPOINTS and not path.is_dir():
         return path
     if cache is None:
         raise InputError(
@@ -143,13 +154,13 @@ def _exported(
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
 
     cache.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(path.read_bytes())
+    read = read_checkpoint(path)
+    digest = hashlib.sha256(read.sha256.encode("ascii"))
     for other in (calibration, vocab):
         digest.update(b"" if other is None else other.read_bytes())
     file = cache / f"{path.stem}-{__version__}-{digest.hexdigest()[:16]}.net"
     if file.exists():
         return file
-    read = read_checkpoint(path)
     vocabulary = None
     if vocab is not None:
         vocabulary = read_vocabulary(vocab)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.opening import backend_of, check_available, open_network, require, vocabulary_of
 
@@ -28,7 +32,7 @@ RasterOption = Annotated[
     typer.Option(
         "--raster",
         metavar="FILE.npy",
-        help="What a stock NetX chain reads: whole numbers [time steps, ...inputs].",
+        help="What a stock NetX chain reads: whole numbers, a row (or an image) a time step.",
     ),
 ]
 VocabularyOption = Annotated[
@@ -36,8 +40,8 @@ VocabularyOption = Annotated[
     typer.Option(
         "--vocab",
         metavar="FILE",
-        help="Vocabulary file, if NET holds none: SpikeGPT's JSON, or a Hugging Face "
-        "tokenizer.json.",
+        help="Vocabulary, if NET holds none: a file of any kind that `export` takes, or a "
+        "folder with one.",
     ),
 ]
 BackendOption = Annotated[
@@ -46,6 +50,7 @@ BackendOption = Annotated[
         "--backend",
         help="What executes the network: emulator, lava (a process a stage), lava-fine (stock "
         "Lava processes, as a chip gets them), loihi2, or an installed one.",
+        autocompletion=completion.backends,
     ),
 ]
 ThreadsOption = Annotated[
@@ -57,7 +62,12 @@ ThreadsOption = Annotated[
     ),
 ]
 PackingOption = Annotated[
-    str, typer.Option("--packing", help="How densely cores are filled, see `map --help`.")
+    str,
+    typer.Option(
+        "--packing",
+        help="How densely cores are filled, see `map --help`.",
+        autocompletion=completion.packings,
+    ),
 ]
 
 
@@ -113,7 +123,29 @@ def listed_tokens(text: str) -> list[int]:
         raise InputError(f"--prompt-tokens {text!r}: token ids must be numbers: {error}") from error
 
 
-def check_free(path: Path, *, force: bool) -> None:
+def check_free(
+    path: Path, *, force: bool, advice: str = "Name another file, or use --force."
+) -> None:
     """Refuse to overwrite a file unless told to."""
     if path.exists() and not force:
-        raise InputError(f"{path} exists.", advice="Name another file, or use --force.")
+        raise InputError(f"{path} exists.", advice=advice)
+
+
+def check_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse to write into what is read, whatever it is called there, and two results into one."""
+    written = [path for path in outputs if path is not None]
+    read = [path for path in inputs if path is not None]
+    problems = [f"{one} is read, too: it is {two}" for one in written for two in read
+                if _same(one, two)]  # fmt: skip
+    problems += [f"{one} and {two}" for one, two in combinations(written, 2) if _same(one, two)]
+    if problems:
+        raise InputError(
+            "one file cannot be two:", problems, "Name another file to write; nothing was changed."
+        )
+
+
+def _same(one: Path, two: Path) -> bool:
+    try:
+        return one.samefile(two)
+    except (OSError, ValueError):  # not there yet
+        return os.path.abspath(one) == os.path.abspath(two)

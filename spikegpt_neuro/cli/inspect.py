@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
+from spikegpt_neuro.cli import completion
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_apart, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.reports.tables import table
@@ -62,9 +63,12 @@ def inspect(
     ] = False,
     profile: Annotated[
         list[str] | None,
-        typer.Option(help="With --deployability: a target to judge. Default: all of them."),
+        typer.Option(
+            help="With --deployability: a target to judge. Default: all of them.",
+            autocompletion=completion.profiles,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite the drawing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the drawing.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -73,12 +77,16 @@ def inspect(
     Reading checks the whole file; anything wrong with it is listed.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    value = open_network(network)
     if graph is not None:
         check_free(graph, force=force)
+        check_apart([graph], [network])
+    value = open_network(network)
+    if graph is not None:
+        from spikegpt_neuro.network.atomic import replaced_file
         from spikegpt_neuro.network.drawing import draw_network
 
-        graph.write_text(draw_network(value), encoding="utf-8")
+        with replaced_file(graph) as stream:
+            stream.write(draw_network(value).encode("utf-8"))
     if text:
         from spikegpt_neuro.network.text import network_text
 
@@ -102,7 +110,11 @@ def inspect(
             f"{port['scale']:.3g}", ", ".join(layer["inputs"]),
         )  # fmt: skip
     source = [f"{key}: {item}" for key, item in info.source.items() if not isinstance(item, dict)]
-    settings = [f"{key}: {item}" for key, item in info.quantisation.items() if key != "notes"]
+    settings = [
+        f"{key}: {f'{item:,}' if type(item) is int else item}"
+        for key, item in info.quantisation.items()
+        if key != "notes"
+    ]
     notes = [f"note: {note}" for note in info.quantisation.get("notes", [])]
     chip: list[Any] = []
     deployed = None

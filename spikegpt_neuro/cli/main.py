@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -12,7 +10,9 @@ from spikegpt_neuro.cli import (
     classify,
     demo,
     doctor,
+    endings,
     energy,
+    evaluate,
     export,
     fit,
     frontier,
@@ -22,12 +22,13 @@ from spikegpt_neuro.cli import (
     netx,
     nir,
     profiles,
+    publish,
     score,
+    serve,
     simulate,
     train,
     verify,
 )
-from spikegpt_neuro.errors import SpikeGPTNeuroError
 from spikegpt_neuro.version import __version__
 
 app = typer.Typer(
@@ -37,21 +38,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn a trained SpikeGPT language model into an integer network for neuromorphic chips.",
     epilog="Exit codes: 0 done, 1 a check did not hold or a run broke off, 2 your input, "
-    "3 something is missing on this machine, 130 interrupted.",
+    "3 something is missing on this machine, 130 interrupted, 143 ended by SIGTERM.",
 )
 app.command("export")(export.export)
 app.command("fit")(fit.fit)
 app.command("inspect")(inspect.inspect)
 app.command("simulate")(simulate.simulate)
 app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("classify")(classify.classify)
 app.command("verify")(verify.verify)
 app.command("energy")(energy.energy)
 app.command("map")(map.map_network)
 app.command("frontier")(frontier.frontier)
 app.command("measure")(measure.measure)
+app.command("serve")(serve.serve)
 app.command("profiles")(profiles.profiles)
 app.command("train")(train.train)
+app.command("publish")(publish.publish)
 app.add_typer(nir.app, name="nir")
 app.add_typer(netx.app, name="netx")
 app.command("demo")(demo.demo)
@@ -78,28 +82,24 @@ def _options(
 
 def main() -> None:
     """Run the program; every mistake of the user's ends in a sentence and an exit code."""
+    endings.prepare()
     try:
         app()
-    except SpikeGPTNeuroError as error:
-        _fail(str(error), error.exit_code)
+    except SystemExit as end:  # typer ends so, after Ctrl-C too
+        if end.code == endings.INTERRUPTED:
+            endings.interrupted()
+        if not end.code:
+            endings.finish()
+        raise
     except BrokenPipeError:
-        # the reader went away (`| head`); nothing is left to tell it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror or error}.", 2)
-    except MemoryError:
-        _fail("There is not enough memory for this.", 3)
+        endings.broken_pipe()
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
-
-
-def _fail(message: str, exit_code: int) -> None:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(exit_code)
+        endings.interrupted()
+    except Exception as error:
+        told = endings.told(error)
+        if told is None:
+            raise
+        endings.fail(*told)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
     NetworkArgument,
     RasterOption,
@@ -20,10 +21,18 @@ from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 def map_network(
     network: NetworkArgument,
     profile: Annotated[
-        str, typer.Option(help="Hardware target, by name or as a .toml file; see `profiles`.")
+        str,
+        typer.Option(
+            help="Hardware target, by name or as a .toml file; see `profiles`.",
+            autocompletion=completion.profiles,
+        ),
     ] = "loihi2",
     packing: Annotated[
-        str, typer.Option(help="How densely cores are filled: the summary compares all packings.")
+        str,
+        typer.Option(
+            help="How densely cores are filled: the summary compares all packings.",
+            autocompletion=completion.packings,
+        ),
     ] = "middle",
     text: Annotated[
         Path | None,

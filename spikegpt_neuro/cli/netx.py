@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikegpt_neuro.cli.inputs import check_free
+from spikegpt_neuro.cli.inputs import check_apart, check_free
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.errors import InputError
 
@@ -39,9 +39,18 @@ def import_chain(
     ] = None,
     slayer_timing: Annotated[
         bool,
-        typer.Option(help="Without the one-step delay stock NetX gives every synapse."),
+        typer.Option(
+            "--slayer-timing", help="Without the one-step delay stock NetX gives every synapse."
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.net.")] = False,
+    output_voltages: Annotated[
+        bool,
+        typer.Option(
+            "--output-voltages",
+            help="Send the voltages of the last layer, whose neurons never fire, as the outputs.",
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.net.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -51,16 +60,20 @@ def import_chain(
     from spikegpt_neuro.network.file import write_network
 
     check_free(network, force=force)
+    check_apart([network], [stock])
     value = read_netx(
         stock, layers=layers, input_message_bits=input_message_bits,
         synapse_delay=not slayer_timing, input_shape=_shape(input_shape),
+        output_voltages=output_voltages,
     )  # fmt: skip
     write_network(value, network)
+    not_read = value.info.quantisation.get("not_read", [])
     sizes = (value.layers[0].output.size, value.layers[-1].output.size)
     output.result(
         {"network": str(network), "layers": len(value.layers), "inputs": sizes[0],
-         "outputs": sizes[1]},
+         "outputs": sizes[1], "not_read": not_read},
         f"{network}: {len(value.layers)} layers, {sizes[0]} inputs, {sizes[1]} outputs",
+        *(f"note: {key}: stock NetX reads past it, and so is it here" for key in not_read),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikegpt_neuro.cli.inputs import NetworkArgument, check_free, open_network
+from spikegpt_neuro.cli.inputs import NetworkArgument, check_apart, check_free, open_network
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 from spikegpt_neuro.reports.tables import table
 
@@ -47,7 +47,7 @@ TimeStepOption = Annotated[
 def export_graph(
     network: NetworkArgument,
     graph: Annotated[Path, typer.Argument(metavar="OUT.nir")],
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.nir.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.nir.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -56,6 +56,7 @@ def export_graph(
     from spikegpt_neuro.exchange import export_nir
 
     check_free(graph, force=force)
+    check_apart([graph], [network])
     counts = export_nir(open_network(network), graph)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     output.result({"graph": str(graph), "nodes": counts}, f"{graph}: {listed}")
@@ -67,7 +68,7 @@ def import_graph(
     network: Annotated[Path, typer.Argument(metavar="OUT.net")],
     bits: BitsOption = None,
     time_step: TimeStepOption = 1e-4,
-    force: Annotated[bool, typer.Option(help="Overwrite OUT.net.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.net.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -77,6 +78,7 @@ def import_graph(
     from spikegpt_neuro.network.file import write_network
 
     check_free(network, force=force)
+    check_apart([network], [graph])
     value, report = import_nir_with_report(graph, bits=bits, time_step=time_step)
     write_network(value, network)
     output.result(
@@ -98,7 +100,7 @@ def check_graph(
         typer.Option(
             "--raster",
             metavar="FILE.npy",
-            help="Run the graph on whole numbers [time steps, inputs], by NIR's equations in "
+            help="Run the graph on whole numbers, a row a time step, by NIR's equations in "
             "floating point and by the integers of the import, and compare the spikes.",
         ),
     ] = None,

@@ -6,13 +6,18 @@ from typing import Annotated
 
 import typer
 
+from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
 
 
 def profiles(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Show one profile: a name, or a .toml file of yours."),
+        typer.Argument(
+            metavar="NAME",
+            help="Show one profile: a name, or a .toml file of yours.",
+            autocompletion=completion.profiles,
+        ),
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

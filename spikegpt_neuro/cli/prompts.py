@@ -12,7 +12,8 @@ from spikegpt_neuro.errors import InputError
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.network import LanguageModel
-    from spikegpt_neuro.sampling import Sampler, SamplingSettings
+    from spikegpt_neuro.sampling import Sampler
+    from spikegpt_neuro.sampling_settings import SamplingSettings
     from spikegpt_neuro.vocabulary import Vocabulary
 
 
@@ -35,7 +36,8 @@ def run_prompts(
             "at a time.",
             advice="Give --batch 1, or use the emulator.",
         )
-    lines = read_text(path).splitlines()
+    # at line ends only: a prompt may hold other characters that Unicode calls separators
+    lines = [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
     empty = [f"line {number}" for number, line in enumerate(lines, 1) if not line]
     if empty or not lines:
         raise InputError(

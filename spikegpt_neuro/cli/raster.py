@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.cli.inputs import check_free, read_raster
-from spikegpt_neuro.cli.output import Output, Stopwatch
+from spikegpt_neuro.cli.output import Output, Stopwatch, check_inputs
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def run_raster(
     if result is not None:
         check_free(result, force=force)
     values = read_raster(network, raster)
-    traced = backend.traceable(network) if trace is not None else ()
+    traced: tuple[str, ...] = ()
+    if trace is not None:
+        traced = (*backend.traceable(network), *backend.traceable_states(network))
     resetting = backend.resetting(reset_interval)
     if resetting is not None:  # a board resets its neurons itself
         backend, reset_interval = resetting, None
@@ -45,6 +47,7 @@ def run_raster(
         spikes, layers = score_samples(session, values, reset_interval, traced)
         seconds = watch.seconds
         counters = event_counts(session)
+    check_inputs()
     if result is not None:
         with replaced_file(result) as stream:
             np.save(stream, spikes)

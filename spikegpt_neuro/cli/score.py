@@ -86,6 +86,7 @@ def score(
             workers=workers, scheduler=scheduler, results=results,
         )  # fmt: skip
         return
+    from spikegpt_neuro.backends.base import event_counts
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.network.network import as_language_model
     from spikegpt_neuro.scoring import score_tokens
@@ -103,7 +104,8 @@ def score(
             vocabulary_size=value.info.vocabulary_size, context=context, limit=tokens,
             ends=encoded.ends, progress=progress,
         )  # fmt: skip
-        overflows = session.counters.total("overflows")
+        counters = event_counts(session)
+        overflows = None if counters is None else counters.total("overflows")
     seconds = watch.seconds
     result: dict[str, Any] = {
         "bits_per_character": scoring.bits_per_character,

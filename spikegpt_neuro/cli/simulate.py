@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spikegpt_neuro.cli.endings import interrupts_between_steps
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
     NetworkArgument,
@@ -16,26 +17,34 @@ from spikegpt_neuro.cli.inputs import (
     ThreadsOption,
     VocabularyOption,
     backend_of,
+    check_apart,
     listed_tokens,
     open_network,
     vocabulary_of,
 )
-from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch
+from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption, Stopwatch, check_inputs
 from spikegpt_neuro.cli.prompts import run_prompts
 from spikegpt_neuro.cli.raster import run_raster
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.sampling_settings import FOR_TEXT, SamplingSettings
 
 if TYPE_CHECKING:
     from spikegpt_neuro.backends import Backend
     from spikegpt_neuro.generation import SavedState
     from spikegpt_neuro.network import LanguageModel
-    from spikegpt_neuro.sampling import SamplingSettings
     from spikegpt_neuro.vocabulary import Vocabulary
 
 
 def simulate(
     network: NetworkArgument,
     prompt: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
+    prompt_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Text to go on from, its last line end left out; -: standard input.",
+        ),
+    ] = None,
     prompt_tokens: Annotated[
         str | None, typer.Option(metavar="1,2,3", help="Token ids to go on from, without a text.")
     ] = None,
@@ -55,11 +64,14 @@ def simulate(
     tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to generate.")] = 100,
     temperature: Annotated[
         float,
-        typer.Option(help="0: always the most probable token, the same everywhere. 1: as trained."),
-    ] = 0.0,
+        typer.Option(
+            help="0: always the most probable token, the same everywhere, but small models circle. "
+            "1: as trained."
+        ),
+    ] = FOR_TEXT.temperature,
     top_p: Annotated[
         float, typer.Option(help="Choose among the most probable tokens that reach this share.")
-    ] = 1.0,
+    ] = FOR_TEXT.top_p,
     top_k: Annotated[int, typer.Option(help="Choose among that many tokens at most; 0: all.")] = 0,
     presence_penalty: Annotated[
         float, typer.Option(help="Subtracted from the logit of every token generated before.")
@@ -83,7 +95,8 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Write the integers of every layer, for each prompt and generated token.",
+            help="Write the integers of every layer, for each prompt and generated token; of a "
+            "chain, on the emulator, also the states of its neurons (LAYER.voltage ...).",
         ),
     ] = None,
     raster: RasterOption = None,
@@ -92,7 +105,7 @@ def simulate(
         typer.Option(
             "--output",
             metavar="FILE.npy",
-            help="With --raster: write the last layer there, int32 [time steps, outputs].",
+            help="With --raster: write the last layer there, int32, a row a time step.",
         ),
     ] = None,
     reset_interval: Annotated[
@@ -104,7 +117,7 @@ def simulate(
             "to rest before each.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite --output.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --output.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
     threads: ThreadsOption = 1,
@@ -113,21 +126,24 @@ def simulate(
 ) -> None:
     """Generate text, token by token, as it appears; or run a stock NetX chain on a raster.
 
-    Without --temperature the choice is greedy and exact: the same tokens on every backend and
-    machine.
+    The same --seed gives the same text again. With --temperature 0 the choice is between integers:
+    the same tokens on every backend and machine.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    from spikegpt_neuro.sampling import SamplingSettings
+    from spikegpt_neuro.texts import read_text
 
     settings = SamplingSettings(
         temperature, top_p, top_k, presence_penalty, frequency_penalty, seed or 0
     )
     if tokens < 0:
         raise InputError(f"--tokens {tokens}: generate 0 or more.")
-    if prompt is not None and prompt_tokens is not None:
-        raise InputError("give either --prompt or --prompt-tokens.")
+    if sum(given is not None for given in (prompt, prompt_file, prompt_tokens)) > 1:
+        raise InputError("give either --prompt, --prompt-file or --prompt-tokens.")
+    if prompt_file is not None:
+        prompt = read_text(prompt_file).removesuffix("\n").removesuffix("\r")
     if state is not None and backend != "emulator":
         raise InputError("--state is for the emulator only.")
+    check_apart([state, trace, result], [network, prompt_file, prompts, raster, vocab])
     value = open_network(network)
     executing = backend_of(backend, threads)
     from spikegpt_neuro.network import Chain
@@ -145,7 +161,9 @@ def simulate(
     value = as_language_model(value)
     if prompts is not None:
         if prompt is not None or prompt_tokens is not None or state is not None or trace:
-            raise InputError("--prompts goes without --prompt, --prompt-tokens, --state, --trace.")
+            raise InputError(
+                "--prompts goes without --prompt, --prompt-file, --prompt-tokens, --state, --trace."
+            )
         known = vocabulary_of(value, vocab)
         run_prompts(output, executing, value, known, settings, prompts, batch, tokens, threads)
         return
@@ -209,8 +227,8 @@ class _Run:
             else:
                 logits = saved.logits
             watch = Stopwatch()
-            interrupted = False
-            try:
+            # a state saved in the middle of a token would be that of no number of tokens
+            with interrupts_between_steps() as interrupted:
                 for token, after in generate(session, logits, self._sampler, count):
                     logits = after
                     generated.append(token)
@@ -218,16 +236,17 @@ class _Run:
                     piece = stream.push(token) if stream is not None else f"{token} ".encode()
                     pieces.append(piece)
                     self._write(piece)
-            except KeyboardInterrupt:
-                interrupted = True
+                    if interrupted():
+                        break
             seconds = watch.seconds
             pieces.append(stream.finish() if stream is not None else b"")
             self._write(pieces[-1] + b"\n")
+            check_inputs()
             if self._state is not None:
                 seen = (saved.tokens_seen if saved else 0) + len(prompt) + len(generated)
                 self._save(session, logits, network_digest(self._network), seen)
         self._write_trace()
-        if interrupted:
+        if interrupted():
             raise KeyboardInterrupt
         text = b"".join(pieces).decode("utf-8", "replace")
         return {

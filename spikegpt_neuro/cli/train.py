@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spikegpt_neuro.cli import completion
+from spikegpt_neuro.cli.inputs import check_apart, check_free
+from spikegpt_neuro.cli.interrupts import asked_to_stop, finish
 from spikegpt_neuro.cli.output import JsonOption, Output, QuietOption
+from spikegpt_neuro.cli.publish import publish_trained
 from spikegpt_neuro.errors import InputError, Unavailable
 
 if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import SpikeGPT
+    from spikegpt_neuro.training.evaluation import Evaluation
     from spikegpt_neuro.training.loop import Progress
 
 MODEL, SPIKES, RECIPE, INTEGERS = "Model", "Spikes", "Recipe", "Integers"
 
 
 def _option(panel: str, help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+    """An option under the heading ``panel``; Tab offers the words its help has in quotes."""
+    offered = completion.words(*re.findall(r"'([^' ]+)'", help_text))
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, autocompletion=offered)
 
 
 def train(
@@ -43,11 +51,26 @@ def train(
     tokens: Annotated[
         str,
         typer.Option(
-            help="'characters', 'bytes', or a vocabulary file (SpikeGPT's or tokenizer.json). "
+            help="'characters', 'bytes', or a vocabulary file of any kind that `export` takes. "
             "Classify: also 'bpe:N', learnt from the texts; with --from, that file's own."
         ),
     ] = "characters",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where OUTPUT.resume is.")] = False,
+    every_token: Annotated[
+        bool,
+        typer.Option(
+            "--every-token",
+            help="Classify: learn to decide after each token, too, not only the last.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on where OUTPUT.resume is; with more --steps, beyond its end."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite OUTPUT, OUTPUT.resume and the log.")
+    ] = False,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Start from this checkpoint; other layouts by distillation."),
@@ -62,7 +85,7 @@ def train(
         Path | None,
         typer.Option("--teacher", help="Distil from this checkpoint, starting afresh."),
     ] = None,
-    preset: Annotated[str, _option(MODEL, "tiny, 46m, 125m, 216m or 260m.")] = "tiny",
+    preset: Annotated[str, _option(MODEL, "'tiny', '46m', '125m', '216m' or '260m'.")] = "tiny",
     layers: Annotated[int | None, _option(MODEL, "Blocks, instead of the preset's.")] = None,
     width: Annotated[int | None, _option(MODEL, "Channels, instead of the preset's.")] = None,
     layout: Annotated[
@@ -93,6 +116,9 @@ def train(
     neuron_factor: Annotated[
         float, _option(RECIPE, "Learning-rate factor of gains, biases, shifts, decays.")
     ] = 1.0,
+    schedule: Annotated[
+        str, _option(RECIPE, "Of the rates: 'cosine' over all steps, or 'constant'.")
+    ] = "cosine",
     warm_up: Annotated[int, _option(RECIPE, "Steps of linear warm-up.")] = 0,
     clip: Annotated[float, _option(RECIPE, "Largest gradient norm.")] = 1.0,
     dropout: Annotated[float, _option(RECIPE, "On the stream behind each block.")] = 0.03,
@@ -117,8 +143,20 @@ def train(
     threads: Annotated[int, _option(RECIPE, "CPU threads.")] = 1,
     evaluate_every: Annotated[int, _option(RECIPE, "Steps between evaluations.")] = 500,
     save_every: Annotated[int, _option(RECIPE, "Steps between checkpoints.")] = 200,
+    log_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.0, help="Time between lines where there is no terminal."
+        ),
+    ] = 30.0,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's event files, too.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also write the trained model as a folder, see `publish`."
+        ),
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -126,6 +164,8 @@ def train(
     """Train a SpikeGPT on text, or as a classifier on labelled texts.
 
     Writes OUTPUT, OUTPUT.resume (to go on from) and a CSV log. The defaults are upstream's recipe.
+    Ctrl-C finishes the step, writes all three and names the command that goes on; a second one ends
+    at once.
     """
     import torch
 
@@ -134,17 +174,34 @@ def train(
     from spikegpt_neuro.training.corpus import read_corpus
     from spikegpt_neuro.training.loop import Trainer, TrainingSettings
     from spikegpt_neuro.training.optimiser import Rates
+    from spikegpt_neuro.training.resuming import resume_path
     from spikegpt_neuro.training.start import read_start, transfer
 
+    check_apart(
+        [output, resume_path(output), output.with_suffix(".csv")],
+        [corpus, valid, Path(tokens), source, teacher_file],
+    )
     if threads < 1:
         raise InputError(f"threads is {threads}; must be at least 1.")
     torch.set_num_threads(threads)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown.", advice=f"Known: {', '.join(PRESETS)}.")
+    if folder is not None:
+        from spikegpt_neuro.publishing.folder import check_folder, save
+
+        check_folder(folder, overwrite=resume or force)
     accelerator = _accelerator(mixed_precision) if accelerate else None
     speaks = accelerator is None or bool(accelerator.is_main_process)
     shown = Output(as_json=as_json, quiet=quiet or not speaks)
-    rates = Rates(recipe, learning_rate, muon_rate, neuron_factor)  # type: ignore[arg-type]
+    if speaks and not resume:
+        for path in (output, resume_path(output), output.with_suffix(".csv")):
+            check_free(
+                path, force=force,
+                advice="Name another file, or give --resume to go on, or --force to begin anew.",
+            )  # fmt: skip
+    rates = Rates(
+        recipe, learning_rate, muon_rate, neuron_factor, schedule  # type: ignore[arg-type]
+    )  # fmt: skip
 
     def configure(vocabulary: int, labels: tuple[str, ...]) -> SpikeGPTConfiguration:
         return SpikeGPTConfiguration(
@@ -160,23 +217,28 @@ def train(
 
     if task == "classify":
         from spikegpt_neuro.cli.train_classifier import train_on_labels
-        from spikegpt_neuro.training.classification import ClassificationSettings
+        from spikegpt_neuro.training.classifier_loop import ClassificationSettings
 
         _refuse(
-            {"--resume": resume, "--distillation": distillation, "--teacher": teacher_file,
+            "language models",
+            {"--distillation": distillation, "--teacher": teacher_file,
              "--integer-steps": integer_steps, "--accelerate": accelerate,
-             "--tensorboard": tensorboard}
+             "--tensorboard": tensorboard},
         )  # fmt: skip
         train_on_labels(
             shown, corpus, valid, output, tokens, source, configure,
             ClassificationSettings(
                 steps=steps, batch=batch, context=context, warm_up=warm_up, clip=clip,
                 dropout=dropout, seed=seed, evaluate_every=evaluate_every,
-                rate_penalty=rate_penalty, rates=rates,
+                save_every=save_every, rate_penalty=rate_penalty, every_token=every_token,
+                rates=rates,
             ),
-            (firing_gain, firing_bias),
+            (firing_gain, firing_bias), resume=resume, log_every=log_every,
         )  # fmt: skip
+        if folder is not None:
+            save(folder, output)
         return
+    _refuse("classifiers", {"--every-token": every_token})
     text = read_corpus(corpus, valid, tokens, context)
     if text.loss:
         shown.note(f"note: {text.loss}")
@@ -213,49 +275,66 @@ def train(
         teacher=teacher, accelerator=accelerator, tensorboard=tensorboard,
         characters_per_token=text.characters_per_token,
     )  # fmt: skip
-    if resume:
-        trainer.resume()
+    extended = trainer.resume() if resume else ""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     shown.note(f"{parameters} parameters, {text.train.numel()} training tokens, {configuration}")
-    with shown.progress("training") as bar:
+    if extended:
+        shown.note(extended)
+    if trainer.step >= steps:
+        shown.note(
+            f"all {steps} steps are done; {output} stays as it is. More --steps go on from here."
+        )
+    with shown.steps("training", log_every) as told:
 
         def report(progress: Progress) -> None:
-            bar(progress.step, progress.steps)
+            told(progress.step, progress.steps, f"{progress.bits_per_character:.3f} bits")
             if progress.evaluation is not None:
                 shown.note(_line(progress))
 
-        if trainer.step >= steps:
-            shown.note(f"all {steps} steps are done; {output} stays as it is.")
-        last = trainer.run(report)
-    result = {
-        "output": str(output), "parameters": parameters, "tokens": last.tokens,
-        "seconds": last.seconds, "train_bits_per_character": last.bits_per_character,
+        # several processes must end after the same step, and a signal reaches each at its own
+        if accelerator is None:
+            with asked_to_stop() as stop:
+                last = trainer.run(report, stop)
+        else:
+            last = trainer.run(report)
+    if speaks:
+        if folder is not None and last.step >= last.steps:
+            publish_trained(shown, folder, output, text)
+        result = {"output": str(output), "parameters": parameters, **_result(last)}
+        finish(shown, result, last.step, last.steps, f"{output}: {_line(last)}")
+
+
+def _result(last: Progress) -> dict[str, Any]:
+    """Plain JSON values of a run."""
+    result: dict[str, Any] = {
+        "tokens": last.tokens, "seconds": last.seconds,
+        "train_bits_per_character": last.bits_per_character,
         "tokens_per_second": last.tokens / max(last.seconds, 1e-9),
     }  # fmt: skip
-    if last.evaluation is not None:
+    found: Evaluation | None = last.evaluation
+    if found is not None:
         result |= {
-            "valid_bits_per_character": last.evaluation.bits_per_character,
-            "valid_perplexity": last.evaluation.perplexity,
-            "synaptic_events_per_token": last.evaluation.events_per_token,
-            "unit_additions_per_token": last.evaluation.additions_per_token,
-            "firing_rates": last.evaluation.firing_rates,
+            "valid_bits_per_character": found.bits_per_character,
+            "valid_perplexity": found.perplexity,
+            "synaptic_events_per_token": found.events_per_token,
+            "unit_additions_per_token": found.additions_per_token,
+            "firing_rates": found.firing_rates,
         }
-    if speaks:
-        shown.result(result, f"{output}: {_line(last)}")
+    return result
 
 
-def _refuse(given: dict[str, Any]) -> None:
-    """Options that classifiers are not trained with."""
+def _refuse(whose: str, given: dict[str, Any]) -> None:
+    """Options of another task."""
     wrong = [name for name, value in given.items() if value]
     if wrong:
-        raise InputError("these options are for language models only:", wrong)
+        raise InputError(f"these options are for {whose} only:", wrong)
 
 
 def _line(progress: Progress) -> str:
     """One line about how training goes."""
     line = (
         f"step {progress.step}/{progress.steps}, training {progress.bits_per_character:.3f} bits "
-        f"per character, {progress.seconds:.0f} s, {progress.seconds_left:.0f} s left"
+        f"per character, {progress.seconds:.0f} s"
     )
     if progress.evaluation is not None:
         found = progress.evaluation

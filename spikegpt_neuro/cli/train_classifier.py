@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikegpt_neuro.cli.interrupts import asked_to_stop, finish
 from spikegpt_neuro.cli.output import Output
 from spikegpt_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-    from spikegpt_neuro.training.classification import ClassificationSettings, Progress
+    from spikegpt_neuro.training.classifier_loop import ClassificationSettings, Progress
     from spikegpt_neuro.vocabulary import Vocabulary
 
 
@@ -19,7 +20,8 @@ def train_on_labels(
     output: Output, corpus: Path, valid: Path | None, path: Path, tokens: str,
     source: Path | None,
     configure: Callable[[int, tuple[str, ...]], SpikeGPTConfiguration],
-    settings: ClassificationSettings, firing: tuple[float, float],
+    settings: ClassificationSettings, firing: tuple[float, float], *, resume: bool,
+    log_every: float,
 ) -> None:  # fmt: skip
     """Train a classifier on labelled files; ``configure`` from vocabulary size and labels.
 
@@ -31,6 +33,7 @@ def train_on_labels(
     from spikegpt_neuro.labelled import read_labelled
     from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
     from spikegpt_neuro.training import classification
+    from spikegpt_neuro.training.classifier_loop import ClassifierTrainer
     from spikegpt_neuro.training.start import read_start, transfer
 
     rows = read_labelled(corpus)
@@ -60,23 +63,30 @@ def train_on_labels(
         f"{parameters} parameters, {len(rows)} texts of {mean:.1f} tokens on average "
         f"({train.cut} cut at {settings.context}), classes {', '.join(labels)}"
     )
-    with output.progress("training") as bar:
+    trainer = ClassifierTrainer(model, train, held, settings, path, vocabulary.text)
+    extended = trainer.resume() if resume else ""
+    if extended:
+        output.note(extended)
+    if trainer.step >= settings.steps:
+        output.note(
+            f"all {settings.steps} steps are done; {path} stays as it is. More --steps go on from "
+            "here."
+        )
+    with output.steps("training", log_every) as told, asked_to_stop() as stop:
 
         def report(progress: Progress) -> None:
-            bar(progress.step, progress.steps)
+            told(progress.step, progress.steps, f"{progress.loss:.3f} nats")
             if progress.valid_accuracy is not None:
                 output.note(_line(progress))
 
-        last = classification.train_classifier(
-            model, train, held, settings, path, vocabulary.text, report
-        )
+        last = trainer.run(report, stop)
     result: dict[str, Any] = {
         "output": str(path), "parameters": parameters, "classes": list(labels),
         "seconds": last.seconds, "train_loss_nats": last.loss,
     }  # fmt: skip
     if last.valid_accuracy is not None:
         result["valid_accuracy"] = last.valid_accuracy
-    output.result(result, f"{path}: {_line(last)}")
+    finish(output, result, last.step, last.steps, f"{path}: {_line(last)}")
 
 
 def _line(progress: Progress) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from spikegpt_neuro.converters.checkpoint import RELEASED_LAYOUTS, read_checkpoint
-from spikegpt_neuro.converters.export import float_configuration
+from spikegpt_neuro.converters.export import float_configuration, float_model
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -27,7 +27,6 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
     Raises InputError if the checkpoint's sizes are not those of the network.
     """
     checkpoint = read_checkpoint(path)
-    checkpoint.check_values()
     if not isinstance(network, LanguageModel):
         raise InputError("a chain has no float model of this kind.")
     found, info = checkpoint.architecture, network.info
@@ -53,9 +52,7 @@ def load_float_model(path: str | Path, network: Network) -> SpikeGPT:
         configuration = replace(
             configuration, embedding=used.embedding, rescale_every=used.rescale_every
         )
-    model = SpikeGPT(configuration)
-    model.load_state_dict(dict(checkpoint.tensors))
-    return model.eval()
+    return float_model(checkpoint, configuration)
 
 
 def _labels(configuration: Mapping[str, Any]) -> tuple[str, ...]:

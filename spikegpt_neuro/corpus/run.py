@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from spikegpt_neuro.corpus.shard import Settings, score_shard, shard_key
 from spikegpt_neuro.errors import InputError, RunFailed, Unavailable
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.readers.guard import reason
 from spikegpt_neuro.readers.json_file import read_json
 
 ALLOWED_DEATHS = 1
@@ -193,13 +194,17 @@ def _computation(
             with client:
                 yield _on_workers(client, shards, settings, lambda: None)
             return
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):  # fmt: skip
+        with ExitStack() as started:
+            try:
+                cluster = started.enter_context(
+                    LocalCluster(
+                        n_workers=workers, threads_per_worker=1, processes=True,
+                        dashboard_address=":0", silence_logs=logging.CRITICAL,
+                    )
+                )  # fmt: skip
+                client = started.enter_context(Client(cluster))
+            except (RuntimeError, OSError) as error:
+                raise RunFailed(f"the workers did not start: {reason(error)}.") from error
             # a worker that dies while it starts is not started again, unless the size is asked for
             yield _on_workers(client, shards, settings, lambda: cluster.scale(workers))
 

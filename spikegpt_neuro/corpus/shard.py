@@ -15,6 +15,7 @@ from spikegpt_neuro.corpus.documents import Shard, sha256_of
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.file import read_network
+from spikegpt_neuro.readers.mapped import check_unchanged
 from spikegpt_neuro.scoring import score_tokens
 from spikegpt_neuro.texts import read_text
 from spikegpt_neuro.version import __version__
@@ -89,4 +90,5 @@ def score_shard(shard: Shard, settings: Settings) -> dict[str, Any]:
                 "counters": counters.to_dict(),
             }
         )
+    check_unchanged()
     return {"documents": documents, "problems": problems}

@@ -27,11 +27,14 @@ from spikegpt_neuro.network.layers import (
     Product,
     Readout,
     RealEmbedding,
+    RecurrentVariedCuba,
     Requantise,
     Residual,
     Sigmoid,
     SquaredRelu,
     TokenShift,
+    VariedCuba,
+    VariedLif,
     Wkv,
 )
 from spikegpt_neuro.network.ranges import magnitude
@@ -144,6 +147,11 @@ def _lif(build: FineBuilder, layer: Lif) -> None:
     )
 
 
+@fine_form(VariedLif, is_population=True)
+def _varied_lif(build: FineBuilder, layer: VariedLif) -> None:
+    build.own(layer, "leaky_lif")
+
+
 def _residual_problems(layer: Residual, found: Range) -> Iterable[str]:
     if int(layer.shift.max()) > LARGEST_STREAM_SHIFT:
         yield f"{layer.name}: shifts up to {layer.shift.max()}, at most {LARGEST_STREAM_SHIFT}"
@@ -204,6 +212,6 @@ def _own_neurons(build: FineBuilder, layer: Layer) -> None:
 
 FINE_FORMS.refuse(
     RasterInput, NetxDense, NetxConvolution, ChannelDelay, Cuba, RecurrentCuba, Alif, RecurrentAlif,
-    Sigma, Delta, SigmaDelta, LeakyIntegrator,
+    Sigma, Delta, SigmaDelta, LeakyIntegrator, VariedCuba, RecurrentVariedCuba,
     why="of a stock chain, which is made of stock processes",
 )  # fmt: skip

@@ -22,11 +22,14 @@ from spikegpt_neuro.network.layers import (
     Product,
     Readout,
     RealEmbedding,
+    RecurrentVariedCuba,
     Requantise,
     Residual,
     Sigmoid,
     SquaredRelu,
     TokenShift,
+    VariedCuba,
+    VariedLif,
     Wkv,
 )
 from spikegpt_neuro.network.registry import KindRegistry
@@ -86,6 +89,8 @@ for _kind, _form in (
         RecurrentCuba,
         StockForm("stock", (_LIF, _DENSE), f"the two processes, not joined: {SEEN_LIF}"),
     ),
+    (VariedCuba, StockForm("stock", (_LIF,))),
+    (RecurrentVariedCuba, StockForm("stock", (_LIF, _DENSE))),
     (Alif, StockForm("stock", (_ATRLIF,))),
     (RecurrentAlif, StockForm("stock", (_ATRLIF, _DENSE))),
     (Sigma, StockForm("stock", ("lava.proc.sdn.Sigma",), SEEN_SIGMA_DELTA)),
@@ -95,7 +100,7 @@ for _kind, _form in (
     STOCK_FORMS.add(_kind, entry=_form)
 STOCK_FORMS.refuse(
     BinaryEmbedding, RealEmbedding, LayerNorm, TokenShift, Requantise, Readout, Dense, Sigmoid,
-    SquaredRelu, Wkv, Product, Lif, Residual,
+    SquaredRelu, Wkv, Product, Lif, VariedLif, Residual,
     why="of a language model; its fine graph says what it needs",
 )  # fmt: skip
 

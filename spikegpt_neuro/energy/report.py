@@ -102,7 +102,6 @@ class EnergyReport:
     timing: Timing | None
     mapping: Mapping | None
     violations: tuple[Violation, ...]
-    sensitivity: tuple[Sensitivity, ...]
     statement: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -122,6 +121,11 @@ class EnergyReport:
         """Joules a token: exactly the sum of ``parts``."""
         return total(self.parts) if self.parts else None
 
+    @cached_property
+    def sensitivity(self) -> tuple[Sensitivity, ...]:
+        """Every coefficient that moves the total, the strongest first; takes a bill for each."""
+        return sensitivity(self.network, self.units, self.profile, self.mapping, self.mode)
+
     @property
     def joules_per_sequence(self) -> float | None:
         """Joules of the whole text as one sequence. While a pipeline fills, chips and host draw
@@ -130,11 +134,20 @@ class EnergyReport:
 
     def joules_of(self, tokens: float) -> float | None:
         """Joules of a sequence of (on average) so many tokens like these; see above."""
+        found = self.energy_of(tokens)
+        return None if found is None else found.value
+
+    def energy_of(self, tokens: float) -> Energy | None:
+        """``joules_of`` with its range."""
         if self.energy is None:
             return None
         steps = self.timing.fill_steps if self.timing is not None else 0
-        over_time = sum(p.energy.value for p in self.parts if p.part.category in ("static", "host"))
-        return self.energy.value * tokens + over_time * steps
+        powers = total(p for p in self.parts if p.part.category in ("static", "host"))
+        return Energy(
+            self.energy.low * tokens + powers.low * steps,
+            self.energy.value * tokens + powers.value * steps,
+            self.energy.high * tokens + powers.high * steps,
+        )
 
     @property
     def power_watts(self) -> float | None:
@@ -432,7 +445,6 @@ def build_report(
         timing=paid.timing,
         mapping=mapping,
         violations=violations,
-        sensitivity=sensitivity(network, units, profile, mapping, checked),
         statement=spike_statement(network, layers),
     )
 

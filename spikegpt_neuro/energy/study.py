@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import Backend, Steps
+from spikegpt_neuro.backends.base import Backend, Session, Steps
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
 from spikegpt_neuro.energy.claims import Claim, claims
+from spikegpt_neuro.energy.decisions import Decisions, decisions_dict
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
@@ -81,28 +82,85 @@ def run_text(
     measuring = backend.measuring()
     if measuring is not None:  # a board is profiled over one run
         backend, windows = measuring, 1
-    spiking = network.spiking_layers
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
-    found: list[Counters] = []
-    pieces: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in spiking}
-    recorded = 0
+    spiking = _visible(backend, network)
     with backend.open(network, trace=spiking) as session:
-        seen = Counters()
+        record = _Record(network, session, spiking)
         for begin, end in pairwise(edges):
             session.score(tokens[begin:end])
-            now = session.counters
-            found.append(now - seen)
-            seen = now
-            wanted = min(end - begin, RASTER_TOKENS - recorded)
-            if wanted > 0:
-                for name in spiking:
-                    pick = _spread(network[name].output.size)
-                    pieces[name].append(session.trace(name)[:wanted, pick].copy())
-                recorded += wanted
+            record.keep_spikes(end - begin)
+            record.end_window()
             if progress is not None:
                 progress(end, len(tokens))
-    spikes = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
-    return TextRun(backend.name, seen, tuple(found), spikes, session.measurement)
+    return record.run(backend)
+
+
+def run_texts(
+    backend: Backend, network: LanguageModel, texts: Sequence[Sequence[int]], *,
+    windows: int = WINDOWS, spikes: bool = True, progress: Progress | None = None,
+) -> tuple[TextRun, tuple[npt.NDArray[np.int32], ...]]:  # fmt: skip
+    """Let ``backend`` read texts, each from rest, and count; windows are of whole texts.
+
+    Beside the run the readouts of each text, int32 [T, outputs]. ``spikes`` False keeps none of
+    them, which is faster. Raises InputError without texts, or for one without tokens.
+    """
+    empty = [f"text {i}" for i, text in enumerate(texts, 1) if not len(text)]
+    if empty or not texts:
+        raise InputError("a text without tokens cannot be read.", empty or ["there is no text"])
+    ends = set(np.linspace(0, len(texts), min(windows, len(texts)) + 1).round().astype(int))
+    found = []
+    spiking = _visible(backend, network) if spikes else []
+    with backend.open(network, trace=spiking) as session:
+        record = _Record(network, session, spiking)
+        for number, text in enumerate(texts, 1):
+            session.reset()
+            found.append(session.score([int(token) for token in text]).copy())
+            record.keep_spikes(len(text))
+            if number in ends:
+                record.end_window()
+            if progress is not None:
+                progress(number, len(texts))
+    return record.run(backend), tuple(found)
+
+
+def _visible(backend: Backend, network: Network) -> list[str]:
+    """The spiking layers that the backend can show."""
+    visible = set(backend.traceable(network))
+    return [name for name in network.spiking_layers if name in visible]
+
+
+class _Record:
+    """What a session did, window by window, and the spikes of its first tokens."""
+
+    def __init__(self, network: Network, session: Session, spiking: Sequence[str]) -> None:
+        self._network, self._session, self._spiking = network, session, spiking
+        self._windows: list[Counters] = []
+        self._seen = Counters()
+        self._spikes: dict[str, list[npt.NDArray[np.int32]]] = {}
+        self._kept = 0
+
+    def keep_spikes(self, tokens: int) -> None:
+        """Of the stretch of ``tokens`` just read, as many as are wanted."""
+        wanted = min(tokens, RASTER_TOKENS - self._kept)
+        if wanted <= 0:
+            return
+        for name in self._spiking:
+            pick = _spread(self._network[name].output.size)
+            spikes = self._session.trace(name)[:wanted, pick].copy()
+            self._spikes.setdefault(name, []).append(spikes)
+        self._kept += wanted
+
+    def end_window(self) -> None:
+        """What was counted since the last window is a window."""
+        now = self._session.counters
+        self._windows.append(now - self._seen)
+        self._seen = now
+
+    def run(self, backend: Backend) -> TextRun:
+        """All of it, once the session is closed."""
+        spikes = {name: np.concatenate(parts) for name, parts in self._spikes.items()}
+        windows, measurement = tuple(self._windows), self._session.measurement
+        return TextRun(backend.name, self._seen, windows, spikes, measurement)
 
 
 def _spread(size: int) -> npt.NDArray[np.int64]:
@@ -133,7 +191,8 @@ class Study:
     ``measurements``: what boards measured of this network, beside the reports' estimates.
     ``text`` names what was read. The first report is the one single figures are taken from.
     ``paper`` is the SpikeGPT paper's table with the paper's own energies; ``claims`` are the
-    answers for chips and machines, those for arithmetic are in the comparisons.
+    answers for chips and machines, those for arithmetic are in the comparisons. ``decisions``:
+    those of a classifier, where the run was over labelled or single texts.
     """
 
     network: Network
@@ -144,6 +203,7 @@ class Study:
     paper: PaperFormula | None
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
+    decisions: Decisions | None = None
 
     def __repr__(self) -> str:
         lines = [f"  {report!r}" for report in self.reports]
@@ -188,6 +248,9 @@ class Study:
             "layout": self.network.info.layout,
             **head,
             "reports": [report.to_dict() for report in self.reports],
+            "decisions": (
+                None if self.decisions is None else decisions_dict(self.decisions, self.reports)
+            ),
             "measurements": [measurement.to_dict() for measurement in self.measurements],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "paper_formula": None if self.paper is None else self.paper.to_dict(),
@@ -203,11 +266,12 @@ class Study:
 def build_study(
     network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
     modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
-    measured: Sequence[Measurement] = (),
+    measured: Sequence[Measurement] = (), decisions: Decisions | None = None,
 ) -> Study:  # fmt: skip
     """Price a run for every profile and mode, and compare it with its opponents.
 
     ``measured``: measurements to stand beside the estimates, besides the run's own.
+    ``decisions``: of a classifier in that run.
 
     Opponents are priced with every arithmetic profile given, or with ``cmos45-int8``. Raises
     InputError without any profile, and for everything ``build_report`` refuses.
@@ -223,5 +287,13 @@ def build_study(
         paper = measured_paper_formula(network, layers, load_profile("cmos45-fp32"), context)
     own = () if run.measurement is None else (run.measurement,)
     return Study(
-        network, text, run, reports, comparisons, paper, claims(reports), (*own, *measured)
+        network,
+        text,
+        run,
+        reports,
+        comparisons,
+        paper,
+        claims(reports),
+        (*own, *measured),
+        decisions,
     )

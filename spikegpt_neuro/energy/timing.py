@@ -136,7 +136,7 @@ class Timing:
             found["host"] = self.host_seconds
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
-    def seconds(self, tokens: int) -> float:
+    def seconds(self, tokens: float) -> float:
         """Seconds of a sequence: a pipeline must fill before its first result."""
         return self.value * (tokens + self.fill_steps)
 

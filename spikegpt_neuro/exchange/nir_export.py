@@ -40,11 +40,14 @@ from spikegpt_neuro.network.layers import (
     Product,
     Readout,
     RealEmbedding,
+    RecurrentVariedCuba,
     Requantise,
     Residual,
     Sigmoid,
     SquaredRelu,
     TokenShift,
+    VariedCuba,
+    VariedLif,
     Wkv,
 )
 from spikegpt_neuro.network.registry import KindRegistry
@@ -58,6 +61,7 @@ from spikegpt_neuro.network.slayer_layers import (
     NetxConvolution,
     NetxDense,
     RasterInput,
+    Recurrent,
     RecurrentAlif,
     RecurrentCuba,
     Sigma,
@@ -87,7 +91,7 @@ def export_nir(network: Network, path: Path) -> dict[str, int]:
         if not problems and not _is_sum(network, layer):
             nodes[name] = NIR_FORMS(layer)(nir, network, layer)
             edges += [(node_name(s), name) for s in _senders(network, layer) if s != TOKEN]
-            if isinstance(layer, RecurrentCuba):
+            if isinstance(layer, Recurrent):
                 nodes[f"{name}__recurrent"] = nir.Linear(weight=np.asarray(layer.weight))
                 edges += [(name, f"{name}__recurrent"), (f"{name}__recurrent", name)]
     if problems:
@@ -119,6 +123,9 @@ def _problems(network: Network, layer: Layer) -> list[str]:
     if isinstance(layer, LeakyIntegrator):
         decays = (layer.current_decay, layer.voltage_decay)
         return [f"{layer.name}: a decay of 0, an infinite time constant"] if 0 in decays else []
+    if isinstance(layer, VariedCuba):
+        held = all(decay.all() for decay in (layer.current_decay, layer.voltage_decay))
+        return [] if held else [f"{layer.name}: a decay of 0 among others, which no node holds"]
     if not isinstance(layer, Cuba):
         return []
     found = []
@@ -277,6 +284,24 @@ def _leaky_integrator(nir: Any, network: Network, layer: LeakyIntegrator) -> Any
 @NIR_FORMS.register(Sigma)
 def _integrator(nir: Any, network: Network, layer: Sigma) -> Any:
     return nir.I(np.ones(layer.output.size), metadata=_definition(layer, arrays=False))
+
+
+@NIR_FORMS.register(VariedCuba, RecurrentVariedCuba)
+def _varied_neuron(nir: Any, network: Network, layer: VariedCuba) -> Any:
+    n = layer.output.size
+    membrane = TIME_STEP * UNIT / layer.voltage_decay
+    values = {
+        "v_reset": np.zeros(n), "v_threshold": np.full(n, float(layer.threshold)),
+        "v_leak": layer.bias * (UNIT / layer.voltage_decay), "r": membrane / TIME_STEP,
+        "metadata": _definition(layer, arrays=False),
+    }  # fmt: skip
+    if (layer.current_decay == UNIT).all():
+        return nir.LIF(tau=membrane, **values)
+    synapse = TIME_STEP * UNIT / layer.current_decay
+    return nir.CubaLIF(tau_syn=synapse, tau_mem=membrane, w_in=synapse / TIME_STEP, **values)
+
+
+NIR_FORMS.add(VariedLif, entry=marked_subgraph)
 
 
 @NIR_FORMS.register(Cuba, RecurrentCuba)

@@ -145,7 +145,9 @@ def _node_problems(kind: str, tree: Mapping[str, Any]) -> Iterator[str]:
     if kind == "Input" and not missing:
         shape = np.asarray(tree["shape"])
         whole = shape.dtype.kind in "iuf" and shape.size and bool((shape == np.round(shape)).all())
-        if not whole or shape.min() < 1 or float(np.prod(shape, dtype=np.float64)) > MOST_VALUES:
+        with np.errstate(over="ignore"):  # infinite is too many, too
+            values = float(np.prod(shape, dtype=np.float64)) if whole else 0.0
+        if not whole or shape.min() < 1 or values > MOST_VALUES:
             yield f"a shape of {shape.reshape(-1)[:4]}; whole, of at most {MOST_VALUES} values"
     axes = {"Linear": 2, "Affine": 2, "Conv1d": 3, "Conv2d": 4}.get(kind)
     if axes and not missing and np.ndim(tree["weight"]) != axes:

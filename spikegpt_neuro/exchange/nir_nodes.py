@@ -34,7 +34,8 @@ from spikegpt_neuro.exchange.nir_synapses import Drive, Signal, flattened, ident
 from spikegpt_neuro.exchange.nir_told import STATE_STEP, tell_neurons
 from spikegpt_neuro.network import Port
 from spikegpt_neuro.network.schema import Array
-from spikegpt_neuro.network.slayer_layers import Cuba, LeakyIntegrator, RecurrentCuba, Sigma
+from spikegpt_neuro.network.slayer_layers import LeakyIntegrator, Sigma
+from spikegpt_neuro.network.varied_neurons import current_based
 
 Term = Signal | Drive
 
@@ -222,20 +223,13 @@ class NodeReader:
         tell_neurons(report, node, step, scale, decays, self._reach(layer, integers, recurrent))
         self._report.layers.append(report)
         port = own_port(name, node) or spikes(size)
-        values = (
-            integers.astype(np.int32),
-            int(decays[0][0]),
-            int(decays[1][0]),
-            int(scale.threshold or 0),
-        )
+        held = integers.astype(np.int32)
         if step.threshold is None:
-            return [self._sent_voltage(name, node, terms[0].shape, layer, values[:3], scale)]
-        if recurrent is None:
-            self._builder.add(Cuba(name, (layer,), port, *values), 1)
-        else:
-            self._builder.add(
-                RecurrentCuba(name, (layer,), port, *values, recurrent.astype(np.int16)), 1
-            )
+            values = held, int(decays[0][0]), int(decays[1][0])
+            return [self._sent_voltage(name, node, terms[0].shape, layer, values, scale)]
+        weight = None if recurrent is None else recurrent.astype(np.int16)
+        threshold = int(scale.threshold or 0)
+        self._builder.add(current_based(name, layer, port, held, decays, threshold, weight), 1)
         return [Signal(name, terms[0].shape, np.ones(1))]
 
     def _sent_voltage(
@@ -286,8 +280,8 @@ class NodeReader:
                     f"{name}/{key}: a decay of {decay[0]:.6g} a step of {self._time_step:g} s is "
                     "not a multiple of 1/4096"
                 )
-            elif np.ptp(decay_units(decay)):
-                yield f"{name}/{key}: differs within the layer, whose neurons share one decay"
+            elif step.threshold is None and np.ptp(decay_units(decay)):
+                yield f"{name}/{key}: differs within the layer, whose integrators share one decay"
 
     def _reach(self, layer: str, bias: Array, recurrent: Array | None) -> float:
         """Largest |input| of the neurons in units of the weights, if all that can arrives."""

@@ -118,14 +118,14 @@ class Fitting:
             network, Moments(network, windows), self.choices, threads=threads, store=store,
             progress=progress,
         )  # fmt: skip
-        found = None if store is None else store.sensitivities()
+        found = None if store is None else store.sensitivities(self.table)
         self._known = found or sensitivities(
             network, self.table, windows, threads=threads, progress=progress
         )
         if store is not None:
             store.keep_sensitivities(self._known)
         self._losses = [
-            [self._known[name].loss(option.error) for option in options]
+            [self._known[name] * option.error for option in options]
             for name, options in self.table.items()
         ]
         self._bytes = [[_bytes(option) for option in options] for options in self.table.values()]

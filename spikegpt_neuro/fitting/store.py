@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 
 from spikegpt_neuro.arithmetic.packed import PackedWeights, stored
 from spikegpt_neuro.converters.reduction import Candidate, Choice
-from spikegpt_neuro.converters.sensitivity import Sensitivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.atomic import replaced_file
@@ -86,16 +84,24 @@ class Store:
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.npz"
 
-    def sensitivities(self) -> dict[str, Sensitivity] | None:
-        """What was kept of them, or None."""
+    def sensitivities(self, names: Iterable[str]) -> dict[str, float] | None:
+        """What was kept of the projections ``names``, or None."""
         path = self._folder / _SENSITIVITIES
         if not path.exists():
             return None
-        return {name: Sensitivity(**values) for name, values in _read(path).items()}
+        found = _read(path)
+        if found.keys() != set(names) or not all(
+            isinstance(value, float) and 0 < value < float("inf") for value in found.values()
+        ):
+            raise InputError(
+                f"{path} does not hold one positive number for each projection.",
+                advice="Remove it; it is computed again.",
+            )
+        return found
 
-    def keep_sensitivities(self, found: Mapping[str, Sensitivity]) -> None:
+    def keep_sensitivities(self, found: Mapping[str, float]) -> None:
         """Keep them."""
-        _write(self._folder / _SENSITIVITIES, {n: asdict(value) for n, value in found.items()})
+        _write(self._folder / _SENSITIVITIES, found)
 
 
 def _read(path: Path) -> dict[str, Any]:

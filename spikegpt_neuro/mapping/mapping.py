@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,6 +79,10 @@ class Mapping:
     def chips(self) -> int:
         """Chips used."""
         return int(self.placement.chip.max()) + 1 if self.cores else 0
+
+    def under(self, counters: Counters) -> Mapping:
+        """The same cores in the same places, with the traffic of another run."""
+        return replace(self, traffic=measure(self.network, self.cores, counters))
 
     @property
     def has_mesh(self) -> bool:

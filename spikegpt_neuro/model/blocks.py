@@ -52,7 +52,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
-from spikegpt_neuro.model.lif import UPSTREAM_NEURON, NeuronConstants
+from spikegpt_neuro.model.lif import NeuronConstants, upstream_neuron
 from spikegpt_neuro.model.passage import Observer, Passage, State
 
 
@@ -212,10 +212,10 @@ class UpstreamBlock(Block):
         divisor = 2.0 ** (self.index // every) if every else 1.0
         if self.index == 0 and self.configuration.ffn_pre:
             # block 0 is never divided
-            x = self._srffn(x, self.ln1, self.ffnPre, f"{self.path}.srffn_pre", 1.0, passage)
+            x = self._srffn(x, self.ln1, self.ffnPre, f"{self.path}.srffn_pre", 1.0, 0, passage)
         else:
             x = self._srwkv(x, divisor, passage)
-        x = self._srffn(x, self.ln2, self.ffn, f"{self.path}.srffn", divisor, passage)
+        x = self._srffn(x, self.ln2, self.ffn, f"{self.path}.srffn", divisor, 1, passage)
         if every and (self.index + 1) % every == 0:
             x = passage.see(f"{self.path}.srffn.rescale", x / 2)
         return x
@@ -226,11 +226,12 @@ class UpstreamBlock(Block):
         previous = passage.delay(f"{path}.previous", normed)
         mixed = self.att.mixed(normed, previous, path, passage)
         current = passage.see(f"{path}.output", self.att.output(mixed) / divisor)
-        return passage.see(f"{path}.residual", x + self._branch(path, current, passage))
+        return passage.see(f"{path}.residual", x + self._branch(path, current, 0, passage))
 
     def _srffn(
-        self, x: Tensor, norm: nn.Module, ffn: SRFFN, path: str, divisor: float, passage: Passage
-    ) -> Tensor:
+        self, x: Tensor, norm: nn.Module, ffn: SRFFN, path: str, divisor: float, which: int,
+        passage: Passage,
+    ) -> Tensor:  # fmt: skip
         see = passage.see
         normed = see(f"{path}.norm", norm(x))
         previous = passage.delay(f"{path}.previous", normed)
@@ -238,17 +239,19 @@ class UpstreamBlock(Block):
         squared = see(f"{path}.square", torch.relu(k).square())
         value = see(f"{path}.value", ffn.value(squared) / divisor)
         current = see(f"{path}.product", gate * value)
-        return see(f"{path}.residual", x + self._branch(path, current, passage))
+        return see(f"{path}.residual", x + self._branch(path, current, which, passage))
 
-    def _branch(self, path: str, current: Tensor, passage: Passage) -> Tensor:
-        """What a branch adds to the stream: spikes."""
-        return passage.lif(f"{path}.lif", current, UPSTREAM_NEURON)
+    def _branch(self, path: str, current: Tensor, which: int, passage: Passage) -> Tensor:
+        """What a branch adds to the stream: spikes of ``lif1`` (``which`` 0) or ``lif2`` (1)."""
+        return passage.lif(
+            f"{path}.lif", current, upstream_neuron(self.configuration, self.index, which)
+        )
 
 
 class RwkvBlock(UpstreamBlock):
     """Plain RWKV-4: what the projections give is added as it is."""
 
-    def _branch(self, path: str, current: Tensor, passage: Passage) -> Tensor:
+    def _branch(self, path: str, current: Tensor, which: int, passage: Passage) -> Tensor:
         return current
 
 

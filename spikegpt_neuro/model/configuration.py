@@ -12,6 +12,8 @@ from spikegpt_neuro.network.labels import Pooling, label_problems
 Layout = Literal["upstream", "rwkv", "spike-driven"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("upstream", "rwkv", "spike-driven")
 LARGEST_LEVELS = 15
+BranchDecay = int | tuple[int, ...]
+"""Of all neurons of a population, or of each channel."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class SpikeGPTConfiguration:
                       their 'mean' over the text (the head is linear: the head of the mean).
     ``rescale_every`` not spike-driven: halve the stream after every N-th block and divide the
                       weights into it to match (upstream's run-time code does so with 6); 0 is off.
+
+    ``branch_decays``  upstream: share of the membrane potential that ``lif1`` and ``lif2`` of each
+                      block in turn lose a token, in 1/4096, one number or one a channel; empty:
+                      2048 (tau 2) everywhere.
+    ``branch_soft_reset``  upstream: spikes subtract the threshold instead of zeroing the membrane.
 
     Spike-driven choices:
 
@@ -63,11 +70,15 @@ class SpikeGPTConfiguration:
     levels_head: int = 0
     labels: tuple[str, ...] = ()
     pooling: Pooling = "last"
+    branch_decays: tuple[BranchDecay, ...] = ()
+    branch_soft_reset: bool = False
 
     def __post_init__(self) -> None:
-        labels: Any = self.labels
-        if isinstance(labels, list):  # as JSON has it
-            object.__setattr__(self, "labels", tuple(labels))
+        for name in ("labels", "branch_decays"):
+            values: Any = getattr(self, name)
+            if isinstance(values, list | tuple):  # lists, as JSON has them
+                plain = (tuple(value) if isinstance(value, list) else value for value in values)
+                object.__setattr__(self, name, tuple(plain))
         if self.hidden_size == 0 and type(self.n_embd) is int:
             object.__setattr__(self, "hidden_size", 4 * self.n_embd)
         problems = list(self._problems())
@@ -98,11 +109,29 @@ class SpikeGPTConfiguration:
             low = 0 if name == "levels_head" else 1
             if not low <= getattr(self, name) <= LARGEST_LEVELS:
                 yield f"{name} is {getattr(self, name)}; allowed: {low}..{LARGEST_LEVELS}"
+        yield from self._branch_problems()
         yield from label_problems(self.labels, self.pooling)
         if self.layout == "spike-driven" and (self.ffn_pre or self.rescale_every):
             yield "ffn_pre and rescale_every belong to the layouts upstream and rwkv"
         if self.layout != "spike-driven" and self.branches == "parallel":
             yield "parallel branches belong to the spike-driven layout"
+
+    def _branch_problems(self) -> Iterator[str]:
+        decays = self.branch_decays
+        if decays and len(decays) != 2 * self.n_layer:
+            yield f"branch_decays has {len(decays)} values; must be none or {2 * self.n_layer}"
+        for index, decay in enumerate(decays):
+            values = decay if isinstance(decay, tuple) else (decay,)
+            if isinstance(decay, tuple) and len(decay) != self.n_embd:
+                yield f"branch_decays[{index}] has {len(decay)} values; must be {self.n_embd}"
+            elif not all(type(value) is int and 0 <= value <= 4096 for value in values):
+                yield f"branch_decays[{index}]: must be integers of 0..4096"
+        if self.layout != "upstream" and (decays or self.branch_soft_reset):
+            yield "branch_decays and branch_soft_reset belong to the layout upstream"
+
+    def branch_decay(self, block: int, which: int) -> BranchDecay:
+        """``decay_4096`` of a block's ``lif1`` (``which`` 0) or ``lif2`` (1), layout upstream."""
+        return self.branch_decays[2 * block + which] if self.branch_decays else 2048
 
     @property
     def outputs(self) -> int:
@@ -110,10 +139,14 @@ class SpikeGPTConfiguration:
         return len(self.labels) or self.vocab_size
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored in checkpoints; labels and pooling only of classifiers."""
+        """Plain values, as stored in checkpoints; labels and pooling only of classifiers, neurons
+        of branches only where they are not the released layout's."""
         values = asdict(self)
         if not self.labels:
             del values["labels"], values["pooling"]
+        for name in ("branch_decays", "branch_soft_reset"):
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod
@@ -154,7 +187,12 @@ def _type_problems(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is {value}; must be at most {_LARGEST}"
 
 
-_TYPES: dict[str, type] = {"int": int, "bool": bool, "tuple[str, ...]": tuple}
+_TYPES: dict[str, type] = {
+    "int": int,
+    "bool": bool,
+    "tuple[str, ...]": tuple,
+    "tuple[BranchDecay, ...]": tuple,
+}
 _TYPE_NAMES: dict[type, str] = {
     int: "an integer",
     bool: "true or false",

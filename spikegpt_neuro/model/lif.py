@@ -16,13 +16,14 @@ Backward: ``ds/dh = sum_j 1 / (1 + (pi (h - j))**2)`` (ATan, alpha 2), also thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikegpt_neuro.model import kernels
+from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 
 DECAY_ONE = 4096
 """Full decay in the integer network's units: 12 bits."""
@@ -30,17 +31,24 @@ DECAY_ONE = 4096
 
 @dataclass(frozen=True)
 class NeuronConstants:
-    """What a population's neurons share. ``decay_4096`` in 0..4096."""
+    """What a population's neurons share. ``decay_4096`` in 0..4096: one, or one a channel."""
 
-    decay_4096: int
+    decay_4096: int | tuple[int, ...]
     levels: int
     soft_reset: bool
     gain: float = 1.0
 
     @property
-    def keep(self) -> float:
-        """Share of the membrane potential that survives a step."""
-        return 1.0 - self.decay_4096 / DECAY_ONE
+    def varied(self) -> bool:
+        """Whether each channel has a decay of its own."""
+        return isinstance(self.decay_4096, tuple)
+
+    @property
+    def keep(self) -> Any:
+        """Share of the membrane potential that survives a step: a number, or float64 [C]."""
+        if self.varied:
+            return 1.0 - torch.tensor(self.decay_4096, dtype=torch.float64) / DECAY_ONE
+        return 1.0 - self.decay_4096 / DECAY_ONE  # type: ignore[operator]
 
     @property
     def memoryless(self) -> bool:
@@ -49,6 +57,17 @@ class NeuronConstants:
 
 
 UPSTREAM_NEURON = NeuronConstants(decay_4096=2048, levels=1, soft_reset=False, gain=0.5)
+
+
+def upstream_neuron(
+    configuration: SpikeGPTConfiguration, block: int, which: int
+) -> NeuronConstants:
+    """The neurons of a block's ``lif1`` (``which`` 0) or ``lif2`` (1) in the upstream layout."""
+    return replace(
+        UPSTREAM_NEURON,
+        decay_4096=configuration.branch_decay(block, which),
+        soft_reset=configuration.branch_soft_reset,
+    )
 
 
 def lif(
@@ -65,8 +84,14 @@ def lif(
         return spikes.to(current.dtype), potential, after
     if membrane is None:
         membrane = current.new_zeros(current.shape[0], current.shape[2])
-    function = Compiled if current.device.type == "cpu" else Plain
+    # the kernels know one decay a population
+    function = Compiled if current.device.type == "cpu" and not neuron.varied else Plain
     return function.apply(current, membrane, neuron)  # type: ignore[no-untyped-call]
+
+
+def kept(neuron: NeuronConstants, like: Tensor) -> Any:
+    """``neuron.keep`` as a factor of ``like`` [..., C]."""
+    return neuron.keep.to(like) if neuron.varied else neuron.keep
 
 
 class Compiled(torch.autograd.Function):
@@ -113,9 +138,9 @@ class Plain(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``lif``."""
         potentials, all_spikes = [], []
-        v = membrane
+        v, keep = membrane, kept(neuron, current)
         for x in [current] if neuron.memoryless else current.unbind(1):
-            h = neuron.gain * x if neuron.memoryless else neuron.keep * v + neuron.gain * x
+            h = neuron.gain * x if neuron.memoryless else keep * v + neuron.gain * x
             s = h.floor().clamp(0, neuron.levels)
             v = h - s if neuron.soft_reset else torch.where(s > 0, torch.zeros_like(h), h)
             potentials.append(h)
@@ -141,9 +166,9 @@ class Plain(torch.autograd.Function):
             return neuron.gain * gradient * slope, None, None
         through = 1 - slope if neuron.soft_reset else (spikes == 0).to(slope) - potential * slope
         carried = torch.zeros_like(gradient[:, 0])
-        to_current = torch.empty_like(gradient)
+        to_current, keep = torch.empty_like(gradient), kept(neuron, gradient)
         for t in range(gradient.shape[1] - 1, -1, -1):
             total = gradient[:, t] * slope[:, t] + carried * through[:, t]
             to_current[:, t] = neuron.gain * total
-            carried = neuron.keep * total
+            carried = keep * total
         return to_current, None, None

@@ -19,10 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
 from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.readers.mapped import Bytes, map_file
 
 MAGIC = b"spikegpt-neuro\r\n"
 HEADER_BYTES = 512
@@ -30,7 +28,6 @@ ADVICE = "Copy or download it again, or export it again from its checkpoint."
 _FIELDS = struct.Struct("<16sIIQQQ32s32s")
 _HASHED = HEADER_BYTES - 32
 _PIECE = 1 << 24
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -137,8 +134,7 @@ class Container:
                 f"{', '.join(map(str, versions))}.",
                 advice="Read it with the release that wrote it, or export the checkpoint again.",
             )
-        # a plain array over the map: its slices are made five times faster than a memmap's
-        self.mapped: Bytes = np.asarray(np.memmap(stream, np.uint8, mode="r"))
+        self.mapped: Bytes = map_file(path, stream)
         if self.mapped.size != size:
             raise damaged(path, f"it has {self.mapped.size} bytes, of {size} that were written.")
         self._index = (offset, length)

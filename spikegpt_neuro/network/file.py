@@ -33,7 +33,6 @@ from spikegpt_neuro.network.assembly import (
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.network.container import (
     HEADER_BYTES,
-    Bytes,
     Container,
     Contents,
     Region,
@@ -53,6 +52,7 @@ from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.version_1 import FORMAT, read_version_1
 from spikegpt_neuro.readers.guard import input_file
 from spikegpt_neuro.readers.hdf5 import is_hdf5
+from spikegpt_neuro.readers.mapped import Bytes
 from spikegpt_neuro.version import __version__
 
 FORMAT_VERSION = 2

@@ -29,9 +29,11 @@ from spikegpt_neuro.network.neurons import (
     SquaredRelu,
     Wkv,
 )
+from spikegpt_neuro.network.varied_neurons import RecurrentVariedCuba, VariedCuba, VariedLif
 
 __all__ = [
     "ACCUMULATOR_LIMIT", "LARGEST_NORM", "NORM_INPUT_BITS", "OPERAND_LIMIT", "BinaryEmbedding",
     "Delay", "Dense", "Embedding", "LayerNorm", "Lif", "Product", "Readout", "RealEmbedding",
-    "Requantise", "Residual", "Sigmoid", "SquaredRelu", "TokenShift", "Wkv",
+    "RecurrentVariedCuba", "Requantise", "Residual", "Sigmoid", "SquaredRelu", "TokenShift",
+    "VariedCuba", "VariedLif", "Wkv",
 ]  # fmt: skip

@@ -10,13 +10,15 @@ from pathlib import Path
 from spikegpt_neuro.errors import InputError, SpikeGPTNeuroError
 
 _LONGEST_REASON = 300
+GIT_LFS = b"version https://git-lfs"
+"""How a Git LFS pointer begins: a text that stands for a file that was not fetched."""
 
 
 def input_file(path: str | Path, what: str, *, largest: int | None = None) -> Path:
     """``path`` if it is a regular file that can be read, of at most ``largest`` bytes.
 
     ``what`` names the format in the message ("a text"). Raises ``InputError``: missing, a folder,
-    a pipe or device (which could block for ever), unreadable, too large.
+    a pipe or device (which could block for ever), unreadable, too large, a Git LFS pointer.
     """
     path = Path(path)
     try:
@@ -34,10 +36,15 @@ def input_file(path: str | Path, what: str, *, largest: int | None = None) -> Pa
             f"{path} has {status.st_size:,} bytes; {what} has at most {largest:,} here."
         )
     try:
-        with path.open("rb"):
-            pass
+        with path.open("rb") as stream:
+            head = stream.read(len(GIT_LFS))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {reason(error)}.") from error
+    if head == GIT_LFS:
+        raise InputError(
+            f"{path} is a Git LFS pointer: the file itself was not fetched.",
+            advice="Fetch it with `git lfs pull`, or download it from its page.",
+        )
     return path
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from spikegpt_neuro.errors import InputError, Unavailable
 from spikegpt_neuro.readers.guard import input_file
+from spikegpt_neuro.readers.mapped import map_file
 
 SECONDS = 2
 """Processor time of the child for a small file; more for a large one."""
@@ -157,7 +158,7 @@ class _Plain:
             self._found = json.loads(result.read(text).decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError) as error:
             raise self._broken(str(error)) from error
-        self._mapped = np.asarray(np.memmap(stream, np.uint8, mode="r"))
+        self._mapped = map_file(path, stream)
         values = length - 8 - text
         result.seek(0)
         self._values = np.frombuffer(result.read(values), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spikegpt_neuro.energy import EnergyReport, Study
+from spikegpt_neuro.energy.decisions import Decisions, decision_cost
 from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.events.measurement import SYSTEM, Measurement
@@ -12,6 +13,7 @@ from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import RULES, Mapping, unchecked_rules
 from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.reports import charts
+from spikegpt_neuro.reports.decisions import decisions_title
 from spikegpt_neuro.reports.elements import bullets, figure, fold, table
 from spikegpt_neuro.reports.numbers import (
     bottlenecks,
@@ -113,6 +115,24 @@ def _summary(study: Study) -> str:
             "target|mode*|energy|time|tokens a second|latency|power",
             sequences,
         )
+        + ("" if study.decisions is None else _decisions(study, study.decisions))
+    )
+
+
+def _decisions(study: Study, decisions: Decisions) -> str:
+    """The table of what a classifier's decision costs."""
+    rows = []
+    for report in study.reports:
+        cost = decision_cost(report, decisions)
+        figures = (
+            (cost.joules, "J"), (cost.seconds, "s"), (cost.early_joules, "J"),
+            (cost.early_seconds, "s"),
+        )  # fmt: skip
+        if cost.joules is not None or cost.seconds is not None:
+            told = ("" if value is None else engineering(value, unit) for value, unit in figures)
+            rows.append((cost.profile, _mode(report), *told))
+    return table(
+        decisions_title(decisions), "target|mode*|energy|time|early energy|early time", rows
     )
 
 

@@ -28,13 +28,13 @@ def engineering(value: float, unit: str) -> str:
 
 
 def count(value: float) -> str:
-    """A count a token: whole numbers with thousands apart, fractions to one digit.
+    """A count a token: whole numbers with commas between thousands, fractions to one digit.
 
     >>> count(1628897.0), count(911.26)
-    ('1 628 897', '911.3')
+    ('1,628,897', '911.3')
     """
     if float(value).is_integer() or abs(value) >= 1000:
-        return f"{value:,.0f}".replace(",", " ")
+        return f"{value:,.0f}"
     return f"{value:.1f}"
 
 
@@ -62,7 +62,7 @@ def times_price(number: float, joules: float, *, power: bool) -> tuple[str, str]
     """A count and the price of one; a time and watts where a power is paid over a time.
 
     >>> times_price(1200.0, 23.6e-12, power=False), times_price(9e-6, 0.257, power=True)
-    (('1 200', '23.6 pJ'), ('9 µs', '257 mW'))
+    (('1,200', '23.6 pJ'), ('9 µs', '257 mW'))
     """
     if power:
         return engineering(number, "s"), engineering(joules, "W")

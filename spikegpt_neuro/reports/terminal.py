@@ -8,6 +8,7 @@ from rich.text import Text
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.baselines import Comparison
+from spikegpt_neuro.energy.decisions import Decisions, decision_cost
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
 from spikegpt_neuro.events.measurement import Measurement
@@ -20,6 +21,7 @@ from spikegpt_neuro.mapping import (
     Violation,
     unchecked_rules,
 )
+from spikegpt_neuro.reports.decisions import decisions_title
 from spikegpt_neuro.reports.numbers import count, engineering, points, share, times_price
 from spikegpt_neuro.reports.opponents import paper_sentences
 from spikegpt_neuro.reports.tables import table
@@ -80,9 +82,11 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
             "-",
             "",
         )
+    decided = [] if study.decisions is None else [decision_table(study, study.decisions)]
     boards = [_lines("Measured on a board", _measured(m)) for m in study.measurements]
     shown: list[RenderableType] = [
         rows,
+        *decided,
         *boards,
         _lines("Where spikes enter", list(study.main.statement)),
     ]
@@ -108,6 +112,29 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
         elif first:
             shown.append(_gaps(report))
     return shown
+
+
+def decision_table(study: Study, decisions: Decisions) -> Table:
+    """Energy and time of a classifier's decision, at mean length and early, on every target."""
+    rows = table(
+        "target|>mode|>energy|>time|>early energy|>early time", title=decisions_title(decisions)
+    )
+    for report in study.reports:
+        cost = decision_cost(report, decisions)
+        if cost.joules is None and cost.seconds is None:
+            continue
+        rows.add_row(
+            cost.profile,
+            cost.mode if report.profile.method == "event-driven" else "-",
+            *(
+                "-" if value is None else engineering(value, unit)
+                for value, unit in (
+                    (cost.joules, "J"), (cost.seconds, "s"),
+                    (cost.early_joules, "J"), (cost.early_seconds, "s"),
+                )
+            ),
+        )  # fmt: skip
+    return rows
 
 
 def sequence_table(study: Study) -> Table:

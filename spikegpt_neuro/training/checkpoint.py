@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from spikegpt_neuro.converters.checkpoint import read_checkpoint
+from spikegpt_neuro.converters.export import float_model
 from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.converters.torch_archive import load_torch
 from spikegpt_neuro.errors import InputError
@@ -57,7 +59,9 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path) -> SpikeGPT:
-    """The model of a model file, in evaluation mode."""
+    """The model of a model file, or of any checkpoint's folder, in evaluation mode."""
+    if path.is_dir():
+        return float_model(read_checkpoint(path))
     content = load(path)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise InputError(

@@ -1,66 +1,29 @@
-"""Training a classifier on labelled texts: cross-entropy of the pooled logits.
+"""Labelled texts as a classifier reads them, and what it decides: the pooled logits.
 
     last    softmax of the logits after a text's last token
     mean    softmax of their mean over its tokens
 
-Each text starts from rest. Texts of like length are trained together, padded behind their ends:
-layers look back only, so that a text never sees its padding. (Only the running statistics of the
-spike-driven layout's per-channel norms do, a little.)
+Each text starts from rest. Texts of like length are read together, padded behind their ends: layers
+look back only, so that a text never sees its padding. (Only the running statistics of the
+spike-driven layout's per-channel norms do, a little.) ``classifier_loop`` trains.
 """
 
 from __future__ import annotations
 
-import csv
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.labelled import LabelledText
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.training import checkpoint
-from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
-from spikegpt_neuro.training.spike_counts import SpikeCounts
 from spikegpt_neuro.vocabulary import TokenizerVocabulary, Vocabulary
 
-COLUMNS = ("step", "epoch", "seconds", "train_loss_nats", "valid_accuracy", "learning_rate_share")
 TEXTS_AT_ONCE = 64
-SORTED_BATCHES = 16
-"""Batches whose texts are sorted by length together; more would make batches too much alike."""
-
-
-@dataclass(frozen=True)
-class ClassificationSettings:
-    """``steps`` of ``batch`` texts, each cut after ``context`` tokens; the rest as in language
-    model training. ``rate_penalty``: nats at full spiking (spike-driven)."""
-
-    steps: int
-    batch: int = 32
-    context: int = 256
-    warm_up: int = 0
-    clip: float = 1.0
-    dropout: float = 0.1
-    seed: int = 42
-    evaluate_every: int = 250
-    rate_penalty: float = 0.0
-    rates: Rates = field(default_factory=Rates)
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {getattr(self, name)}; must be at least 1"
-            for name in ("steps", "batch", "context", "evaluate_every")
-            if getattr(self, name) < 1
-        ]
-        if problems:
-            raise InputError("These training settings cannot be used.", problems)
 
 
 @dataclass(frozen=True)
@@ -138,6 +101,14 @@ def pooled(logits: Tensor, lengths: Tensor, pooling: str) -> Tensor:
     return (logits * inside[..., None]).sum(1) / lengths[:, None]
 
 
+def pooled_after_each(logits: Tensor, pooling: str) -> Tensor:
+    """What would be decided upon after each token of logits [B, T, classes]; the same shape."""
+    if pooling == "last":
+        return logits
+    places = torch.arange(1, logits.shape[1] + 1, dtype=logits.dtype)
+    return logits.cumsum(1) / places[None, :, None]
+
+
 @torch.no_grad()
 def accuracy(model: SpikeGPT, held: Examples) -> float:
     """Share of texts classified as labelled, by the float model."""
@@ -150,88 +121,3 @@ def accuracy(model: SpikeGPT, held: Examples) -> float:
         right += int((found == classes).sum())
     model.train(training)
     return right / len(order)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands. ``loss``: moving average, nats. ``valid_accuracy``: if just judged."""
-
-    step: int
-    steps: int
-    seconds: float
-    loss: float
-    valid_accuracy: float | None
-
-
-def train_classifier(
-    model: SpikeGPT, train: Examples, valid: Examples | None, settings: ClassificationSettings,
-    output: Path, vocabulary: str, report: Callable[[Progress], None] = lambda progress: None,
-) -> Progress:  # fmt: skip
-    """Train in place; writes ``output`` at the end and a CSV log beside it. The last progress."""
-    torch.manual_seed(settings.seed)
-    generator = np.random.default_rng(settings.seed)
-    model.dropout.p = settings.dropout
-    optimisers = make_optimisers(model, settings.rates)
-    batches = _batches(train, settings.batch, generator)
-    each = max(1, -(-len(train.texts) // settings.batch))
-    counts = SpikeCounts(model.configuration, counting=False)
-    loss_average, began = math.nan, time.perf_counter()
-    with output.with_suffix(".csv").open("w", newline="") as stream:
-        log = csv.writer(stream)
-        log.writerow(COLUMNS)
-        model.train()
-        for step in range(1, settings.steps + 1):
-            tokens, lengths, classes = train.batch(next(batches))
-            counts.forget()
-            logits, _ = model(tokens, observe=counts)
-            likelihood = functional.cross_entropy(
-                pooled(logits, lengths, model.configuration.pooling), classes
-            )
-            loss = likelihood + settings.rate_penalty * counts.penalised
-            for optimiser in optimisers:
-                optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            share = schedule(step, settings.steps, settings.warm_up)
-            set_share(optimisers, share)
-            for optimiser in optimisers:
-                optimiser.step()
-            value = likelihood.item()
-            if not math.isfinite(value):
-                raise InputError(
-                    f"the loss is not finite at step {step}.", advice="Lower the learning rates."
-                )
-            first = math.isnan(loss_average)
-            loss_average = value if first else 0.98 * loss_average + 0.02 * value
-            found = None
-            if step % settings.evaluate_every == 0 or step == settings.steps:
-                found = accuracy(model, valid) if valid is not None else None
-                log.writerow(
-                    (step, step // each, round(time.perf_counter() - began, 1),
-                     round(loss_average, 5), "" if found is None else round(found, 5),
-                     round(share, 5))
-                )  # fmt: skip
-                stream.flush()
-            progress = Progress(
-                step, settings.steps, time.perf_counter() - began, loss_average, found
-            )
-            report(progress)
-    model.eval()
-    checkpoint.save(output, checkpoint.model_content(model, vocabulary))
-    return progress
-
-
-def _batches(
-    train: Examples, batch: int, generator: np.random.Generator
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Endless epochs of batches of like length, in random order."""
-    lengths = np.array([text.size for text in train.texts])
-    while True:
-        order = generator.permutation(len(lengths))
-        found = []
-        for begin in range(0, len(order), batch * SORTED_BATCHES):
-            near = order[begin : begin + batch * SORTED_BATCHES]
-            near = near[np.argsort(lengths[near], kind="stable")]
-            found += [near[i : i + batch] for i in range(0, len(near), batch)]
-        for i in generator.permutation(len(found)):
-            yield found[i]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spikegpt_neuro.errors import Unavailable
+from spikegpt_neuro.network.atomic import replaced_file
 
 COLUMNS = (
     "step", "tokens", "seconds", "train_bits_per_character", "valid_bits_per_character",
@@ -28,10 +30,12 @@ class Log:
         rows: list[list[str]] = []
         if step and path.exists():
             with path.open(newline="") as stream:
-                rows = [row for row in csv.reader(stream) if row[0].isdigit()]
+                rows = [row for row in csv.reader(stream) if row and row[0].isdigit()]
         self._path = path
-        with path.open("w", newline="") as stream:
-            csv.writer(stream).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= step)])
+        kept = io.StringIO(newline="")
+        csv.writer(kept).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= step)])
+        with replaced_file(path) as written:
+            written.write(kept.getvalue().encode("utf-8"))
         self._events = None if tensorboard is None else _summary_writer(tensorboard, step)
 
     def write(self, values: Mapping[str, float], firing_rates: Mapping[str, float]) -> None:

@@ -29,6 +29,7 @@ from spikegpt_neuro.training.few_bits import FewBits
 from spikegpt_neuro.training.integer_true import IntegerForward, calibrate
 from spikegpt_neuro.training.log import Log
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
+from spikegpt_neuro.training.resuming import check_same_run, extension, resume_path
 from spikegpt_neuro.training.spike_counts import Penalty, SpikeCounts
 
 AVERAGE_DECAY = 0.98
@@ -118,7 +119,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop reports after a step. ``evaluation`` where one was due."""
+    """What the loop reports after a step. ``evaluation`` where one was due.
+
+    ``seconds``: of all sessions of the run, evaluations left out.
+    """
 
     step: int
     steps: int
@@ -128,11 +132,6 @@ class Progress:
     events_per_token: float
     additions_per_token: float
     evaluation: Evaluation | None
-
-    @property
-    def seconds_left(self) -> float:
-        """At the mean pace of this session so far."""
-        return self.seconds / max(1, self.step) * (self.steps - self.step)
 
 
 class Trainer:
@@ -185,7 +184,7 @@ class Trainer:
     @property
     def resume_path(self) -> Path:
         """Where the run's full state is kept."""
-        return self.output.with_name(self.output.name + ".resume")
+        return resume_path(self.output)
 
     @property
     def log_path(self) -> Path:
@@ -197,21 +196,27 @@ class Trainer:
         """True in the one process that writes."""
         return self.accelerator is None or bool(self.accelerator.is_main_process)
 
-    def run(self, report: Callable[[Progress], None] = lambda progress: None) -> Progress:
+    def run(
+        self, report: Callable[[Progress], None] = lambda progress: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Progress:  # fmt: skip
         """Train to the end; ``report`` after every step. The last progress, with its evaluation.
 
-        A run that was resumed at its end is evaluated again and changes no file.
+        Where ``stop()`` is true after a step, both files are written and the run ends there; it can
+        be resumed. A run that was resumed at its end is evaluated again and changes no file.
         """
         if self.step >= self.settings.steps:
             return self._finished()
         log = Log(self.log_path, self.tensorboard, self.step) if self.is_main else None
         try:
-            return self._run(report, log)
+            return self._run(report, log, stop)
         finally:
             if log is not None:
                 log.close()
 
-    def _run(self, report: Callable[[Progress], None], log: Log | None) -> Progress:
+    def _run(
+        self, report: Callable[[Progress], None], log: Log | None, stop: Callable[[], bool]
+    ) -> Progress:
         settings = self.settings
         self.runner.train(self.integers is None)
         counts = SpikeCounts(self.model.configuration, settings.penalise)
@@ -230,7 +235,9 @@ class Trainer:
                         self.characters_per_token[1],
                     )  # fmt: skip
                 self._log(log, counts, evaluation)
-            if last or self.step % settings.save_every == 0:
+            # asked once: a request between two questions would end the run without its files
+            stopped = stop()
+            if last or stopped or self.step % settings.save_every == 0:
                 self._save()
             events, additions, _ = counts.per_token()
             progress = Progress(
@@ -238,7 +245,7 @@ class Trainer:
                 events, additions, evaluation,
             )  # fmt: skip
             report(progress)
-            if last:
+            if last or stopped:
                 return progress
 
     def _finished(self) -> Progress:
@@ -266,6 +273,12 @@ class Trainer:
         """Tokens trained on so far, by all processes."""
         settings = self.settings
         return self.step * settings.batch * settings.context * self.processes
+
+    @property
+    def rate_share(self) -> float:
+        """Of the peak learning rates, at this step."""
+        settings = self.settings
+        return schedule(self.step, settings.steps, settings.warm_up, settings.rates.schedule)
 
     def _begin_integers(self) -> None:
         """Freeze the scales; from here on the forward pass is the integer network's."""
@@ -317,7 +330,7 @@ class Trainer:
         else:
             self.accelerator.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        set_share(self.optimisers, schedule(self.step, settings.steps, settings.warm_up))
+        set_share(self.optimisers, self.rate_share)
         for optimiser in self.optimisers:
             optimiser.step()
         if self.integers is not None and self.few_bits is not None:
@@ -341,7 +354,6 @@ class Trainer:
         )
 
     def _log(self, log: Log, counts: SpikeCounts, evaluation: Evaluation | None) -> None:
-        settings = self.settings
         events, additions, _ = counts.per_token()
         rates = counts.firing_rates()
         values = {
@@ -349,7 +361,7 @@ class Trainer:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 1),
             "train_bits_per_character": round(self.bits_per_character, 5),
-            "learning_rate_share": round(schedule(self.step, settings.steps, settings.warm_up), 5),
+            "learning_rate_share": round(self.rate_share, 5),
         }
         if evaluation is not None:
             events, additions = evaluation.events_per_token, evaluation.additions_per_token
@@ -385,35 +397,32 @@ class Trainer:
             },
         )
 
-    def resume(self) -> None:
+    def resume(self) -> str:
         """Go on from the resume file, on a CPU bit for bit as if never interrupted.
 
-        Raises ``InputError`` where its settings or configuration differ from this run's.
+        What an extension by more steps does, or ''. Raises ``InputError`` where its settings or
+        configuration differ from this run's (``resuming``).
         """
+        if not self.resume_path.exists():
+            raise InputError(
+                f"there is no {self.resume_path} to go on from.",
+                advice="Leave out --resume to begin the run, or name the model it wrote.",
+            )
         content = checkpoint.load(self.resume_path)
         with parsing(self.resume_path, "a run to go on from"):
+            processes = len(content.get("random", ())), self.processes
+            check_same_run(
+                self.resume_path, content, self.settings, self.model.configuration,
+                {"processes": processes},
+            )  # fmt: skip
             self._resume(content)
+            return extension(content, self.settings)
 
     def _resume(self, content: dict[str, Any]) -> None:
-        mine = {
-            "settings": asdict(self.settings),
-            "configuration": self.model.configuration.to_dict(),
-        }
-        problems = [
-            f"{part}.{name}: stored {content.get(part, {}).get(name)!r}, asked for {value!r}"
-            for part, values in mine.items()
-            for name, value in values.items()
-            if content.get(part, {}).get(name) != value
-        ]
-        stored = len(content.get("random", ()))
-        if stored != self.processes:
-            problems.append(f"processes: stored {stored}, asked for {self.processes}")
-        if problems:
-            raise InputError(f"{self.resume_path} belongs to another run.", problems)
         self.step, self.average = int(content["step"]), float(content["average"])
         self.seconds = float(content["seconds"])
-        if not 0 <= self.step <= self.settings.steps:
-            raise InputError(f"{self.resume_path} says step {self.step} of {self.settings.steps}.")
+        if self.step < 0:
+            raise InputError(f"{self.resume_path} says step {self.step}.")
         self.model.load_state_dict(content["state_dict"])
         if content.get("few_bits") is not None:
             self._learn_steps(FewBits.from_state(content["few_bits"]))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 Recipe = Literal["adam", "muon"]
+Schedule = Literal["cosine", "constant"]
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 MUON_MOMENTUM = 0.95
@@ -28,12 +29,16 @@ FINAL_SHARE = 1.0 / 60.0
 
 @dataclass(frozen=True)
 class Rates:
-    """Peak learning rates: Adam's, Muon's (used by recipe ``muon``), neuron constants' factor."""
+    """Peak learning rates: Adam's, Muon's (used by recipe ``muon``), neuron constants' factor.
+
+    ``schedule``: 'cosine' falls over the run's steps, 'constant' stays after the warm-up.
+    """
 
     recipe: Recipe = "adam"
     adam: float = 6e-4
     muon: float = 2e-3
     neuron_factor: float = 1.0
+    schedule: Schedule = "cosine"
 
     def problems(self) -> list[str]:
         """What is wrong with the rates, one phrase each."""
@@ -41,6 +46,9 @@ class Rates:
         if self.recipe not in get_args(Recipe):
             allowed = ", ".join(map(repr, get_args(Recipe)))
             found.append(f"recipe is {self.recipe!r}; allowed: {allowed}")
+        if self.schedule not in get_args(Schedule):
+            allowed = ", ".join(map(repr, get_args(Schedule)))
+            found.append(f"schedule is {self.schedule!r}; allowed: {allowed}")
         for name in ("adam", "muon", "neuron_factor"):
             rate = getattr(self, name)
             if not math.isfinite(rate) or rate < 0:
@@ -48,9 +56,14 @@ class Rates:
         return found
 
 
-def schedule(step: int, steps: int, warm_up: int) -> float:
-    """Share of the peak learning rate at ``step`` in 1..steps: linear warm-up, then a cosine."""
+def schedule(step: int, steps: int, warm_up: int, shape: Schedule = "cosine") -> float:
+    """Share of the peak learning rate at ``step`` in 1..steps: linear warm-up, then a cosine.
+
+    ``constant`` does not depend on ``steps``: a run that is extended is the longer run.
+    """
     rise = min(1.0, step / warm_up) if warm_up else 1.0
+    if shape == "constant":
+        return rise
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
     return rise * (FINAL_SHARE + (1.0 - FINAL_SHARE) * cosine)
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import torch
 
+from spikegpt_neuro.converters.checkpoint import read_checkpoint
+from spikegpt_neuro.converters.export import float_model
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.training import checkpoint
 
 
 def read_start(path: Path, vocab_size: int) -> SpikeGPT:
-    """The model of our own model file or of a released checkpoint, in evaluation mode."""
-    model = checkpoint.load_model(path) if _is_ours(path) else _released(path)
+    """The model of our own model file or folder or of a released checkpoint, in evaluation mode."""
+    model = checkpoint.load_model(path) if _is_ours(path) else float_model(read_checkpoint(path))
     if model.configuration.vocab_size != vocab_size:
         raise InputError(
             f"{path} has a vocabulary of {model.configuration.vocab_size} tokens, the text of "
@@ -25,28 +26,9 @@ def read_start(path: Path, vocab_size: int) -> SpikeGPT:
 
 
 def _is_ours(path: Path) -> bool:
-    if path.suffix == ".safetensors":
+    if path.is_dir() or path.suffix == ".safetensors":
         return False
     return checkpoint.load(path).get("format") == checkpoint.FORMAT
-
-
-def _released(path: Path) -> SpikeGPT:
-    from spikegpt_neuro.converters.checkpoint import read_checkpoint
-
-    found = read_checkpoint(path)
-    architecture = found.architecture
-    model = SpikeGPT(
-        SpikeGPTConfiguration(
-            layout=architecture.layout,  # type: ignore[arg-type]
-            n_layer=architecture.n_layer,
-            n_embd=architecture.n_embd,
-            vocab_size=architecture.vocabulary_size,
-            hidden_size=architecture.n_hidden,
-            ffn_pre=architecture.ffn_pre,
-        )
-    )
-    model.load_state_dict(dict(found.tensors))
-    return model.eval()
 
 
 @torch.no_grad()

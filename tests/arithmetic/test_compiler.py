@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 from spikegpt_neuro.arithmetic import compiler, elementwise
@@ -23,7 +24,7 @@ def _package(tmp_path: Path) -> Path:
     return root.parent
 
 
-def _residual(folder: Path) -> str:
+def _residual(folder: Path, notices: list[str] | None = None) -> str:
     """What a fresh process computes with that copy: 5 + round(2 * 3)."""
     script = (
         "import numpy as np\n"
@@ -39,7 +40,20 @@ def _residual(folder: Path) -> str:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=folder,
         env=environment,
     )  # fmt: skip
+    if notices is not None:
+        notices.append(done.stderr)
     return done.stdout.strip()
+
+
+def test_compiling_is_announced_once_and_never_where_the_cache_has_it(tmp_path: Path) -> None:
+    folder = _package(tmp_path)
+    notices: list[str] = []
+    for _ in range(2):
+        assert _residual(folder, notices) == "11"
+    first, second = notices
+    assert first.count("Compiling kernels for this machine's processor") == 1  # of six functions
+    assert str(folder) in first and "doctor --warm-up" in first
+    assert second == ""
 
 
 def test_a_changed_operation_is_executed_in_its_new_form(tmp_path: Path) -> None:
@@ -87,3 +101,26 @@ def test_kernels_run_without_importing_linear_algebra_and_leave_it_usable() -> N
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "120.0"
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kernels"
+    monkeypatch.setattr(compiler, "CACHE_FOLDER", str(folder))
+    kept = compiler.kernel(_sum)
+    assert kept(1, 2) == 3 and folder.is_dir()
+    shutil.rmtree(folder)
+    folder.write_text("a file is where the folder was")
+    assert kept(1.5, 2) == 3.5
+    assert compiler.kernel(_sum)(2, 3) == 5
+    step = compiler.compile_step(_next, numba.int64(numba.int64), "constants")
+    assert step.ctypes(4) == 5
+
+
+def _sum(a: float, b: float) -> float:
+    return a + b
+
+
+def _next(a: int) -> int:
+    return a + 1

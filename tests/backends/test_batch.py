@@ -11,7 +11,8 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.generation import generate, generate_batch, read_prompt
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 
 NETWORKS = {
     "upstream": random_network(RandomShape(n_embd=24, vocabulary_size=31)),
@@ -43,14 +44,16 @@ def test_each_stream_is_what_it_is_alone(
     with BatchSession(network, streams, threads=threads) as session:
         found = generate_batch(session, prompts, [sampler() for _ in prompts], 12)
         states = [session.state(stream) for stream in range(streams)]
+        each = [session.stream_counts(stream).named() for stream in range(streams)]
         counts = session.counters
     together = None
-    for prompt, tokens, state in zip(prompts, found, states, strict=True):
+    for prompt, tokens, state, own in zip(prompts, found, states, each, strict=True):
         with EmulatorSession(network) as alone:
             logits = read_prompt(alone, prompt)
             expected = [token for token, _ in generate(alone, logits, sampler(), 11)]
             assert tokens[:11] == expected
             assert np.array_equal(state, alone.state)
+            assert own == alone.counters
             together = alone.counters if together is None else together + alone.counters
     assert counts == together
 
@@ -71,8 +74,42 @@ def test_streams_advance_in_any_order_and_number(network: LanguageModel) -> None
         assert (fresh == fresh[0]).all()
 
 
+@every_network
+def test_streams_join_and_leave_between_pieces(network: LanguageModel) -> None:
+    rng = np.random.default_rng(3)
+    size = network.info.vocabulary_size
+    with BatchSession(network, 3) as session:
+        for turn in range(12):
+            # a place is taken over: from the start, or from where another stream was left
+            place = turn % 3
+            before = session.stream_counts(place)
+            with EmulatorSession(network) as alone:
+                if turn % 2:
+                    alone.score(rng.integers(0, size, 5).tolist())
+                    begun = alone.counters
+                    session.set_state(place, alone.state)
+                else:
+                    begun = alone.counters
+                    session.reset(place)
+                lengths = rng.permutation([0, int(rng.integers(1, 20)), 1])
+                pieces = {
+                    stream: rng.integers(0, size, length).tolist()
+                    for stream, length in enumerate(lengths)
+                    if length or stream == place
+                }
+                pieces[place] = pieces[place] or [1]
+                found = session.advance(pieces)
+                assert np.array_equal(found[place], alone.score(pieces[place]))
+                assert np.array_equal(session.state(place), alone.state)
+                since = session.stream_counts(place) - before
+                assert since.named() == alone.counters - begun
+        assert session.advance({}) == {}
+
+
 def test_what_is_refused() -> None:
     network = NETWORKS["upstream"]
+    with BatchSession(network, 2) as session, pytest.raises(InputError, match="not a state"):
+        session.set_state(0, np.zeros(3, np.int32))
     with pytest.raises(InputError, match="at least 1"):
         BatchSession(network, 0)
     with BatchSession(network, 2) as session:

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikegpt_neuro.arithmetic import elementwise
+from spikegpt_neuro.backends import program
 from spikegpt_neuro.backends.base import Session
 from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
-from spikegpt_neuro.backends.execution import Column
+from spikegpt_neuro.backends.execution import Column, packed_walk
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.file import read_network, write_network
@@ -84,6 +85,19 @@ def test_packed_weights_give_what_the_same_bytes_give(bits: int) -> None:
         assert np.array_equal(one.score(tokens), other.score(tokens))
         assert one.counters == other.counters
         assert np.array_equal(one.state, other.state)
+
+
+@pytest.mark.parametrize(("bits", "asked"), [(8, False), (4, True)])
+def test_the_walk_of_packed_weights_is_compiled_only_where_there_are_some(
+    bits: int, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fifth of what a first run waits for."""
+    compiled = []
+    monkeypatch.setattr(program, "packed_walk", lambda: compiled.append(1) or packed_walk())
+    shape = RandomShape(n_layer=1, n_embd=8, vocabulary_size=4, weight_bits=bits)
+    with EmulatorSession(random_network(shape)) as session:
+        session.score([1, 2])
+    assert bool(compiled) is asked
 
 
 @settings(deadline=None, max_examples=25)

@@ -70,6 +70,13 @@ def test_all_problems_are_listed_together(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_a_git_lfs_pointer_of_a_chain_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "network.net"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1362896\n")
+    with pytest.raises(InputError, match=r"Git LFS pointer.*\n.*git lfs pull"):
+        read_netx(path)
+
+
 def test_a_gap_in_the_layers_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "chain.net", "w") as file:
         file["layer/1/type"] = b"dense"

@@ -93,3 +93,33 @@ def test_a_sigma_needs_no_threshold(tmp_path: Path) -> None:
             found.append(session.score(rasters))
     assert found[0].any()
     assert np.array_equal(*found)
+
+
+def _rewritten(file: h5py.File, values: np.ndarray, **choices: object) -> None:
+    del file["layer/0/weight"]
+    file["layer/0"].create_dataset("weight", data=values, **choices)
+
+
+@pytest.mark.parametrize("form", ["trailing axis", "flat", "float64", "compressed", "attributes"])
+def test_variants_that_are_stock(form: str, tmp_path: Path) -> None:
+    """Ways to store the same weights that stock NetX does not tell apart."""
+    paths = [tmp_path / f"{name}.net" for name in ("plain", "other")]
+    for path in paths:
+        with h5py.File(path, "w") as file:
+            convolution(file, 0, (2, 6, 5), WEIGHT, CUBA)
+    with h5py.File(paths[1], "r+") as file:
+        if form == "trailing axis":
+            _rewritten(file, WEIGHT[..., None])
+        elif form == "flat":
+            _rewritten(file, WEIGHT.reshape(-1))
+        elif form == "float64":
+            _rewritten(file, WEIGHT.astype(np.float64))
+        elif form == "compressed":
+            _rewritten(file, WEIGHT, compression="gzip", chunks=(1, 1, 3, 3))
+        else:
+            file.attrs["author"] = "somebody"
+    one, other = (read_netx(path, input_shape=(5, 6, 1)) for path in paths)
+    for mine, theirs in zip(one.layers, other.layers, strict=True):
+        assert (mine.name, mine.kind) == (theirs.name, theirs.kind)
+        for name in mine.array_specs():
+            assert np.array_equal(getattr(mine, name), getattr(theirs, name)), name

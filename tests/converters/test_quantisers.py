@@ -112,3 +112,11 @@ def test_currents_keep_headroom_above_the_calibrated_range() -> None:
         build = Builder("a", QuantisationSettings(), {"a.lif": largest})
         assert build.current_bits("lif") == bits
         assert 2 * largest * 2**bits <= (1 << 17) - 1
+
+
+def test_too_many_bits_are_refused_with_the_most_that_fit() -> None:
+    # 127 * 2**16 * 511 > 2**31; 2**31 / (127 * 2**16) = 258.01: eight bits
+    weight = np.full((2, 1 << 16), 127, np.int8)
+    with pytest.raises(InputError, match=r"4253089792.*\n.*Use at most 8 bits"):
+        choose_payload(weight, signed=True, accumulator_bits=24, bits=10)
+    assert choose_payload(weight, signed=True, accumulator_bits=24, bits=8).bits == 8

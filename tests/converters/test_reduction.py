@@ -20,9 +20,11 @@ from spikegpt_neuro.converters.reduction import (
     rescaled,
 )
 from spikegpt_neuro.converters.sensitivity import (
+    Probe,
     divergence,
     fewest_bits,
     log_probabilities,
+    losses_per_error,
     mean_bits,
 )
 from spikegpt_neuro.errors import InputError
@@ -50,6 +52,10 @@ def _names(network: LanguageModel) -> list[str]:
 
 def _windows(network: LanguageModel) -> np.ndarray:
     return np.random.default_rng(1).integers(0, network.info.vocabulary_size, (8, 64))
+
+
+def _predictions(network: LanguageModel, windows: np.ndarray) -> np.ndarray:
+    return np.concatenate(list(log_probabilities(network, windows)))
 
 
 @every_network
@@ -95,7 +101,7 @@ def test_a_rescaled_reader_takes_the_new_unit(network: LanguageModel) -> None:
                     layers[reader.name] = rescaled(layers[reader.name], index, ratio)
     halved = LanguageModel(network.info, tuple(layers[layer.name] for layer in network.layers))
     windows = _windows(network)
-    before, after = log_probabilities(doubled, windows), log_probabilities(halved, windows)
+    before, after = _predictions(doubled, windows), _predictions(halved, windows)
     assert divergence(before, after) < 1e-9
 
 
@@ -103,11 +109,11 @@ def test_a_rescaled_reader_takes_the_new_unit(network: LanguageModel) -> None:
 def test_fewer_bits_cost_more_and_take_less(network: LanguageModel) -> None:
     windows = _windows(network)
     moments = Moments(network, windows)
-    before = log_probabilities(network, windows)
+    before = _predictions(network, windows)
     losses, sizes = [], []
     for bits in (6, 4, 3):
         done = reduce_network(network, dict.fromkeys(_names(network), Choice(bits)), moments)
-        losses.append(divergence(before, log_probabilities(done.network, windows)))
+        losses.append(divergence(before, _predictions(done.network, windows)))
         sizes.append(sum(layer.bytes for layer in done.layers))
         for layer in done.layers:
             dense = done.network[layer.name]
@@ -149,6 +155,19 @@ def test_the_fewest_bits_keep_the_loss() -> None:
         network[name].weight.nbytes  # type: ignore[attr-defined]
         for name in _names(network)
     )
+
+
+def test_losses_per_error_are_shrunk_by_their_noise() -> None:
+    """Values worked out by hand from the equations of the docstring."""
+    # losses twice the divergences, no scatter beyond the noise: what is expected is taken
+    even = [Probe(0.1, 0.2, 0.5, 0.1), Probe(0.2, 0.4, 0.5, 0.2)]
+    assert losses_per_error(even) == pytest.approx([2.0, 2.0], rel=1e-12)
+    # a = 1; losses 3 and -1 scatter by 2 around 1, with noise 1: t^2 = 4 - 1 = 3, 3/4 is believed
+    apart = [Probe(1.0, 3.0, 1.0, 1.0), Probe(0.5, -1.0, 1.0, 1.0)]
+    assert losses_per_error(apart) == pytest.approx([2.5, 0.1 / 0.5], rel=1e-12)
+    # a loss without noise is taken as it is
+    sure = [Probe(1.0, 3.0, 1e-9, 1.0), Probe(1.0, 1.0, 1e-9, 1.0)]
+    assert losses_per_error(sure) == pytest.approx([3.0, 1.0], rel=1e-6)
 
 
 def test_what_is_refused() -> None:

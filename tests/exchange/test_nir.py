@@ -17,7 +17,7 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import check_nir, export_nir, import_nir, import_nir_with_report
 from spikegpt_neuro.exchange.nir_levels import level_limits
 from spikegpt_neuro.network import Chain, ChainInfo, Network, Port
-from spikegpt_neuro.network.layers import Lif, Residual
+from spikegpt_neuro.network.layers import Lif, RecurrentVariedCuba, Residual, VariedCuba
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.schema import Layer
 from spikegpt_neuro.network.slayer_layers import (
@@ -105,6 +105,30 @@ def test_chain_round_trip_is_exact(tmp_path: Path) -> None:
     raster = np.random.default_rng(1).integers(0, 2, (90, 6))
     with EmulatorChainSession(network) as one, EmulatorChainSession(again) as other:
         assert np.array_equal(one.score(raster), other.score(raster))
+
+
+def test_decays_of_each_neuron_round_trip(tmp_path: Path) -> None:
+    first = raster_input(6)
+    fast = np.full(7, 4096, np.int32), np.arange(1, 4096, 600, dtype=np.int32)
+    slow = np.array([4096, 9, 77, 1, 2000], np.int32), np.full(5, 700, np.int32)
+    network = chain(
+        first, dense("a.synapse", "input.raster", weights(1, 7, 6)),
+        VariedCuba("a.neuron", ("a.synapse",), Port(7, *SPIKES), np.arange(7, dtype=np.int32),
+                   *fast, 80),
+        dense("b.synapse", "a.neuron", weights(2, 5, 7)),
+        RecurrentVariedCuba("b.neuron", ("b.synapse",), Port(5, *SPIKES),
+                            np.zeros(5, np.int32), *slow, 80, weights(7, 5, 5).astype(np.int16)),
+    )  # fmt: skip
+    counts = export_nir(network, tmp_path / "chain.nir")
+    assert counts == {"Input": 1, "Linear": 3, "LIF": 1, "CubaLIF": 1, "Output": 1}
+    again = import_nir(tmp_path / "chain.nir")
+    assert_same(network, again)
+    checked = check_nir(tmp_path / "chain.nir", bits=None, time_step=1e-4)
+    assert not checked.problems and checked.report and checked.report.is_exact
+    some = np.array([0, 1, 1, 1, 1, 1, 1], np.int32)
+    still = replace(network.layers[2], voltage_decay=some)
+    with pytest.raises(InputError, match="a decay of 0 among others"):
+        export_nir(chain(first, network.layers[1], still), tmp_path / "still.nir")
 
 
 def test_convolution_round_trip_is_exact(tmp_path: Path) -> None:

@@ -212,12 +212,15 @@ class Maker:
         one, zero = np.ones(size), np.zeros(size)
         if self.is_whole:
             # decays whose states have no fractions that integers drop
-            decay = self.pick(4096, 2048, 1024)
+            decay: Any = self.pick(4096, 2048, 1024)
             threshold = one * self.pick(7.0, 15.0, 40.0)
             if kind == "LIF" and decay != 4096 and self.random.random() < 0.5:
                 decay = 4096
+            elif kind != "LIF" and size == shape and self.random.random() < 0.3:
+                decay = self.random.choice([4096, 2048, 1024], size)
         else:
-            decay = int(self.random.integers(20, 4097))
+            each = size if size == shape and self.random.random() < 0.3 else ()
+            decay = self.random.integers(20, 4097, each)
             threshold = one * 10.0 ** self.random.uniform(-1, 1.3)
             if size == shape and len(shape) == 1 and self.random.random() < 0.3:
                 threshold = threshold * self.random.uniform(0.5, 2.0, size)
@@ -237,9 +240,9 @@ class Maker:
             return nir.LIF(
                 tau=tau, r=gain * tau / DT, v_leak=leak, v_threshold=threshold, v_reset=zero
             )
-        synapse = one * DT * 4096 / self.pick(4096, 2048, 1000, 300)
-        if self.is_whole:
-            synapse = one * DT * 4096 / self.pick(4096, 2048)
+        each = size if size == shape and self.random.random() < 0.2 else ()
+        among = [4096, 2048] if self.is_whole else [4096, 2048, 1000, 300]
+        synapse = one * DT * 4096 / self.random.choice(among, each)
         return nir.CubaLIF(
             tau_syn=synapse, tau_mem=tau, r=gain * tau / DT, v_leak=leak, v_threshold=threshold,
             v_reset=zero, w_in=synapse / DT * (1.0 if self.is_whole else self.pick(1.0, 0.4)),

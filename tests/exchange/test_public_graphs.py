@@ -366,7 +366,8 @@ IMPORTED: dict[str, tuple[Callable[[], Graph], float, int]] = {
 }
 REFUSED: dict[str, tuple[Callable[[], Graph], float, list[str]]] = {
     "swavelet": (
-        swavelet, DT, ["li_stage_0/tau: differs within the layer, whose neurons share one decay"],
+        swavelet, DT,
+        ["li_stage_0/tau: differs within the layer, whose integrators share one decay"],
     ),
     "feedback_graph": (
         feedback_graph, DT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,20 @@ import pytest
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters import sensitivity
+from spikegpt_neuro.converters.export import export_checkpoint
+from spikegpt_neuro.converters.moments import sample_windows
+from spikegpt_neuro.converters.reduction import Candidate, adopt
+from spikegpt_neuro.converters.sensitivity import mean_bits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.fitting.front import write_plot, write_table
-from spikegpt_neuro.fitting.search import Budget, Fitting
+from spikegpt_neuro.fitting.search import Budget, Fitting, _bytes
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping.partition import partition
+from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import read_network, write_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.vocabulary import read_vocabulary
 
 NETWORK = random_network(RandomShape(n_layer=2, n_embd=96, vocabulary_size=600))
 PROFILE = load_profile("loihi2")
@@ -59,7 +66,7 @@ def test_more_room_loses_less(search: Fitting) -> None:
     sizes = np.linspace(*(sum(f(row) for row in search._bytes) for f in (min, max)), 6)
     for size in sizes:
         chosen = search.chosen(size)
-        losses.append(sum(search._known[name].loss(one.error) for name, one in chosen.items()))
+        losses.append(sum(search._known[name] * one.error for name, one in chosen.items()))
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == 0  # all 8 bits of every weight
 
@@ -115,3 +122,32 @@ def test_a_search_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert other_text.before.cores == len(partition(network, PROFILE, "middle"))
     with pytest.raises(InputError, match="another network"):
         Fitting(network, windows[:3], PROFILE, folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_chosen_widths_lose_less_than_even_ones(tmp_path: Path) -> None:
+    """On a trained model, in as many bytes, over text that the choice was not made on."""
+    folder = Path(__file__).parents[2] / "examples" / "kjv-4x192"
+    vocabulary = read_vocabulary(folder / "kjv-4x192.vocab.json")
+    train = vocabulary.encode((folder / "kjv-train.txt").read_text("utf-8")).tolist()
+    valid = vocabulary.encode((folder / "kjv-valid.txt").read_text("utf-8"))[: 200 * 256]
+    export_checkpoint(folder / "kjv-4x192.pth", tmp_path / "8.net", calibration=train)
+    network = read_network(tmp_path / "8.net")
+    assert isinstance(network, LanguageModel)
+    search = Fitting(network, sample_windows(network, train), PROFILE)
+    text = valid.reshape(-1, 256)
+
+    def loss(chosen: Mapping[str, Candidate]) -> float:
+        return mean_bits(adopt(network, chosen), text) - before
+
+    before = mean_bits(network, text)
+    evenly, by_choice = [], []
+    for bits in (3, 4):
+        even = {
+            name: next(option for option in options if option.choice.bits == bits)
+            for name, options in search.table.items()
+        }
+        evenly.append(loss(even))
+        by_choice.append(loss(search.chosen(sum(map(_bytes, even.values())))))
+    # 0.019 against 0.022 when this was written; ranking by divergences gave 0.041
+    assert sum(by_choice) < sum(evenly)

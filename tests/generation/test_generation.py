@@ -19,7 +19,8 @@ from spikegpt_neuro.generation import (
     save_state,
 )
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 
 NETWORK = random_network(RandomShape(n_layer=2, n_embd=16, vocabulary_size=9))
 SETTINGS = SamplingSettings(temperature=1.0, seed=3, presence_penalty=0.2)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.sampling import Sampler, SamplingSettings
+from spikegpt_neuro.sampling import Sampler
+from spikegpt_neuro.sampling_settings import SamplingSettings
 
 SCALE = 2.0**-16
 

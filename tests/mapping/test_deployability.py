@@ -14,7 +14,7 @@ from spikegpt_neuro.errors import IncompleteKind
 from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
 from spikegpt_neuro.mapping.deployability import deployability
 from spikegpt_neuro.network import LAYER_KINDS, Chain, ChainInfo, Network, Port
-from spikegpt_neuro.network.layers import Dense, Lif, Residual
+from spikegpt_neuro.network.layers import Dense, Lif, Residual, VariedLif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.slayer_layers import (
     Cuba,
@@ -38,6 +38,11 @@ def voltage_chain() -> Chain:
     return Chain(ChainInfo(), (raster, synapse, voltage))
 
 
+def with_own_decays(layer: Lif) -> VariedLif:
+    values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    return VariedLif(**{**values, "voltage_decay": np.arange(layer.output.size, dtype=np.int32)})
+
+
 def test_every_kind_of_layer_has_a_statement() -> None:
     told = {name for name, kind in LAYER_KINDS.items() if STOCK_FORMS.takes(kind)}
     shapes = (
@@ -49,6 +54,9 @@ def test_every_kind_of_layer_has_a_statement() -> None:
         assert all(kind.need in ("stock", "own", "routing", "host") for kind in kinds)
         told |= {kind.kind for kind in kinds}
     told |= {kind.kind for kind in deployability(voltage_chain(), LOIHI2).kinds}
+    layers = [with_own_decays(x) if isinstance(x, Lif) else x for x in NETWORK.layers]
+    varied = dataclasses.replace(NETWORK, layers=tuple(layers))
+    told |= {kind.kind for kind in deployability(varied, LOIHI2).kinds}
     assert told | {"real_embedding"} == set(LAYER_KINDS)
 
 

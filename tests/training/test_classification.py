@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import spikegpt_neuro as sn
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.classification import confusion, decide
 from spikegpt_neuro.cli.main import app
@@ -20,7 +21,14 @@ from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.network.network import as_language_model
-from spikegpt_neuro.training.classification import Examples, accuracy, examples, pooled
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.training.classification import (
+    Examples,
+    accuracy,
+    examples,
+    pooled,
+    pooled_after_each,
+)
 from spikegpt_neuro.verification import verify
 from spikegpt_neuro.vocabulary import CharacterVocabulary
 
@@ -89,6 +97,92 @@ def test_learns_and_the_integers_agree_with_the_float_model(
     assert len(first["after_each_token"]) == first["tokens"] >= first["settled_after_tokens"]
 
 
+def test_energy_and_time_of_a_decision(
+    trained: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    network, test = trained[1], data / "test.tsv"
+    page, values = tmp_path / "report.html", tmp_path / "report.json"
+    arguments = (
+        "energy", network, "--labelled", test, "--confidence", 0.9, "--profile", "loihi2",
+        "--profile", "cmos45-int8",
+    )  # fmt: skip
+    said = run(*arguments, "--output", page, "--output", values)
+    found = json.loads(values.read_text())
+    decided = found["decisions"]
+    told = json.loads(run("classify", network, "--file", test, "--confidence", 0.9, "--json"))
+    assert decided["texts"] == 40 and decided["accuracy"] == told["accuracy"]
+    assert decided["tokens"] == found["tokens"] / 40
+    assert decided["early_tokens"] == told["early"]["mean_tokens"] < decided["tokens"]
+    assert decided["early_accuracy"] == told["early"]["accuracy"]
+    first = decided["targets"][0]
+    assert (first["profile"], first["mode"]) == ("loihi2", "pipelined")
+    assert first["joules"] == told["cost"]["joules_per_decision"]
+    assert first["seconds"] == told["cost"]["seconds_per_decision"]
+    assert 0 < first["early_joules"] < first["joules"]
+    assert 0 < first["early_seconds"] < first["seconds"]
+    report = next(r for r in found["reports"] if r["mode"] == "fall-through")
+    slow = next(t for t in decided["targets"] if t["mode"] == "fall-through")
+    each = slow["joules"] / report["energy_joules_per_token"]  # no pipeline empties
+    assert each == pytest.approx(decided["tokens"])
+    arithmetic = decided["targets"][-1]
+    assert arithmetic["seconds"] is None and arithmetic["joules"] > 0
+    title = f"40 texts of {decided['tokens']:.1f} tokens, {decided['accuracy']:.2%} right"
+    assert title in " ".join(said.split()) and title in page.read_text()
+    assert "early, at confidence 0.9" in page.read_text()
+    # counted over whole texts, the windows are the run
+    assert found["firing_rates"]["window_end_tokens"][-1] == found["tokens"]
+    assert "--labelled" in run("energy", network, "--text", test, "--confidence", 0.9, fails=True)
+
+
+def test_classify_in_python(trained: tuple[Path, Path], data: Path) -> None:
+    rows = read_labelled(data / "test.tsv")
+    texts, labels = [row.text for row in rows], [row.label for row in rows]
+    found = sn.classify(trained[1], texts, labels)
+    assert repr(found) == f"<Classification of 40 texts on emulator: {found.accuracy:.2%} right>"
+    assert found.confusion is not None and np.trace(found.confusion) == 40 * (found.accuracy or 0)
+    alone = sn.classify(sn.load(trained[1]), texts[3])
+    assert alone.accuracy is None and alone.confusion is None
+    assert np.array_equal(alone.decisions[0].scores, found.decisions[3].scores)  # from rest, each
+    assert alone.decisions[0].label in repr(alone)
+    with pytest.raises(InputError, match="40 texts have 2 labels"):
+        sn.classify(trained[1], texts, ["yes", "no"])
+    with pytest.raises(InputError, match="label 'maybe'"):
+        sn.classify(trained[1], ["ax"], ["maybe"])
+    with pytest.raises(InputError, match="not a classifier"):
+        sn.classify(random_network(RandomShape(n_layer=1, n_embd=8, vocabulary_size=9)), "a")
+
+
+def test_decisions_after_every_token_can_be_relied_upon(data: Path, tmp_path: Path) -> None:
+    """Before the letter that decides, nothing can be known, and probabilities should say so."""
+    rows = read_labelled(data / "test.tsv")
+    losses = {}
+    for name, options in (("whole", ()), ("every", ("--every-token",))):
+        model, network = tmp_path / f"{name}.pt", tmp_path / f"{name}.net"
+        run("train", data / "train.tsv", "--task", "classify", "-o", model, "--layout", "rwkv",
+            "--pooling", "last", "--steps", 100, "--batch", 16, "--learning-rate", "1e-2",
+            "--dropout", 0, *SIZE, *options)  # fmt: skip
+        run("export", model, network, "--calibration", data / "text.txt")
+        found = sn.classify(network, [row.text for row in rows], [row.label for row in rows])
+        assert (found.accuracy or 0) > 0.9
+        bits = []
+        for row, decision in zip(rows, found.decisions, strict=True):
+            right = decision.classes == found.labels.index(row.label)
+            bits.append(-np.log2(np.where(right, decision.confidences, 1 - decision.confidences)))
+        losses[name] = np.concatenate(bits).mean()
+    assert losses["every"] < 0.9 * losses["whole"], losses
+    refused = run("train", data / "text.txt", "-o", tmp_path / "x.pt", "--every-token", fails=True)
+    assert "classifiers only" in refused
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_what_is_decided_after_each_token(pooling: str) -> None:
+    logits = torch.randn(2, 5, 3)
+    each = pooled_after_each(logits, pooling)
+    for token in range(5):
+        lengths = torch.full((2,), token + 1)
+        assert torch.allclose(each[:, token], pooled(logits, lengths, pooling), atol=1e-6)
+
+
 @pytest.mark.parametrize("backend", ["lava", "lava-fine"])
 def test_backends_agree_on_256_tokens(trained: tuple[Path, Path], backend: str) -> None:
     network = read_network(trained[1])
@@ -132,7 +226,7 @@ def test_starts_from_a_language_model(data: Path, tmp_path: Path) -> None:
     assert after["vocabulary"] == before["vocabulary"]
     assert after["state_dict"]["head.weight"].shape == (2, 12)
     refused = run("train", data / "train.tsv", "--task", "classify", "--from", model, "-o",
-                  classifier, "--layout", "upstream", *SIZE, fails=True)  # fmt: skip
+                  tmp_path / "other.pt", "--layout", "upstream", *SIZE, fails=True)  # fmt: skip
     assert "layout" in refused
 
 

@@ -25,8 +25,8 @@ ADVICE = (
     "Loihi 2 needs Intel's lava-loihi package (members of the Intel Neuromorphic Research "
     "Community get it from Intel) and a board: set NXSDKHOST to the board's host for Ethernet, or "
     "run where SLURM offers a Loihi partition (PARTITION or BOARD chooses one), and LOIHI_GEN to "
-    f"one of {', '.join(GENERATIONS)}. Without them use --backend emulator or --backend lava; both "
-    "compute the same integers."
+    f"one of {', '.join(GENERATIONS)}. Without them use --backend emulator, or lava where Lava is "
+    "installed; both compute the same integers."
 )
 
 

@@ -19,6 +19,7 @@ from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.file import read_network
+from spikegpt_neuro.network.layers import Lif, VariedLif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.verification import verify
 
@@ -32,12 +33,22 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
+def with_own_decays(layer: Lif) -> VariedLif:
+    values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    decays = np.random.default_rng(5).integers(0, 4097, layer.output.size).astype(np.int32)
+    return VariedLif(**{**values, "voltage_decay": decays})
+
+
 def network_of(layout: str, folder: Path) -> Network:
     """Upstream; spike-driven with leaky graded neurons; spike-driven with memoryless ones."""
     if layout == "upstream":
         return random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=12))
     if layout == "ternary":
         return random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=12, weight_bits=2))
+    if layout == "decays of channels":
+        network = random_network(RandomShape(n_layer=1, n_embd=16, vocabulary_size=12))
+        layers = [with_own_decays(x) if isinstance(x, Lif) else x for x in network.layers]
+        return dataclasses.replace(network, layers=tuple(layers))
     if layout == "4-bit spikes":
         return random_network(
             RandomShape("spike-driven", 1, 16, 12, firing=0.3, levels=3, weight_bits=4)
@@ -62,7 +73,7 @@ def network_of(layout: str, folder: Path) -> Network:
     return read_network(folder / "model.net")
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, "ternary", "4-bit spikes"])
+@pytest.mark.parametrize("layout", [*LAYOUTS, "ternary", "4-bit spikes", "decays of channels"])
 def test_pipelined_fine_graph_equals_emulator_and_fused_graph(layout: str, tmp_path: Path) -> None:
     network = network_of(layout, tmp_path)
     fine = get_backend("lava-fine")

@@ -14,6 +14,7 @@ N = 12
 """Channels of a sample; a square and a convolution's shape are made of them too."""
 INPUT_BITS = {
     "delta": 12, "sigma_delta": 20, "cuba": 16, "leaky_integrator": 16, "alif": 16, "lif": 20,
+    "varied_cuba": 16, "varied_lif": 20,
 }  # fmt: skip
 """Inputs as wide as the kind's place in a network has them, where 24 bits would only saturate."""
 _SHAPES = {"n": N, "m": N, "v": 7, "bytes": (N + 7) // 8, "w": 18, "g": 15}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spikegpt_neuro.arithmetic import elementwise, slayer_neurons, tables
+from spikegpt_neuro.arithmetic import elementwise, slayer_neurons, tables, varied_neurons
 from spikegpt_neuro.arithmetic.equations import FUNCTIONS, TABLES
 from spikegpt_neuro.arithmetic.lif import lif
 from spikegpt_neuro.arithmetic.wkv import wkv
@@ -37,6 +37,9 @@ SOURCES: dict[str, tuple[Any, set[str]]] = {
     ),
 }  # fmt: skip
 """The kernel that is a kind's definition, and its arguments that are not parameters."""
+SOURCES["varied_lif"] = (varied_neurons.varied_lif, SOURCES["lif"][1])
+SOURCES["varied_cuba"] = (varied_neurons.varied_cuba, SOURCES["cuba"][1])
+SOURCES["recurrent_varied_cuba"] = SOURCES["varied_cuba"]
 SOURCES["recurrent_cuba"], SOURCES["recurrent_alif"] = SOURCES["cuba"], SOURCES["alif"]
 EQUATIONS = {name: kind for name, kind in LAYER_KINDS.items() if kind.equation}
 

@@ -73,6 +73,7 @@ class NetxBackend(BackendDefaults):
                 num_layers=settings["stock_layers"],
                 input_message_bits=settings["input_message_bits"],
                 spike_exp=settings["spike_bits"],
+                input_shape=tuple(settings["input_shape"]) if "input_shape" in settings else None,
             )
         except Exception as error:  # stock code: whatever it raises is its answer
             raise RunFailed(f"stock NetX cannot build {self._stock}: {error!r}") from error

@@ -26,6 +26,7 @@ from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_convoluti
 from spikegpt_neuro.decomposition.stock_plan import Shape, StockPlan, Synapse, plan_stock, shape_of
 from spikegpt_neuro.errors import IncompleteKind, InputError
 from spikegpt_neuro.network import Network, Port
+from spikegpt_neuro.network.layers import VariedCuba
 from spikegpt_neuro.network.schema import Array, Layer
 from spikegpt_neuro.network.slayer_layers import (
     Alif,
@@ -144,11 +145,15 @@ def _shaped(values: Array, shape: Shape) -> Array:
     return values if len(shape) == 1 else values.reshape(shape[::-1]).transpose(2, 1, 0)
 
 
-def lif_parameters(layer: Cuba, shape: Shape) -> dict[str, Any]:
-    """Parameters of stock ``LIF``, and of ``LIFReset``."""
+def lif_parameters(layer: Cuba | VariedCuba, shape: Shape) -> dict[str, Any]:
+    """Parameters of stock ``LIF``, and of ``LIFReset``; decays are numbers or arrays."""
+    current, voltage = (
+        _shaped(decay, shape) if isinstance(decay, np.ndarray) else decay
+        for decay in (layer.current_decay, layer.voltage_decay)
+    )
     return {
-        "shape": shape, "vth": layer.threshold, "du": layer.current_decay - 1,
-        "dv": layer.voltage_decay, "bias_mant": _shaped(layer.bias, shape),
+        "shape": shape, "vth": layer.threshold, "du": current - 1,
+        "dv": voltage, "bias_mant": _shaped(layer.bias, shape),
         "bias_exp": ALIGNMENT_BITS,  # biases are in units of the input
     }  # fmt: skip
 
@@ -160,7 +165,8 @@ def neurons(layer: Layer, shape: Shape) -> Any:
 
 
 @neurons.register(Cuba)
-def _lif(layer: Cuba, shape: Shape) -> Any:
+@neurons.register(VariedCuba)
+def _lif(layer: Cuba | VariedCuba, shape: Shape) -> Any:
     return LIF(**lif_parameters(layer, shape))
 
 

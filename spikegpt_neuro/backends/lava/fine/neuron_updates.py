@@ -7,6 +7,7 @@ the one type the kernels are compiled for before the processes fork (``warm_up_n
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,18 @@ import numpy.typing as npt
 from spikegpt_neuro.arithmetic import elementwise
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.arithmetic.lif import lif
+from spikegpt_neuro.arithmetic.varied_neurons import varied_lif
 from spikegpt_neuro.arithmetic.wkv import wkv
 from spikegpt_neuro.decomposition.elements import MOMENTS, STATISTICS
-from spikegpt_neuro.network.layers import LayerNorm, Lif, Product, Sigmoid, SquaredRelu, Wkv
+from spikegpt_neuro.network.layers import (
+    LayerNorm,
+    Lif,
+    Product,
+    Sigmoid,
+    SquaredRelu,
+    VariedLif,
+    Wkv,
+)
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -89,18 +99,21 @@ class SquaredReluUpdate:
 
 
 class LeakyLifUpdate:
-    """See ``arithmetic.lif.lif``; ``membrane`` is read and written."""
+    """See ``arithmetic.lif.lif`` and ``varied_lif``; ``membrane`` is read and written."""
 
-    def __init__(self, layer: Lif) -> None:
+    def __init__(self, layer: Lif | VariedLif) -> None:
+        varied = isinstance(layer, VariedLif)
+        self._kernel: Any = varied_lif if varied else lif
         self._parameters = (
-            plain(layer.multiplier), plain(layer.shift), plain(layer.offset), layer.voltage_decay,
+            plain(layer.multiplier), plain(layer.shift), plain(layer.offset),
+            plain(layer.voltage_decay) if isinstance(layer, VariedLif) else layer.voltage_decay,
             layer.threshold, layer.bias, layer.levels, layer.soft_reset,
         )  # fmt: skip
 
     def __call__(self, driving: Int32Array, membrane: Int32Array) -> Int32Array:
         """Spikes [n] of one token."""
         spikes = np.empty_like(driving)
-        lif(driving, *self._parameters, membrane, spikes, _counts())
+        self._kernel(driving, *self._parameters, membrane, spikes, _counts())
         return spikes
 
 
@@ -188,6 +201,7 @@ def warm_up_neurons() -> None:
     elementwise.squared_relu(one, one, one, 0, 1, one.copy(), _counts())
     elementwise.delay(one, one.copy(), one.copy())
     lif(one, one, one, one, 0, 1, 0, 1, 0, one.copy(), one.copy(), _counts())
+    varied_lif(one, one, one, one, one, 1, 0, 1, 0, one.copy(), one.copy(), _counts())
     numerator, denominator = np.zeros(1, np.int32), np.zeros(1, np.int32)
     exponent = np.full(1, EMPTY_EXPONENT, np.int32)
     wkv(

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
+import multiprocessing
 import sys
 import types
 import warnings
@@ -17,10 +18,12 @@ import numpy.typing as npt
 
 from spikegpt_neuro.errors import Unavailable
 
-INSTALL_ADVICE = (
-    "Run `make setup` in a checkout, or: pip install --no-deps --ignore-requires-python "
-    "lava-nc==0.10.0 lava-dl==0.6.0 (their own pins refuse Python 3.11 and later)."
+INSTALL_COMMAND = (
+    "python -m pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0"
 )
+"""Adds Lava on every supported Python: what the two import is a dependency of this package, and
+their own pins (Python below 3.11, torch below 2.4, numpy below 2) can be met by none."""
+INSTALL_ADVICE = f"Add Lava with: {INSTALL_COMMAND}"
 _UNHASHABLE_DEFAULT = ("lava.magma.compiler.var_model", "ByteEncoder")
 
 
@@ -29,8 +32,10 @@ def prepare_lava() -> None:
     """Make ``import lava`` work; call it before any lava import.
 
     lava-nc 0.10.0 uses one dataclass as a default of another's field, which Python 3.11 and later
-    accept only if it is hashable; it is made so while its module is imported. Raises
-    ``Unavailable`` if lava-nc is not installed.
+    accept only if it is hashable; it is made so while its module is imported. It chooses how
+    processes start (fork), and fails where anything before it has, be it the same way: a program
+    that drew a progress bar of tqdm could not import it. Raises ``Unavailable`` if lava-nc is not
+    installed, or processes start in another way already.
     """
     if importlib.util.find_spec("lava") is None or importlib.util.find_spec("lava.magma") is None:
         raise Unavailable("lava-nc is not installed.", ["import lava.magma"], INSTALL_ADVICE)
@@ -44,15 +49,30 @@ def prepare_lava() -> None:
             options["unsafe_hash"] = True
         return original(cls, **options)
 
+    choose = multiprocessing.set_start_method
+
+    def choose_once(method: str | None, force: bool = False) -> None:
+        chosen: Any = multiprocessing.get_start_method(allow_none=True)
+        if chosen is not None and chosen != method:
+            raise Unavailable(
+                f"Lava's processes start by {method}; this program has chosen {chosen}.",
+                advice=f"Leave out multiprocessing.set_start_method({chosen!r}).",
+            )
+        if chosen is None:
+            choose(method, force)
+
     dataclasses.dataclass = hashable
+    multiprocessing.set_start_method = choose_once
     try:
         importlib.import_module("lava.magma.compiler.var_model")
+        importlib.import_module("lava.magma.runtime.message_infrastructure.multiprocessing")
     except ImportError as error:
         raise Unavailable(
             f"lava-nc is installed but cannot be imported: {error}.", advice=INSTALL_ADVICE
         ) from error
     finally:
         dataclasses.dataclass = original
+        multiprocessing.set_start_method = choose
     ports = importlib.import_module("lava.magma.core.process.ports.ports")
     # numpy 2.4 has no argument `newshape` any more
     ports.ReshapePort.get_transform_func_fwd = lambda port: partial(_reshape, shape=port.shape)

@@ -45,7 +45,10 @@ _building = threading.Event()
 
 def _die_with_parent() -> None:
     """In a process forked while a graph is built: be killed when the parent ends."""
-    if _building.is_set() and sys.platform == "linux":
+    if not _building.is_set():
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler is for the parent
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

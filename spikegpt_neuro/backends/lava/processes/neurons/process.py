@@ -20,7 +20,15 @@ from lava.magma.core.process.variable import Var
 from spikegpt_neuro.arithmetic.formats import EMPTY_EXPONENT
 from spikegpt_neuro.backends.lava.fine.neuron_updates import Int32Array
 from spikegpt_neuro.decomposition.elements import FLAGS, MOMENTS, STATISTICS
-from spikegpt_neuro.network.layers import LayerNorm, Lif, Product, Sigmoid, SquaredRelu, Wkv
+from spikegpt_neuro.network.layers import (
+    LayerNorm,
+    Lif,
+    Product,
+    Sigmoid,
+    SquaredRelu,
+    VariedLif,
+    Wkv,
+)
 
 
 class Rescale(AbstractProcess):
@@ -89,7 +97,7 @@ class Hold(_Gated):
 class LeakyLif(_Gated):
     """The integer LIF, once a token; ``v``, 24 bits: the membrane potential."""
 
-    def __init__(self, layer: Lif, gate: int, gates: int) -> None:
+    def __init__(self, layer: Lif | VariedLif, gate: int, gates: int) -> None:
         super().__init__(layer.output.size, gate, gates, layer=layer)
         self.v = Var(shape=(layer.output.size,), init=0)
 

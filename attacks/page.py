@@ -1,0 +1,208 @@
+"""``python -m attacks page``: write docs/robustness.md from attacks/results."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).resolve().parents[1] / "docs/robustness.md"
+OUTCOMES = ("completed", "failed", "ended")
+
+_BEGIN = """\
+# Robustness: what was attacked, and what came of it
+
+Written by `python -m attacks page` from the counts in `attacks/results/`, which the commands below
+write with `--json`; not edited by hand. All attacks draw from recorded seeds. The test suite runs a
+small count of each; these are the large ones, run once.
+"""
+_FAULTS = """\
+## Faults at random moments of commands
+
+A trial starts one command of `spikegpt-neuro` in a folder of its own, lets one fault happen (those
+in time: at a moment drawn from the command's whole duration), and then checks: every output is the
+earlier file or the whole new one; nothing temporary, no process, no shared memory stays behind; the
+exit code and message are sane (no traceback); standard output is complete after exit code 0; no
+input was changed; and the same work, done again or gone on with, ends in the same bytes as work
+that was never disturbed. *Completed*: exit code 0 and the right result. *Failed*: an error told.
+*Ended*: by the signal sent. **Bad**: a check did not hold. Most trials are forked from a process
+with its modules loaded; "fresh" ones attack the start of the interpreter, too.
+"""
+_MENDED = """\
+Found by these trials and mended, each with a test of its own (before that, none was noticed):
+
+- full disks, a full or closed standard output, short memory: tracebacks; with `PYTHONUNBUFFERED` a
+  cut result and exit code 0;
+- Ctrl-C in the middle of a token: a saved state that was of no number of tokens; SIGTERM: no state,
+  and temporary folders left;
+- two writers of one file: on file systems without nameless files they shared one partial file; on
+  others one took the other's;
+- an output that is an input was overwritten: `train` wrote its log over a corpus named like its
+  model, `simulate --trace` over its network; a device (`/dev/null`) was replaced by a file;
+- a mapped network that is written into while it is used: other results, exit code 0; one that is
+  cut: SIGBUS without a word;
+- a kernel cache that cannot be written, or is full: compiled code was not used, the command ended.
+
+Not prevented: a text or raster that changes before it was read is read as it then is. A process
+killed between naming and renaming a file (two system calls) leaves a hidden `.partial` sibling,
+which the next write of the file removes; `kill -9` of `fit` from a checkpoint leaves its exported
+network in the temporary folder. LLVM ends the process (SIGABRT) where a memory limit leaves nothing
+for compiled code. Processes of Dask can print tracebacks of their own when they are interrupted,
+beside the program's sentence; Dask's scratch folder, with two empty locks, stays. Ctrl-C in the
+first moments, while Python itself starts, is told by Python.
+"""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; numbers to the right."""
+    lines = ["| " + " | ".join(head) + " |"]
+    lines.append("| --- |" + " ---: |" * (len(head) - 1))
+    lines += [
+        "| " + " | ".join(f"{v:,}" if isinstance(v, int) else str(v) for v in row) + " |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _read(pattern: str) -> list[Any]:
+    paths = sorted(RESULTS.glob(pattern))
+    if not paths:
+        raise SystemExit(f"{RESULTS}/{pattern}: there is no such result; run its command first")
+    return [json.loads(path.read_text("utf-8")) for path in paths]
+
+
+def _command(text: str) -> str:
+    return f"```bash\n{text}\n```\n"
+
+
+def faults() -> str:
+    """The trials of all result files together."""
+    files = _read("faults*.json")
+    by: dict[str, dict[str, Counter[str]]] = {"faults": {}, "commands": {}}
+    for found in files:
+        for kind, rows in by.items():
+            for name, row in found[kind].items():
+                rows.setdefault(name, Counter()).update(row)
+    runs = [
+        (found.get("note", ""), found["seed"], *(found[key] for key in ("trials", "fresh", "bad")))
+        for found in files
+    ]
+    parts = [
+        _FAULTS,
+        table(("run", "seed", "trials", "fresh", "bad"), runs),
+        "All runs together, by fault and by command:\n",
+        _command("python -m attacks faults --trials 1000 --seed 0 --json FILE"),
+    ]
+    for kind, rows in by.items():
+        head = (kind[:-1], "trials", *OUTCOMES, "bad")
+        listed = [
+            (name, *(row[key] for key in ("trials", *OUTCOMES, "bad")))
+            for name, row in sorted(rows.items())
+        ]
+        parts.append(table(head, listed))
+    return "\n".join([*parts, _MENDED])
+
+
+def inputs() -> str:
+    """Mutated files: of ``attacks.fuzz`` and of ``attacks.guided``."""
+    rows = [
+        (row["format"], row["inputs"], row["refused"], row["read"], row["bad"])
+        for found in _read("fuzz*.json")
+        for row in found
+    ]
+    guided = [
+        (row["format"], row["inputs"], row["first_coverage"], row["coverage"], row["seconds"],
+         "yes" if row["stopped"] else "no")
+        for found in _read("guided*.json")
+        for row in found
+    ]  # fmt: skip
+    return "\n".join(
+        [
+            "## Damaged and hostile files\n\nHalf of the inputs have bytes changed, half their "
+            "meaning with checksums true again. Bad: a traceback, a signal, over 10 seconds of the "
+            "processor, or changed values under a checksum (docs/reading-files.md).\n",
+            _command("python -m attacks network-1 resume --count 5000 --json FILE"),
+            table(("format", "inputs", "refused", "read", "bad"), rows),
+            "Led by coverage (atheris): the same readers, for a bounded time on a busy machine. "
+            "Coverage is libFuzzer's count of edges, after the first inputs and at the end.\n",
+            _command("python -m attacks guided --seconds 90 --json FILE"),
+            table(("format", "inputs", "coverage at first", "at the end", "s", "stopped"), guided),
+        ]
+    )
+
+
+def soak() -> str:
+    """Long runs."""
+    rows = [
+        (found["network"], found["tokens"], round(found["tokens_per_second"]),
+         found["grown_bytes"], f"{found['slices']}: {'equal' if found['slices_equal'] else 'NOT'}",
+         f"{found['sessions']} x {found['tokens_each']}",
+         found["different_mixed"] + found["different_in_threads"])
+        for found in _read("soak*.json")
+    ]  # fmt: skip
+    head = (
+        "network", "tokens", "tokens/s", "bytes grown", "slices by --state", "sessions x tokens",
+        "sessions that differ",
+    )  # fmt: skip
+    return "\n".join(
+        [
+            "## Long runs and many sessions\n\nMemory is compared after a tenth of the tokens and "
+            "at the end (the list of tokens itself not counted). The slices are processes of their "
+            "own. Sessions of one mapped network generate in turn and in threads.\n",
+            _command("python -m attacks soak NET --tokens 1000000 --sessions 32 --json FILE"),
+            table(head, rows),
+        ]
+    )
+
+
+def determinism() -> str:
+    """What must not matter, and whether it did."""
+    rows = [
+        (name, len(found["compared"]), ", ".join(differ) or "none")
+        for found in _read("determinism*.json")
+        for name, differ in found["circumstances"].items()
+    ]
+    return "\n".join(
+        [
+            "## The same bytes\n\nEvery file and `--json` result (without measured seconds) of "
+            "export, score, simulate and energy, by SHA-256, against the first row's.\n",
+            _command("python -m attacks determinism --json FILE"),
+            table(("circumstance", "compared", "different"), rows),
+        ]
+    )
+
+
+def mutants() -> str:
+    """Whether the tests notice."""
+    rows, told = [], []
+    for found in _read("mutants*.json"):
+        for area, row in found["areas"].items():
+            if not row["tried"]:
+                continue
+            score = f"{row['killed'] / row['tried']:.0%}"
+            rows.append((area, row["possible"], row["tried"], row["killed"], score))
+            told += [f"- {area}: {why}" for why in row.get("explained", [])]
+    text = [
+        "## Would the tests notice?\n\nA random sample of cosmic-ray's mutants (one operator, "
+        "number, comparison or condition changed) in three modules an area, against the few tests "
+        "named for each module in `attacks/mutants.py`, not the whole suite: a lower bound.\n",
+        _command("python -m attacks mutants --count 20 --json FILE"),
+        table(("area", "mutants", "tried", "killed", "score"), rows),
+    ]
+    if told:
+        text.append("Survivors, and what was made of them:\n\n" + "\n".join(told) + "\n")
+    return "\n".join(text)
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([_BEGIN, faults(), inputs(), soak(), determinism(), mutants()])
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point."""
+    PAGE.write_text(page(), "utf-8")
+    return 0

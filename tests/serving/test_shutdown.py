@@ -1,0 +1,114 @@
+"""Ends in order: streams finish or are told, nothing stays behind, the exit code is 0."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from spikegpt_neuro.generation import load_state
+from tests.serving.conftest import Running, alone, serving, small_network
+
+
+def _ask(server: Running, found: dict[str, Any], name: str, **body: Any) -> threading.Thread:
+    def run() -> None:
+        try:
+            found[name] = server.post(**body)
+        except httpx2.HTTPError as error:
+            found[name] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_streams_finish_or_are_told(net: Path, tmp_path: Path, number: int) -> None:
+    options = ("--max-tokens", 2_000_000, "--grace-seconds", 2, "--sessions-folder", tmp_path)
+    with serving(net, *options, "--streams", 3, "--queue", 1) as server:
+        assert server.post(prompt="a", max_tokens=3, temperature=0, session="s").status_code == 200
+        kept = (tmp_path / "s.npz").read_bytes()
+        found: dict[str, Any] = {}
+        long = {"prompt": "a", "max_tokens": 1_900_000}
+        threads = [
+            _ask(server, found, "streamed", stream=True, session="s", **long),
+            _ask(server, found, "whole", **long),
+            _ask(server, found, "short", prompt="abc", max_tokens=1500, temperature=0, stream=True),
+        ]
+        while server.metrics()["streams_active"] < 2:
+            time.sleep(0.01)
+        begin = time.monotonic()
+        code, errors = server.end(number)
+        assert code == 0, errors
+        assert time.monotonic() - begin < 30
+        assert "Traceback" not in errors
+        for thread in threads:
+            thread.join()
+    last = found["streamed"].text.strip().splitlines()[-1]
+    assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
+    assert "[DONE]" not in found["streamed"].text
+    assert found["whole"].status_code == 503
+    assert found["whole"].json()["error"]["type"] == "server_error"
+    lines = [line[6:] for line in found["short"].text.splitlines() if line.startswith("data: {")]
+    text = "".join(c["text"] for line in lines for c in json.loads(line)["choices"])
+    assert text == alone("abc", 1500).text and found["short"].text.endswith("data: [DONE]\n\n")
+    # the session stands after its last whole answer, and no half file is left
+    assert (tmp_path / "s.npz").read_bytes() == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+    with serving(net, "--sessions-folder", tmp_path) as later:
+        again = later.post(max_tokens=5, temperature=0, session="s").json()
+        assert again["session"] == {"id": "s", "resumed": True, "tokens_before": 4}
+        assert again["choices"][0]["text"] == alone("a", 8).text[3:]
+    assert load_state(tmp_path / "s.npz", small_network()).tokens_seen == 9
+
+
+def test_a_second_signal_does_not_wait(net: Path) -> None:
+    with serving(net, "--max-tokens", 2_000_000, "--grace-seconds", 300) as server:
+        found: dict[str, Any] = {}
+        thread = _ask(server, found, "a", prompt="a", max_tokens=1_900_000, stream=True)
+        while server.metrics()["streams_active"] < 1:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert server.process.poll() is None
+        code, errors = server.end()
+        assert code == 0, errors
+        thread.join()
+    assert "shutting down" in found["a"].text
+
+
+def _fails(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "spikegpt_neuro.cli.main", "serve", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_be_served(net: Path, tmp_path: Path) -> None:
+    with serving(net, "--host", "::1") as server:
+        assert httpx2.get(f"{server.url}/health").status_code == 200
+        port = server.url.rsplit(":", 1)[1]
+        assert "cannot listen on ::1" in _fails(net, "--host", "::1", "--port", port)
+    assert "not a folder" in _fails(net, "--sessions-folder", tmp_path / "none")
+    assert "nothing can be priced" in _fails(net, "--profile", "akida-akd1000")
+
+
+def test_other_machines_are_warned_of(net: Path) -> None:
+    with serving(net, "--host", "0.0.0.0", "--profile", "none") as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+        answer = httpx2.post(
+            f"{url}/v1/completions", json={"model": "small", "prompt": "a", "max_tokens": 1}
+        )
+        assert "energy" not in answer.json()["usage"]
+        _, errors = server.end()
+        assert "no authentication" in errors
