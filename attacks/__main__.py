@@ -6,6 +6,7 @@ import sys
 KINDS = {
     "faults": "attacks.faults.run",
     "soak": "attacks.soak",
+    "served": "attacks.served",
     "guided": "attacks.guided",
     "determinism": "attacks.determinism",
     "mutants": "attacks.mutants",
