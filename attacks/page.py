@@ -31,6 +31,8 @@ that was never disturbed. *Completed*: exit code 0 and the right result. *Failed
 *Ended*: by the signal sent. **Bad**: a check did not hold. Most trials are forked from a process
 with its modules loaded; "fresh" ones attack the start of the interpreter, too.
 """
+SERVED = ("whole", "streamed", "session", "gone", "refused", "busy")
+"""What clients of a server met, as ``attacks.served`` names it."""
 _MENDED = """\
 Found by these trials and mended, most with a test of their own (before that, none was noticed):
 
@@ -158,6 +160,28 @@ def soak() -> str:
     )
 
 
+def served() -> str:
+    """Clients of a server."""
+    rows = []
+    for found in _read("served*.json"):
+        outcomes = found["outcomes"]
+        rows.append(
+            (found["streams"], found["seconds"], *(outcomes.get(name, 0) for name in SERVED),
+             found["compared_tokens"], found["wrong_count"], found["memory_grown_bytes"])
+        )  # fmt: skip
+    return "\n".join(
+        [
+            "## Many clients of one server\n\nClients ask at once for texts of all lengths, whole "
+            "or streamed, go on in sessions, go away in the middle, and ask for what is refused. "
+            "Each text and its counted synaptic operations are compared with a lone run's.\n",
+            _command("python -m attacks served NET TEXT --streams 32 --minutes 10 --json FILE"),
+            table(
+                ("clients", "s", *SERVED, "tokens compared", "wrong", "bytes grown"), rows
+            ),
+        ]
+    )  # fmt: skip
+
+
 def determinism() -> str:
     """What must not matter, and whether it did."""
     rows = [
@@ -199,7 +223,7 @@ def mutants() -> str:
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_BEGIN, faults(), inputs(), soak(), determinism(), mutants()])
+    return "\n".join([_BEGIN, faults(), inputs(), soak(), served(), determinism(), mutants()])
 
 
 def main(arguments: list[str]) -> int:
