@@ -136,4 +136,13 @@ class Counters:
             problems.append("layers must map layer names to counts by column")
         if problems:
             raise InputError("These are not event counters:", problems)
-        return cls(values["tokens"], {name: dict(counts) for name, counts in layers.items()})
+        found = cls(values["tokens"], {name: dict(counts) for name, counts in layers.items()})
+        # a count that an earlier version did not make must not be taken for 0
+        lacking = sorted({c for counts in layers.values() for c in set(COLUMNS) - set(counts)})
+        if lacking:
+            raise InputError(
+                "These event counters lack what is counted now:",
+                lacking,
+                "They are of an earlier version, or cut: count the run again.",
+            )
+        return found

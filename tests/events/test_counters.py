@@ -68,3 +68,12 @@ def test_reading_lists_every_problem() -> None:
         "a: unknown column 'spikes'",
         "a/overflows is 1.5, must be an integer >= 0",
     )
+
+
+def test_counts_of_an_earlier_version_are_not_taken_for_0() -> None:
+    values = _counters().to_dict()
+    for counts in values["layers"].values():
+        del counts["sum_events"]
+    with pytest.raises(InputError, match="earlier version") as found:
+        Counters.from_dict(values)
+    assert found.value.problems == ("sum_events",)
