@@ -234,7 +234,8 @@ _MAPPED = ("fit", "simulate", "score", "energy", "corpus", "chain")
 FAULTS: dict[str, Fault] = {
     "kill -9": Fault(meanwhile=_send(signal.SIGKILL), signals=(signal.SIGKILL,), share=4),
     "SIGTERM": Fault(meanwhile=_send(signal.SIGTERM), signals=(signal.SIGTERM,), share=3),
-    "Ctrl-C": Fault(meanwhile=_send(signal.SIGINT, group=True), share=4),
+    # that it is told has tests of its own; in the first moments it may end by the signal, silently
+    "Ctrl-C": Fault(meanwhile=_send(signal.SIGINT, group=True), signals=(signal.SIGINT,), share=4),
     "full disk": Fault(before=_disk_full, mounts=True, only=(*_WRITE, "corpus"), share=3),
     "file size limit": Fault(before=_file_size, share=2),
     "read-only folder": Fault(before=_read_only, mounts=True, only=(*_WRITE, "corpus")),

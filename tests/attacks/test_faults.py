@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TRIALS = 40
+TRIALS = 24
 
 
 def test_whatever_happens_nothing_is_lost_or_left(tmp_path: Path) -> None:

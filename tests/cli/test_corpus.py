@@ -61,7 +61,7 @@ def test_mistakes(files: Path) -> None:
          "single text"),
         (("score", files / "m.net", files / "texts", "--vocab", files / "v.json", "--threads", 2),
          "shared by --workers"),
-        (("energy", files / "m.net"), "give one of --text, --raster and --counters"),
+        (("energy", files / "m.net"), "give one of --text, --labelled, --raster and --counters"),
         (("energy", files / "m.net", "--counters", files / "v.json"), "holds no counters"),
         (("score", files / "m.net", files / "texts", files / "none", "--vocab", files / "v.json"),
          "does not exist"),

@@ -107,7 +107,7 @@ def test_greedy_is_what_would_be_generated(files: tuple[Path, Path], integers: S
     context = VERSE[:20]
     options = {"until": [], "max_gen_toks": 30}
     (text,) = integers.generate_until(requests((context, options)))
-    assert text == sn.generate(str(files[1]), context, 30)
+    assert text == sn.generate(str(files[1]), context, 30, temperature=0.0)
     stop = text[10:12]
     (cut,) = integers.generate_until(requests((context, {**options, "until": ["\x00", stop]})))
     assert cut == text[: text.index(stop)]
@@ -153,7 +153,7 @@ def test_documents_are_the_held_out_verses() -> None:
     passages = [document["text"] for document in tasks["kjv_passages"].test_docs()]
     assert "\n".join(passages).splitlines() == lines[1:-1]
     words = list(tasks["kjv_words"].test_docs())
-    assert len(words) == 1002
+    assert len(words) == 964
     whole = {line.rstrip(".,;:?!()'") for line in lines}
     assert all(document["context"] + document["rest"] in whole for document in words)
 
