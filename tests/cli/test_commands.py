@@ -21,7 +21,7 @@ from spikegpt_neuro.cli.main import app, main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RunJson = Callable[..., Any]
 COMMANDS = [
-    "frontier", "measure",
+    "frontier", "measure", "serve", "evaluate", "publish",
     "export", "fit", "inspect", "simulate", "score", "verify", "energy", "map", "train", "profiles",
     "doctor", "demo", "classify", "nir", "netx",
 ]  # fmt: skip
