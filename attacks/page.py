@@ -77,7 +77,7 @@ def _read(pattern: str) -> list[Any]:
 
 
 def _command(text: str) -> str:
-    return f"```bash\n{text}\n```\n"
+    return f"<!-- not run: takes minutes to hours -->\n\n```bash\n{text}\n```\n"
 
 
 def faults() -> str:
