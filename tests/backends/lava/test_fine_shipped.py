@@ -83,7 +83,7 @@ def test_an_upstream_block_is_made_of_these_processes(networks: dict[str, Networ
         "scaled_product": 1, "leaky_lif": 1, "sparse": 1, "delay": 1, "graded": 1,
     }  # fmt: skip
     assert found["blocks.0.srffn"] == {
-        "layer_norm": 1, "hold": 1, "rescale": 3, "dense": 3, "sigmoid": 1, "squared_relu": 1,
+        "layer_norm": 1, "hold": 1, "rescale": 2, "dense": 3, "sigmoid": 1, "squared_relu": 1,
         "scaled_product": 1, "leaky_lif": 1, "sparse": 1, "delay": 2, "graded": 1,
     }  # fmt: skip
     stream = next(e for e in planned.elements if e.name == "blocks.0.srwkv.residual")
