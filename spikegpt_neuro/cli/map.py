@@ -61,8 +61,8 @@ def map_network(
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.mapping import check_capacity, describes_cores, sizes
     from spikegpt_neuro.mapping import map_network as place
+    from spikegpt_neuro.reports.mapping_tables import capacity_summary, mapping_summary
     from spikegpt_neuro.reports.tabular import mapping_dict
-    from spikegpt_neuro.reports.terminal import capacity_summary, mapping_summary
 
     target = load_profile(profile)
     value = open_network(network)

@@ -25,8 +25,8 @@ def profiles(
     """List the hardware targets, or show every number of one and its source."""
     output = Output(as_json=as_json, quiet=quiet)
     from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
+    from spikegpt_neuro.reports.profile_tables import profile_details, profile_list
     from spikegpt_neuro.reports.tabular import profile_dict
-    from spikegpt_neuro.reports.terminal import profile_details, profile_list
 
     if name is not None:
         profile = load_profile(name)

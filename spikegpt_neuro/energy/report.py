@@ -17,6 +17,7 @@ from spikegpt_neuro.energy.parts import (
     total,
 )
 from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
+from spikegpt_neuro.energy.report_values import report_values
 from spikegpt_neuro.energy.spikes import spike_statement
 from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
 from spikegpt_neuro.events.counters import Counters
@@ -30,34 +31,7 @@ from spikegpt_neuro.mapping import (
     describes_cores,
     map_network,
 )
-from spikegpt_neuro.network import Chain, LanguageModel, Network
-
-ALWAYS_NOT_COUNTED = (
-    "look-up of the embedding, which the host does",
-    "tokenisation, sampling and everything else the host does",
-    "loading weights, configuration and start-up",
-    "off-chip memory, voltage conversion, cooling, boards",
-    "queues in routers: a link's own time is counted, waiting behind other packets is not",
-)
-"""What no profile prices."""
-
-
-def _shape(network: Network) -> dict[str, Any]:
-    """What a report says of a network's size; a chain has values in and out, and no blocks."""
-    if isinstance(network, LanguageModel):
-        info = network.info
-        return {
-            "layout": info.layout,
-            "layers": info.n_layer,
-            "width": info.n_embd,
-            "vocabulary_size": info.vocabulary_size,
-        }
-    assert isinstance(network, Chain)
-    return {
-        "layout": network.info.layout,
-        "inputs": network.input_size,
-        "outputs": network.output_size,
-    }
+from spikegpt_neuro.network import Network
 
 
 @dataclass(frozen=True)
@@ -211,129 +185,8 @@ class EnergyReport:
         return sum(getattr(layer, field) for layer in self.layers) / self.counters.tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. Keys carry their unit; see docs/energy.md."""
-        energy = self.energy
-        return {
-            "profile": self.profile.name,
-            "profile_title": self.profile.title,
-            "method": self.profile.method,
-            "mode": self.mode,
-            **_shape(self.network),
-            "tokens": self.counters.tokens,
-            "energy_joules_per_token": None if energy is None else energy.value,
-            "energy_joules_per_token_low": None if energy is None else energy.low,
-            "energy_joules_per_token_high": None if energy is None else energy.high,
-            "energy_note": "estimate from counts and published coefficients, not a measurement"
-            if energy is not None
-            else "no per-operation data",
-            "energy_joules_per_sequence": self.joules_per_sequence,
-            "power_watts": self.power_watts,
-            "energy_joules_per_token_by_category": {
-                category: e.to_dict() for category, e in self.by_category.items()
-            },
-            "time": None
-            if self.timing is None
-            else _timing_dict(self.timing, self.counters.tokens),
-            "synaptic_operations_per_token": self.per_token("synaptic_operations"),
-            "accumulates_per_token": self.per_token("accumulates"),
-            "multiply_accumulates_per_token": self.per_token("multiply_accumulates"),
-            "dense_operations_per_token": self.per_token("dense_operations"),
-            "spikes_per_token": sum(layer.output_events for layer in self.layers if layer.fires)
-            / self.counters.tokens,
-            "event_bits_per_token": self.per_token("event_bits"),
-            "spike_statement": list(self.statement),
-            "per_layer": [self._layer_dict(layer) for layer in self.layers],
-            "bill": [
-                {
-                    "category": line.category,
-                    "event": line.event,
-                    "count_per_token": line.count,
-                    "coefficient": line.coefficient,
-                    "status": line.status,
-                    "energy_joules_per_token": line.energy.value,
-                    "energy_joules_per_token_low": line.energy.low,
-                    "energy_joules_per_token_high": line.energy.high,
-                }
-                for line in self.lines
-            ],
-            "parts": [_part_dict(p) for p in self.parts],
-            "sensitivity": [
-                {
-                    "coefficient": s.coefficient,
-                    "elasticity": s.elasticity,
-                    "energy_joules_per_token_at_low": s.at_low,
-                    "energy_joules_per_token_at_high": s.at_high,
-                }
-                for s in self.sensitivity
-            ],
-            "coefficients": coefficient_rows(self.profile),
-            "not_counted": [
-                {"what": n.what, "count_per_token": n.count_per_token, "why": n.why}
-                for n in self.not_counted
-            ],
-            "never_counted": list(ALWAYS_NOT_COUNTED),
-            "unpublished": list(self.profile.unpublished),
-            "warnings": list(self.warnings),
-            "violations": [v.to_dict() for v in self.violations],
-            "mapping": None if self.mapping is None else _mapping_summary(self.mapping),
-            "machine": None if self.mapping is None else self._machine_dict(self.mapping),
-        }
-
-    def _machine_dict(self, mapping: Mapping) -> dict[str, Any]:
-        """What the target runs, and what of it is synaptic work."""
-        populations = [unit for unit in self.units if unit.role == "neuron"]
-        return {
-            "graph": "fine" if mapping.machine.is_fine else "layers",
-            "populations": len(populations),
-            "neurons": sum(unit.size for unit in populations),
-            "time_steps_per_token": mapping.machine.steps,
-            "synaptic_operations_per_token": sum(u.synaptic_operations for u in self.units)
-            / self.counters.tokens,
-        }
-
-    def _layer_dict(self, layer: LayerActivity) -> dict[str, Any]:
-        energy = self.by_layer.get(layer.name)
-        packets, hops = None, None
-        if self.mapping is not None:
-            sent = [
-                found
-                for name, found in self.mapping.transport.items()
-                if self.mapping.machine.owners[name] == layer.name
-            ]
-            packets = sum(number for number, _ in sent)
-            if self.mapping.has_mesh:
-                hops = sum(travelled.total for _, travelled in sent)
-        return {
-            "name": layer.name,
-            "kind": layer.kind,
-            "stage": layer.stage,
-            "operand": layer.operand,
-            "operand_bits": layer.payload_bits,
-            "input_rate": layer.input_rate,
-            "output_rate": layer.output_rate,
-            "energy_joules_per_token": None if energy is None else energy.value,
-            "accumulates": layer.accumulates,
-            "multiply_accumulates": layer.multiply_accumulates,
-            "dense_operations": layer.dense_operations,
-            "unit_additions": layer.unit_additions,
-            "elementwise_operations": dict(layer.elementwise),
-            "neuron_updates_active": layer.active_updates,
-            "neuron_updates_idle": layer.idle_updates,
-            "input_events": layer.input_events,
-            "output_events": layer.output_events,
-            "output_bits": layer.output_bits,
-            "event_bits": layer.event_bits,
-            "weights_read": layer.weights_read,
-            "state_words_read": layer.state_words_read,
-            "state_words_written": layer.state_words_written,
-            "parameter_words_read": layer.parameter_words_read,
-            "activation_words_read": layer.activation_words_read,
-            "activation_words_written": layer.activation_words_written,
-            "packets_per_token": packets,
-            "hops_per_token": hops,
-            "saturations": layer.saturations,
-            "overflows": layer.overflows,
-        }
+        """Plain JSON values, see ``energy.report_values``."""
+        return report_values(self)
 
 
 def power_warnings(report: EnergyReport) -> tuple[str, ...]:
@@ -352,58 +205,6 @@ def power_warnings(report: EnergyReport) -> tuple[str, ...]:
         f"Mean power is {each:.2f} W a chip; the published ceiling is {float(ceiling.value):.2f} W "
         f"({ceiling.source}): this time is too short, or these energies are too large.",
     )
-
-
-def coefficient_rows(profile: Profile) -> list[dict[str, Any]]:
-    """Every coefficient and curve of a profile with range, unit, status, source and note."""
-    figures = [figure.to_dict() for figure in profile.coefficients.values()]
-    return figures + [curve.to_dict() for curve in profile.curves.values()]
-
-
-def _timing_dict(timing: Timing, tokens: int) -> dict[str, Any]:
-    return {
-        "seconds_per_sequence": timing.seconds(tokens),
-        "seconds_per_token": timing.value,
-        "seconds_per_token_low": timing.low,
-        "seconds_per_token_high": timing.high,
-        "latency_seconds": timing.latency,
-        "tokens_per_second": 1.0 / timing.value if timing.value else None,
-        "time_steps_per_token": timing.steps if timing.mode == "fall-through" else 1,
-        "busiest_core": timing.busiest_core,
-        "busiest_core_layers": list(timing.busiest_layers),
-        "overhead_share": timing.overhead_share,
-        "host_seconds_per_token": timing.host_seconds,
-        "seconds_per_token_by_bottleneck": timing.bottlenecks,
-        "steps": [
-            {
-                "step": step.number,
-                "seconds": step.seconds,
-                "bottleneck": step.bottleneck,
-                "busiest_core_layers": list(step.layers),
-            }
-            for step in timing.each_step
-        ],
-    }
-
-
-def _part_dict(priced: PricedPart) -> dict[str, Any]:
-    part = priced.part
-    return {
-        "layer": part.layer,
-        "category": part.category,
-        "event": part.event,
-        "count_per_token": float(part.count),
-        "coefficient": part.coefficient,
-        "status": part.status,
-        "energy_joules_per_token": priced.energy.value,
-        "energy_joules_per_token_low": priced.energy.low,
-        "energy_joules_per_token_high": priced.energy.high,
-    }
-
-
-def _mapping_summary(mapping: Mapping) -> dict[str, Any]:
-    values = mapping.to_dict()
-    return {k: v for k, v in values.items() if k not in ("core_utilisation", "violations")}
 
 
 def build_report(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from spikegpt_neuro.energy import EnergyReport, Study
 from spikegpt_neuro.energy.decisions import Decisions, decision_cost
-from spikegpt_neuro.energy.report import ALWAYS_NOT_COUNTED
+from spikegpt_neuro.energy.report_values import ALWAYS_NOT_COUNTED
 from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.events.measurement import SYSTEM, Measurement
 from spikegpt_neuro.hardware_profiles import Profile

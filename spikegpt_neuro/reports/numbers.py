@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from spikegpt_neuro.energy.timing import Timing
-from spikegpt_neuro.hardware_profiles import Curve
+from spikegpt_neuro.hardware_profiles import Curve, Figure
 
 _PREFIXES: Final = {
     -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T",
@@ -79,3 +79,11 @@ def bottlenecks(timing: Timing) -> str:
     return ", ".join(
         f"{name} {share(seconds / timing.value)}" for name, seconds in timing.bottlenecks.items()
     )
+
+
+def extent(figure: Figure) -> str:
+    """A figure of a profile with its range, where it has one, and unit."""
+    value = f"{float(figure.value):g}"
+    if figure.has_range:
+        value += f" ({float(figure.low):g} .. {float(figure.high):g})"
+    return f"{value} {figure.unit}"

@@ -1,10 +1,11 @@
-"""The one way tables look in a terminal."""
+"""The one way tables and lists look in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 
 def table(columns: str | Sequence[str], *, title: str = "", fold: bool = False) -> Table:
@@ -23,3 +24,11 @@ def table(columns: str | Sequence[str], *, title: str = "", fold: bool = False) 
             overflow="fold" if fold else "ellipsis",
         )
     return made
+
+
+def titled_lines(title: str, sentences: list[str]) -> Text:
+    """A bold title and a line a sentence."""
+    text = Text(f"{title}\n", style="bold")
+    for sentence in sentences:
+        text.append(f"  - {sentence}\n", style="not bold")
+    return text

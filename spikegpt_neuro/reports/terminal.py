@@ -1,4 +1,4 @@
-"""Reports as tables and sentences for a terminal. Every function returns rich renderables."""
+"""Energy reports as tables and sentences for a terminal: rich renderables."""
 
 from __future__ import annotations
 
@@ -12,30 +12,13 @@ from spikegpt_neuro.energy.decisions import Decisions, decision_cost
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
 from spikegpt_neuro.events.measurement import Measurement
-from spikegpt_neuro.hardware_profiles import Figure, Profile
-from spikegpt_neuro.mapping import (
-    RULES,
-    Capacity,
-    Mapping,
-    Size,
-    Violation,
-    unchecked_rules,
-)
+from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.reports.decisions import decisions_title
-from spikegpt_neuro.reports.numbers import count, engineering, points, share, times_price
+from spikegpt_neuro.reports.numbers import count, engineering, extent, points, share, times_price
 from spikegpt_neuro.reports.opponents import paper_sentences
-from spikegpt_neuro.reports.tables import table
+from spikegpt_neuro.reports.tables import table, titled_lines
 
 _MOST_ROWS = 12
-_MOST_EXAMPLES = 3
-_MOST_CORES = 5
-
-
-def _lines(title: str, sentences: list[str]) -> Text:
-    text = Text(f"{title}\n", style="bold")
-    for sentence in sentences:
-        text.append(f"  - {sentence}\n", style="not bold")
-    return text
 
 
 def _range(energy: Energy | None) -> tuple[str, str]:
@@ -83,24 +66,24 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
             "",
         )
     decided = [] if study.decisions is None else [decision_table(study, study.decisions)]
-    boards = [_lines("Measured on a board", _measured(m)) for m in study.measurements]
+    boards = [titled_lines("Measured on a board", _measured(m)) for m in study.measurements]
     shown: list[RenderableType] = [
         rows,
         *decided,
         *boards,
-        _lines("Where spikes enter", list(study.main.statement)),
+        titled_lines("Where spikes enter", list(study.main.statement)),
     ]
-    shown += [sequence_table(study), _lines("What moves the totals", _moves(study))]
+    shown += [sequence_table(study), titled_lines("What moves the totals", _moves(study))]
     shown += [comparison_table(c) for c in study.comparisons]
     for comparison in study.comparisons:
         title = f"Up to five times less energy? By arithmetic, {comparison.profile}"
-        shown.append(_lines(title, list(comparison.answers)))
+        shown.append(titled_lines(title, list(comparison.answers)))
     if study.claims:
         sentences = [claim.sentence for claim in study.claims]
-        shown.append(_lines("Up to five times less energy? On chips", sentences))
+        shown.append(titled_lines("Up to five times less energy? On chips", sentences))
     if study.paper is not None:
         sentences = paper_sentences(study.paper)
-        shown += [paper_table(study.paper), _lines("By the paper's table", sentences)]
+        shown += [paper_table(study.paper), titled_lines("By the paper's table", sentences)]
     seen = set()
     for report in study.reports:
         first = report.profile.name not in seen
@@ -224,13 +207,13 @@ def _sources(profile: Profile) -> Text:
     lines = []
     for figure in profile.coefficients.values():
         note = f" {figure.note}" if figure.note else ""
-        lines.append(f"{figure.name}: {_extent(figure)}, {figure.status}: {figure.source}.{note}")
+        lines.append(f"{figure.name}: {extent(figure)}, {figure.status}: {figure.source}.{note}")
     lines += [
         f"{curve.name}: {points(curve)} "
         f"({curve.unit} by {curve.argument_unit}), {curve.status}: {curve.source}. {curve.note}"
         for curve in profile.curves.values()
     ]
-    return _lines(f"{profile.name}: every coefficient and its source", lines)
+    return titled_lines(f"{profile.name}: every coefficient and its source", lines)
 
 
 def _measured(measured: Measurement) -> list[str]:
@@ -255,7 +238,7 @@ def _gaps(report: EnergyReport) -> Text:
     lines = list(report.warnings)
     for figure in report.profile.coefficients.values():
         if figure.name.endswith("power_per_chip") and report.energy is None:
-            lines.append(f"{figure.name}: {_extent(figure)} ({figure.status}; {figure.source})")
+            lines.append(f"{figure.name}: {extent(figure)} ({figure.status}; {figure.source})")
     rules: dict[str, int] = {}
     for violation in report.violations:
         rules[violation.rule] = rules.get(violation.rule, 0) + 1
@@ -265,7 +248,7 @@ def _gaps(report: EnergyReport) -> Text:
     for n in report.not_counted:
         amount = "" if n.count_per_token is None else f" ({count(n.count_per_token)} a token)"
         lines.append(f"not counted: {n.what}{amount}: {n.why}")
-    return _lines(f"{report.profile.name}: read with the figures", lines)
+    return titled_lines(f"{report.profile.name}: read with the figures", lines)
 
 
 def report_details(report: EnergyReport) -> list[RenderableType]:
@@ -331,133 +314,4 @@ def comparison_table(comparison: Comparison) -> Table:
             else engineering(row.joules_with_memory_per_token, "J"),
             "-" if row.ratio_with_memory is None else f"{row.ratio_with_memory:.2f}",
         )
-    return rows
-
-
-def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[RenderableType]:
-    """A mapping: sizes under every packing, traffic, chips, stages, broken rules."""
-    packings = table(
-        "packing|>weights/core|>cores|>chips|>chips without head|>smallest system",
-        title=f"{mapping.profile.name}: size",
-    )
-    nothing = "none large enough" if mapping.profile.systems else "-"
-    for size in sizes:
-        packings.add_row(
-            size.packing + (" (shown below)" if size.packing == mapping.packing else ""),
-            count(size.weights_per_core), count(size.cores), str(size.chips),
-            str(size.chips_without_head), size.system or nothing,
-        )  # fmt: skip
-    chips = table("chip|>weights|>full|>neurons|>full|>bytes|>full", title="Chips")
-    for chip in range(min(mapping.chips, _MOST_ROWS)):
-        use = mapping.use_of_chip(chip)
-        chips.add_row(
-            str(chip), count(use.weights), share(use.weight_share), count(use.neurons),
-            "-" if use.neuron_share is None else share(use.neuron_share), count(use.bytes),
-            "-" if use.byte_share is None else share(use.byte_share),
-        )  # fmt: skip
-    if mapping.chips > _MOST_ROWS:
-        chips.add_row(f"{mapping.chips - _MOST_ROWS} more")
-    cores = table("core|>chip|>weights|>full|>neurons|>bytes|>full|>holds", title="Fullest cores")
-    fullest = sorted(range(len(mapping.cores)), key=lambda i: -mapping.use_of_core(i).weight_share)
-    for i in fullest[:_MOST_CORES]:
-        use = mapping.use_of_core(i)
-        held = ", ".join(f"{s.layer} {s.begin}-{s.end - 1}" for s in mapping.cores[i].slices)
-        cores.add_row(
-            str(i), str(int(mapping.placement.chip[i])), count(use.weights),
-            share(use.weight_share), count(use.neurons), count(use.bytes),
-            "-" if use.byte_share is None else share(use.byte_share), held,
-        )  # fmt: skip
-    stages = table("stage|>cores", title="Stages")
-    for stage, number in mapping.cores_by_stage.items():
-        stages.add_row(stage, str(number))
-    lines = [f"{count(mapping.traffic.total)} packets a token"]
-    if mapping.has_mesh:
-        ours, simple = mapping.hops.total, mapping.baseline_hops.total
-        gain = simple / ours if ours else 1.0
-        lines.append(
-            f"{count(ours)} hops a token; {count(simple)} with cores in execution order "
-            f"({gain:.2f} times more)"
-        )
-    lines.append(f"{count(mapping.hops.chip_crossings)} packets a token leave their chip")
-    if mapping.traffic.assumed_dense:
-        lines.append("no run was given: every value counts as an event")
-    traffic = _lines("Traffic", lines)
-    return [packings, stages, chips, cores, traffic, _rules(mapping.violations, mapping.profile)]
-
-
-def _rules(violations: tuple[Violation, ...], profile: Profile) -> Text:
-    """Broken design rules, a few examples of each, and the rules nobody can check."""
-    unknown = unchecked_rules(profile)
-    open_rules = [f"not checked, no limit is known: {', '.join(unknown)}"] if unknown else []
-    if not violations:
-        checked = len(RULES) - len(unknown)
-        title = f"{checked} of {len(RULES)} design rules were checked, and hold"
-        if not checked:
-            title = "No design rule could be checked"
-        return _lines(title, open_rules)
-    rules: dict[str, list[str]] = {}
-    for violation in violations:
-        rules.setdefault(violation.rule, []).append(f"{violation.subject}: {violation.message}")
-    broken = []
-    for rule, sentences in rules.items():
-        broken += [f"{rule}: {sentence}" for sentence in sentences[:_MOST_EXAMPLES]]
-        if len(sentences) > _MOST_EXAMPLES:
-            broken.append(f"{rule}: {len(sentences) - _MOST_EXAMPLES} more")
-    return _lines(f"Broken design rules ({len(violations)})", broken + open_rules)
-
-
-def capacity_summary(capacity: Capacity) -> list[RenderableType]:
-    """What a network needs of a target whose cores are not described."""
-    rows = table(
-        "amount|>needed|>a chip has|>chips", title=f"{capacity.profile.name}: capacity of one chip"
-    )
-    for need in capacity.needs:
-        rows.add_row(
-            need.what,
-            count(need.needed),
-            "not published" if need.limit is None else count(need.limit),
-            "-" if need.chips is None else str(need.chips),
-        )
-    return [rows, _rules(capacity.violations, capacity.profile)]
-
-
-def _extent(figure: Figure) -> str:
-    value = f"{float(figure.value):g}"
-    if figure.has_range:
-        value += f" ({float(figure.low):g} .. {float(figure.high):g})"
-    return f"{value} {figure.unit}"
-
-
-def profile_details(profile: Profile) -> list[RenderableType]:
-    """One profile with every number, its status and source."""
-    shown: list[RenderableType] = [_lines(profile.title, [profile.summary, *profile.warnings])]
-    for title, figures in (("Coefficients", profile.coefficients), ("Limits", profile.limits)):
-        if not figures:
-            continue
-        rows = table("name|value|status|source|note", title=title, fold=True)
-        for figure in figures.values():
-            rows.add_row(figure.name, _extent(figure), figure.status, figure.source, figure.note)
-        shown.append(rows)
-    facts = []
-    for c in profile.curves.values():
-        facts.append(
-            f"{c.name} [{c.argument_unit}: {c.unit}]: {points(c)} ({c.status}; {c.source})"
-        )
-    facts += [
-        f"{f.name}: {'yes' if f.value else 'no'} ({f.status}; {f.source})"
-        for f in profile.features.values()
-    ]
-    facts += [f"{s.name}: {s.chips} chips ({s.status}; {s.source})" for s in profile.systems]
-    if facts:
-        shown.append(_lines("Curves, features, systems", facts))
-    if profile.unpublished:
-        shown.append(_lines("Not published, so not in any figure", list(profile.unpublished)))
-    return shown
-
-
-def profile_list(profiles: list[Profile]) -> Table:
-    """All profiles, one a line."""
-    rows = table("profile|method|what it is", fold=True)
-    for profile in profiles:
-        rows.add_row(profile.name, profile.method, profile.title)
     return rows

@@ -12,7 +12,7 @@ from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import check_capacity, describes_cores
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
-from spikegpt_neuro.reports.terminal import capacity_summary
+from spikegpt_neuro.reports.mapping_tables import capacity_summary
 
 
 def test_needs_are_sums_over_the_network() -> None:

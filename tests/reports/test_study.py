@@ -18,7 +18,7 @@ from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import list_profiles, load_profile
 from spikegpt_neuro.mapping import map_network, sizes
-from spikegpt_neuro.reports import numbers, svg, tabular, terminal
+from spikegpt_neuro.reports import mapping_tables, numbers, profile_tables, svg, tabular, terminal
 from spikegpt_neuro.reports.figures import write_figures
 
 MakeStudy = Callable[[str], Study]
@@ -115,7 +115,7 @@ def test_terminal_mapping_lists_sizes_traffic_and_rules(make_study: MakeStudy) -
     network = make_study("upstream").network
     profile = load_profile("loihi1-paper")
     mapping = map_network(network, profile)
-    text = _words(*terminal.mapping_summary(mapping, sizes(network, profile)))
+    text = _words(*mapping_tables.mapping_summary(mapping, sizes(network, profile)))
     for expected in (
         "pessimistic",
         "middle (shown below)",
@@ -134,13 +134,13 @@ def test_terminal_mapping_lists_sizes_traffic_and_rules(make_study: MakeStudy) -
 @pytest.mark.parametrize("name", list_profiles())
 def test_every_profile_prints_and_becomes_json(name: str) -> None:
     profile = load_profile(name)
-    assert profile.title in _words(*terminal.profile_details(profile))
+    assert profile.title in _words(*profile_tables.profile_details(profile))
     values = json.loads(tabular.as_json(tabular.profile_dict(profile)))
     assert set(values["coefficients"]) == set(profile.coefficients)
 
 
 def test_the_list_of_profiles_has_one_line_each() -> None:
-    text = _printed(terminal.profile_list([load_profile(name) for name in list_profiles()]))
+    text = _printed(profile_tables.profile_list([load_profile(name) for name in list_profiles()]))
     assert all(name in text for name in list_profiles())
 
 
