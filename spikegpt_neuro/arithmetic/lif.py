@@ -7,13 +7,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.arithmetic.compiler import kernel
+from spikegpt_neuro.arithmetic.compiler import inline_kernel, kernel
 from spikegpt_neuro.arithmetic.fixed_point import clip, round_shift
 from spikegpt_neuro.arithmetic.formats import (
     ALIGNMENT_BITS,
     CURRENT_LIMIT,
     MEMBRANE_LIMIT,
 )
+
+
+@inline_kernel
+def fire(
+    aligned: int, levels: int, soft_reset: int, membrane: np.ndarray, spikes: np.ndarray
+) -> None:
+    """Write how many multiples of the ``aligned`` threshold each membrane is above, and reset it.
+
+    Several passes that each write one vector: LLVM compiles those to vector instructions.
+    """
+    spikes[:] = 0
+    for j in range(1, levels + 1):
+        for i in range(spikes.size):
+            spikes[i] += membrane[i] > j * aligned
+    for i in range(spikes.size):
+        left = membrane[i] - spikes[i] * aligned if soft_reset else 0
+        membrane[i] = left if spikes[i] > 0 else membrane[i]
 
 
 @kernel
@@ -53,7 +70,6 @@ def lif(
     aligned = threshold << ALIGNMENT_BITS
     active = 0
     saturated = 0
-    # several passes that each write one vector: LLVM compiles those to vector instructions
     for i in range(driving.size):
         wide = round_shift(np.int64(driving[i]) * multiplier[i], shift[i]) + offset[i]
         current = clip(wide, -CURRENT_LIMIT, CURRENT_LIMIT)
@@ -65,12 +81,6 @@ def lif(
         v = clip(wide, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
         saturated += v != wide
         membrane[i] = v
-    spikes[:] = 0
-    for j in range(1, levels + 1):
-        for i in range(driving.size):
-            spikes[i] += membrane[i] > j * aligned
-    for i in range(driving.size):
-        left = membrane[i] - spikes[i] * aligned if soft_reset else 0
-        membrane[i] = left if spikes[i] > 0 else membrane[i]
+    fire(aligned, levels, soft_reset, membrane, spikes)
     counts[0] += active
     counts[1] += saturated

@@ -15,6 +15,7 @@ from spikegpt_neuro.arithmetic.formats import (
     MEMBRANE_LIMIT,
     STATE_LIMIT,
 )
+from spikegpt_neuro.arithmetic.lif import fire
 from spikegpt_neuro.arithmetic.slayer_neurons import _decay
 
 
@@ -46,13 +47,7 @@ def varied_lif(
         v = clip(wide, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
         saturated += v != wide
         membrane[i] = v
-    spikes[:] = 0
-    for j in range(1, levels + 1):
-        for i in range(driving.size):
-            spikes[i] += membrane[i] > j * aligned
-    for i in range(driving.size):
-        left = membrane[i] - spikes[i] * aligned if soft_reset else 0
-        membrane[i] = left if spikes[i] > 0 else membrane[i]
+    fire(aligned, levels, soft_reset, membrane, spikes)
     counts[0] += active
     counts[1] += saturated
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from spikegpt_neuro.arithmetic.formats import (
     DENOMINATOR_CAP,
@@ -231,12 +231,10 @@ class Product(Elementwise):
         return rescaled_channels((min(corners), max(corners)), self.multiplier, self.shift)
 
 
-@layer_kind
 @dataclass(frozen=True, eq=False)
-class Lif(Elementwise):
-    """Leaky integrate-and-fire neurons, see ``arithmetic.lif``."""
+class LifNeurons(Elementwise):
+    """Base of leaky integrate-and-fire neurons: the decay is one number, or one a channel."""
 
-    kind: ClassVar[str] = "lif"
     fires: ClassVar[bool] = True
     sparse: ClassVar[bool] = True
     fixed_neuron: ClassVar[bool] = True
@@ -251,7 +249,7 @@ v = left if s > 0 else v"""
     multiplier: Array = multiplier_field()
     shift: Array = shift_field()
     offset: Array = vector_field(24)
-    voltage_decay: int = scalar_field(0, 4096)
+    voltage_decay: Any = scalar_field(0, 4096)
     threshold: int = scalar_field(1, (1 << 17) - 1)
     bias: int = scalar_field(-(1 << 12), (1 << 12) - 1)
     levels: int = scalar_field(1, 15)
@@ -276,6 +274,15 @@ v = left if s > 0 else v"""
         yield from super().problems()
         if self.output.high < self.levels:
             yield f"{self.name}: {self.levels} levels do not fit {self.output.bits} output bits"
+
+
+@layer_kind
+@dataclass(frozen=True, eq=False)
+class Lif(LifNeurons):
+    """Leaky integrate-and-fire neurons, see ``arithmetic.lif``."""
+
+    kind: ClassVar[str] = "lif"
+    voltage_decay: int = scalar_field(0, 4096)
 
 
 @layer_kind

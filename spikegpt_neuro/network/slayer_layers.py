@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from spikegpt_neuro.arithmetic.formats import SPIKE_STATE_BITS, STATE_LIMIT
 from spikegpt_neuro.network.registry import layer_kind
@@ -51,6 +51,7 @@ __all__ = [
     "RecurrentCuba",
     "Sigma",
     "SigmaDelta",
+    "StockNeurons",
 ]
 
 _CURRENT = State("current", 1 - STATE_LIMIT, STATE_LIMIT)
@@ -66,8 +67,8 @@ current = u
 
 
 @dataclass(frozen=True, eq=False)
-class _StockNeurons(Layer):
-    """Base of stock LIF neurons."""
+class StockNeurons(Layer):
+    """Base of stock LIF neurons: their decays are one number, or one a channel."""
 
     input_count: ClassVar[int] = 1
     driver: ClassVar[int] = 0
@@ -76,8 +77,8 @@ class _StockNeurons(Layer):
     fires: ClassVar[bool] = True
     sparse: ClassVar[bool] = True
     bias: Array = array_field("int32", "n", -(1 << 15), (1 << 15) - 1)
-    current_decay: int = scalar_field(0, 4096)
-    voltage_decay: int = scalar_field(0, 4096)
+    current_decay: Any = scalar_field(0, 4096)
+    voltage_decay: Any = scalar_field(0, 4096)
     threshold: int = scalar_field(0, 1 << 17)
 
     @property
@@ -92,7 +93,7 @@ class _StockNeurons(Layer):
 
 @layer_kind
 @dataclass(frozen=True, eq=False)
-class Cuba(_StockNeurons):
+class Cuba(StockNeurons):
     """Current-based LIF neurons with current and voltage decay."""
 
     kind: ClassVar[str] = "cuba"
@@ -147,7 +148,7 @@ voltage = s"""
 
 @layer_kind
 @dataclass(frozen=True, eq=False)
-class Alif(_StockNeurons):
+class Alif(StockNeurons):
     """Adaptive LIF neurons: a threshold and a refractory state that spikes raise."""
 
     kind: ClassVar[str] = "alif"
