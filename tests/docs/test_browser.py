@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,8 +14,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.chromium import find_browser
+
 ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
@@ -48,15 +48,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    path = os.environ.get("SPIKEGPT_NEURO_BROWSER", "") or found
-    if not path:
-        pytest.skip(
-            "no Chromium found: apt-get install chromium, or set SPIKEGPT_NEURO_BROWSER to one; "
-            "then: pytest tests/docs -m browser"
-        )
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        opened = playwright.chromium.launch(executable_path=find_browser(), args=list(QUIET))
         yield opened
         opened.close()
 
@@ -80,6 +73,7 @@ def page(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iter
         ),
     )
     yield shown
+    shown.wait_for_load_state("networkidle")
     shown.close()
     assert not complaints
 
@@ -87,14 +81,15 @@ def page(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iter
 @pytest.mark.browser
 @pytest.mark.slow
 def test_every_page_is_whole(page: Page, address: str) -> None:
-    page.goto(address)
+    page.goto(address, wait_until="networkidle")
     links = page.locator("nav.md-nav--primary a.md-nav__link[href], .md-tabs a").evaluate_all(
         "all => all.map(a => a.href)"
     )
     pages = sorted({link.split("#")[0] for link in links if link.startswith(address)})
     assert len(pages) > 35
     for link in pages:
-        answer = page.goto(link)
+        # all that it loads: what is cut off by going on to the next page is told as failed
+        answer = page.goto(link, wait_until="networkidle")
         assert answer is not None and answer.ok
         expect(page.locator("article h1")).to_have_count(1)
         assert not page.evaluate(SIDEWAYS), f"{link} is wider than the screen"

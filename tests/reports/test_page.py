@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -17,10 +15,10 @@ from spikegpt_neuro.energy import Study
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.reports.html import html_page
 from spikegpt_neuro.reports.svg import escape
+from tests.chromium import find_browser
 
 MakeStudy = Callable[[str], Study]
 LAYOUTS = pytest.mark.parametrize("layout", ["upstream", "spike-driven"])
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 VOID = {"meta", "link", "br"}
 
 
@@ -132,17 +130,6 @@ def test_the_same_study_gives_the_same_page(make_study: MakeStudy) -> None:
     assert html_page(study, date="d") != html_page(study, date="e")
 
 
-def _browser() -> str:
-    """A Chromium to look with. Where there is none, the skip says how to get one."""
-    for name in (os.environ.get("SPIKEGPT_NEURO_BROWSER", ""), *BROWSERS):
-        if name and (found := shutil.which(name)):
-            return found
-    pytest.skip(
-        "no Chromium found: apt-get install chromium, or set SPIKEGPT_NEURO_BROWSER to one; "
-        "then: pytest tests/reports -m browser"
-    )
-
-
 def _run(browser: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
@@ -171,7 +158,7 @@ document.title='charts '+document.querySelectorAll('svg.chart').length+' broken 
 def test_a_real_browser_shows_every_chart_without_complaint(
     make_study: MakeStudy, tmp_path: Path, layout: str, width: int
 ) -> None:
-    browser = _browser()
+    browser = find_browser()
     page = html_page(make_study(layout), date="2026-01-31")
     path = tmp_path / "report.html"
     path.write_text(page.replace("</body>", _PROBE + "</body>"), encoding="utf-8")
@@ -197,7 +184,7 @@ document.title='cut '+cut.length+': '+cut.join('; ')})</script>
 
 @pytest.mark.browser
 def test_no_table_is_cut_on_paper(make_study: MakeStudy, tmp_path: Path) -> None:
-    browser = _browser()
+    browser = find_browser()
     page = html_page(make_study("spike-driven"), date="2026-01-31")
     # the rules for paper, shown on a screen as wide as the text of an A4 page
     on_paper = page.replace("@media print{", "@media screen{")

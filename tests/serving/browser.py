@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,21 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.chromium import find_browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SECONDS = 120  # a busy machine is slow
-
-
-def find_browser() -> str:
-    """A Chromium to look with. Where there is none, the skip says how to get one."""
-    for name in (os.environ.get("SPIKEGPT_NEURO_BROWSER", ""), *BROWSERS):
-        if name and (found := shutil.which(name)):
-            return found
-    pytest.skip(
-        "no Chromium found: apt-get install chromium, or set SPIKEGPT_NEURO_BROWSER to one; "
-        "then: pytest tests/serving -m browser"
-    )
 
 
 class Page:
