@@ -110,7 +110,14 @@ def channel_delay(
 
 
 @inline_kernel
-def _decay(state: int, decay: int) -> int:
+def wrapped(wide: int) -> int:
+    """A current of 24 bits, wrapped at 2**23 as in lava-nc's ``LIF``."""
+    u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
+    return wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+
+
+@inline_kernel
+def decayed(state: int, decay: int) -> int:
     """``state * (4096 - decay) / 4096``, towards zero."""
     product = state * ((1 << DECAY_BITS) - decay)
     return (product + (((1 << DECAY_BITS) - 1) if product < 0 else 0)) >> DECAY_BITS
@@ -140,11 +147,10 @@ def cuba(
     adds neurons with non-zero input and clipped voltages.
     """
     for i in range(driving.size):
-        wide = _decay(np.int64(current[i]), current_decay) + (driving[i] << ALIGNMENT_BITS)
-        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
-        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        wide = decayed(np.int64(current[i]), current_decay) + (driving[i] << ALIGNMENT_BITS)
+        u = wrapped(wide)
         current[i] = u
-        wide = _decay(np.int64(voltage[i]), voltage_decay) + u + (bias[i] << ALIGNMENT_BITS)
+        wide = decayed(np.int64(voltage[i]), voltage_decay) + u + (bias[i] << ALIGNMENT_BITS)
         v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         spikes[i] = v > threshold << ALIGNMENT_BITS
         voltage[i] = 0 if spikes[i] else v
@@ -173,11 +179,10 @@ def leaky_integrator(
     Vectors int32 [n]; ``current`` and ``voltage`` are state. ``counts``: see ``cuba``.
     """
     for i in range(driving.size):
-        wide = _decay(np.int64(current[i]), current_decay) + (driving[i] << ALIGNMENT_BITS)
-        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
-        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        wide = decayed(np.int64(current[i]), current_decay) + (driving[i] << ALIGNMENT_BITS)
+        u = wrapped(wide)
         current[i] = u
-        wide = _decay(np.int64(voltage[i]), voltage_decay) + u + (bias[i] << ALIGNMENT_BITS)
+        wide = decayed(np.int64(voltage[i]), voltage_decay) + u + (bias[i] << ALIGNMENT_BITS)
         v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         voltage[i] = v
         result[i] = v
@@ -215,16 +220,15 @@ def alif(
     same below 2**23. ``counts``: int64 [2], adds neurons with non-zero input and clipped voltages.
     """
     for i in range(driving.size):
-        wide = _decay(np.int64(current[i]), decays[0])
+        wide = decayed(np.int64(current[i]), decays[0])
         wide += (driving[i] + bias[i]) << ALIGNMENT_BITS
-        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
-        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        u = wrapped(wide)
         current[i] = u
-        wide = _decay(np.int64(voltage[i]), decays[1]) + u
+        wide = decayed(np.int64(voltage[i]), decays[1]) + u
         v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         voltage[i] = v
-        a = _decay(np.int64(raised[i]), decays[2])
-        r = _decay(np.int64(refractory[i]), decays[3])
+        a = decayed(np.int64(raised[i]), decays[2])
+        r = decayed(np.int64(refractory[i]), decays[3])
         limit = (threshold << ALIGNMENT_BITS) + a
         spikes[i] = v - r >= limit
         raised[i] = a + (threshold_step << ALIGNMENT_BITS if spikes[i] else 0)

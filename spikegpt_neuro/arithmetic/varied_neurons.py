@@ -16,7 +16,7 @@ from spikegpt_neuro.arithmetic.formats import (
     STATE_LIMIT,
 )
 from spikegpt_neuro.arithmetic.lif import fire
-from spikegpt_neuro.arithmetic.slayer_neurons import _decay
+from spikegpt_neuro.arithmetic.slayer_neurons import decayed, wrapped
 
 
 @kernel
@@ -43,7 +43,7 @@ def varied_lif(
         current = clip(wide, -CURRENT_LIMIT, CURRENT_LIMIT)
         saturated += current != wide
         active += current != 0
-        wide = _decay(np.int64(membrane[i]), voltage_decay[i]) + (current << ALIGNMENT_BITS) + bias
+        wide = decayed(np.int64(membrane[i]), voltage_decay[i]) + (current << ALIGNMENT_BITS) + bias
         v = clip(wide, -MEMBRANE_LIMIT, MEMBRANE_LIMIT)
         saturated += v != wide
         membrane[i] = v
@@ -69,11 +69,10 @@ def varied_cuba(
     Exactly lava-nc 0.10.0's fixed-point ``LIF`` with arrays for ``du`` and ``dv``.
     """
     for i in range(driving.size):
-        wide = _decay(np.int64(current[i]), current_decay[i]) + (driving[i] << ALIGNMENT_BITS)
-        u = wide - 2 * STATE_LIMIT if wide > STATE_LIMIT else wide
-        u = wide + 2 * STATE_LIMIT if u <= -STATE_LIMIT else u
+        wide = decayed(np.int64(current[i]), current_decay[i]) + (driving[i] << ALIGNMENT_BITS)
+        u = wrapped(wide)
         current[i] = u
-        wide = _decay(np.int64(voltage[i]), voltage_decay[i]) + u + (bias[i] << ALIGNMENT_BITS)
+        wide = decayed(np.int64(voltage[i]), voltage_decay[i]) + u + (bias[i] << ALIGNMENT_BITS)
         v = clip(wide, 1 - STATE_LIMIT, STATE_LIMIT - 1)
         spikes[i] = v > threshold << ALIGNMENT_BITS
         voltage[i] = 0 if spikes[i] else v

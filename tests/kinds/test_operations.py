@@ -59,7 +59,7 @@ def test_shared_functions_equal_the_arithmetic() -> None:
     assert set(ranges) == set(FUNCTIONS)
     for name, draw in ranges.items():
         real = (
-            (lambda state, keep: slayer_neurons._decay.py_func(state, 4096 - keep))
+            (lambda state, keep: slayer_neurons.decayed.py_func(state, 4096 - keep))
             if name == "leak"
             else getattr(fixed_point, name)
         )
