@@ -15,6 +15,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -37,8 +38,14 @@ UNMET = {
 
 
 def environment() -> dict[str, Distribution]:
-    """Every distribution of this environment by its normalised name."""
-    return {canonicalize_name(found.metadata["Name"]): found for found in distributions()}
+    """Every distribution of this environment by its normalised name.
+
+    Of its own folders only: a library such as setuptools puts what it brings along on ``sys.path``.
+    """
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    return {
+        canonicalize_name(found.metadata["Name"]): found for found in distributions(path=folders)
+    }
 
 
 def versions(installed: dict[str, str], python: str) -> list[str]:

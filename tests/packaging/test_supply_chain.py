@@ -8,6 +8,7 @@ from importlib.metadata import PathDistribution, distribution
 from pathlib import Path
 
 import pytest
+import setuptools
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -93,6 +94,14 @@ def test_every_licence_that_comes_along_is_known_and_on_the_page() -> None:
 )
 def test_an_unknown_licence_is_named(expression: str, wrong: list[str]) -> None:
     assert licences.unknown(expression) == wrong
+
+
+def test_what_libraries_bring_along_is_not_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = audit.environment().keys()
+    brought = Path(setuptools.__file__).parent / "_vendor"
+    assert list(brought.glob("*.dist-info"))
+    monkeypatch.syspath_prepend(str(brought))  # as importing setuptools does
+    assert audit.environment().keys() == before
 
 
 def test_what_is_installed_here_is_what_is_locked() -> None:
