@@ -54,7 +54,7 @@ class Clients:
     def run(self, seed: int, until: float) -> None:
         """Ask until ``until`` (monotonic seconds)."""
         chance = random.Random(seed)
-        with httpx2.Client(base_url=self._url, timeout=120) as client:
+        with httpx2.Client(base_url=self._url, timeout=600) as client:
             while time.monotonic() < until:
                 try:
                     outcome = self._one(client, chance, f"client-{seed}")

@@ -120,6 +120,7 @@ def _warm(arguments: list[list[str]], *, torch: bool) -> None:
     import spikegpt_neuro.backends.batch
     import spikegpt_neuro.cli.main
     import spikegpt_neuro.energy.study
+    import spikegpt_neuro.serving.server
 
     if torch:
         import spikegpt_neuro.converters.export

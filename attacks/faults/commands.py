@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from attacks.faults.clients import PORT, STATE
 from attacks.formats import EXAMPLE, _make_netx
 
 Same = Callable[[Path, Path], bool]
@@ -31,7 +32,7 @@ class Command:
     a fault, to go on from or because it is a log. ``again``: arguments that go on after a fault;
     by default the same ones. ``collisions``: an output's name and the input it is replaced by in
     the trials where they are one file. ``fresh``: needs an interpreter of its own. ``torch``:
-    imports PyTorch.
+    imports PyTorch. ``served``: it serves, and ``attacks.faults.clients`` asks it and ends it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Command:
     share: float = 1.0
     fresh: bool = False
     torch: bool = False
+    served: bool = False
     prepared: tuple[tuple[str, str], ...] = field(default=())
     """(input, output): what lies at an output's place before, a part of the command's work."""
 
@@ -63,17 +65,20 @@ ENERGY = (
     "--profile", "loihi2", "--output", "out/e.json", "--output", "out/e.html", "--output",
     "out/e.parts.csv", "--json",
 )  # fmt: skip
-# serve: its place is here; its outcome is of a request, not of a process's end
+SERVE = (
+    "serve", "m.net", "--port", PORT, "--sessions-folder", "out", "--grace-seconds", "0.2",
+    "--json",
+)  # fmt: skip
 COMMANDS = {
     command.name: command
     for command in (
         Command(
             "export", EXPORT, ("m.pt", "t.txt"), ("out/m.net",),
-            collisions=(("out/m.net", "m.pt"), ("out/m.net", "t.txt")), share=2, torch=True,
+            collisions=(("out/m.net", "m.pt"), ("out/m.net", "t.txt")), torch=True,
         ),
         Command(
             "train", TRAIN, ("t.txt",), ("out/m.pt",), kept=("out/m.pt.resume", "out/m.csv"),
-            again=(*TRAIN, "--resume"), collisions=(("out/m.pt", "t.txt"),), share=2, torch=True,
+            again=(*TRAIN, "--resume"), collisions=(("out/m.pt", "t.txt"),), torch=True,
         ),
         Command(
             "fit",
@@ -81,7 +86,7 @@ COMMANDS = {
              "--force", "--json"),
             ("m.net", "t.txt"), ("out/f.net", "out/f.net.front.csv", "out/f.net.front.svg"),
             kept=("out/work", "out/work/*"),
-            collisions=(("out/f.net", "m.net"), ("out/f.net", "t.txt")), share=0.3, torch=True,
+            collisions=(("out/f.net", "m.net"), ("out/f.net", "t.txt")), share=0.65, torch=True,
         ),
         Command(
             "simulate", (*SIMULATE, "--state", "out/s.npz", "--trace", "out/trace.npz"),
@@ -108,13 +113,14 @@ COMMANDS = {
             "verify",
             ("verify", "m.net", "--text", "t.txt", "--tokens", "200", "--backends",
              "emulator,lava", "--json"),
-            ("m.net", "t.txt"), share=0.4, fresh=True,
+            ("m.net", "t.txt"), fresh=True,
         ),
         Command(
             "workers",
             ("score", "m.net", "texts", "--results", "out/results", "--workers", "2", "--json"),
-            ("m.net", "texts"), kept=("out/results", "out/results/*.json"), share=0.1, fresh=True,
+            ("m.net", "texts"), kept=("out/results", "out/results/*.json"), fresh=True,
         ),
+        Command("serve", SERVE, ("m.net",), kept=(STATE,), share=2, served=True),
     )
 }  # fmt: skip
 

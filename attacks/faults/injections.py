@@ -230,15 +230,16 @@ def _back(folder: Path) -> None:
 
 
 _WRITE = ("export", "train", "fit", "simulate", "energy", "chain")
-_MAPPED = ("fit", "simulate", "score", "energy", "corpus", "chain")
+_STORE = (*_WRITE, "corpus", "serve")
+_MAPPED = ("fit", "simulate", "score", "energy", "corpus", "chain", "serve")
 FAULTS: dict[str, Fault] = {
     "kill -9": Fault(meanwhile=_send(signal.SIGKILL), signals=(signal.SIGKILL,), share=4),
     "SIGTERM": Fault(meanwhile=_send(signal.SIGTERM), signals=(signal.SIGTERM,), share=3),
     # that it is told has tests of its own; in the first moments it may end by the signal, silently
     "Ctrl-C": Fault(meanwhile=_send(signal.SIGINT, group=True), signals=(signal.SIGINT,), share=4),
-    "full disk": Fault(before=_disk_full, mounts=True, only=(*_WRITE, "corpus"), share=3),
+    "full disk": Fault(before=_disk_full, mounts=True, only=_STORE, share=3),
     "file size limit": Fault(before=_file_size, share=2),
-    "read-only folder": Fault(before=_read_only, mounts=True, only=(*_WRITE, "corpus")),
+    "read-only folder": Fault(before=_read_only, mounts=True, only=_STORE),
     # LLVM aborts where it cannot have memory, whoever called it
     "memory limit": Fault(before=_memory, signals=(signal.SIGABRT,), share=3),
     "descriptor limit": Fault(before=_limit("NOFILE", 0, 14), share=2),
@@ -256,5 +257,5 @@ FAULTS: dict[str, Fault] = {
     "an input is truncated": Fault(meanwhile=_truncate, only=_MAPPED),
     "an input is overwritten": Fault(meanwhile=_overwrite, only=_MAPPED),
     "files are locked": Fault(before=_lock),
-    "the output's folder goes away": Fault(meanwhile=_remove_folder, only=_WRITE),
+    "the output's folder goes away": Fault(meanwhile=_remove_folder, only=(*_WRITE, "serve")),
 }

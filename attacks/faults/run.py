@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from attacks.faults import trial
+from attacks.faults.bench import Bench, Warm
 from attacks.faults.child import private_mounts
 from attacks.faults.commands import COMMANDS
 from attacks.faults.injections import FAULTS
@@ -48,14 +49,14 @@ def run(
     found: list[dict[str, Any]] = []
     base = Path(tempfile.mkdtemp(prefix="spikegpt-neuro-faults-"))
     try:
-        bench = trial.Bench(base)
+        bench = Bench(base)
         for name in {entry[1] for entry in drawn}:
             bench.learn(COMMANDS[name])
         drawn.sort(key=lambda entry: -(bench.seconds[entry[1]] + 3 * entry[4]))
         lock = threading.Lock()
 
         def work() -> None:
-            warm: dict[bool, trial.Warm] = {}
+            warm: dict[bool, Warm] = {}
             while True:
                 with lock:
                     if not drawn or time.monotonic() > until:
@@ -94,8 +95,10 @@ def run(
     return found
 
 
-def summary(found: list[dict[str, Any]], seed: int, unavailable: list[str]) -> dict[str, Any]:
-    """Counts by fault and by command, and every bad trial whole."""
+def summary(
+    found: list[dict[str, Any]], options: argparse.Namespace, unavailable: list[str]
+) -> dict[str, Any]:
+    """Counts by fault and by command, every bad trial whole, and what the trials are drawn from."""
 
     def by(key: str) -> dict[str, dict[str, int]]:
         rows: dict[str, Counter[str]] = {}
@@ -107,7 +110,8 @@ def summary(found: list[dict[str, Any]], seed: int, unavailable: list[str]) -> d
         return {name: dict(sorted(rows[name].items())) for name in sorted(rows)}
 
     return {
-        "trials": len(found), "bad": sum(bool(entry["bad"]) for entry in found), "seed": seed,
+        "trials": len(found), "bad": sum(bool(entry["bad"]) for entry in found),
+        "seed": options.seed, "first": options.first, "drawn_from": options.commands,
         "fresh": sum(entry["fresh"] for entry in found), "unavailable": unavailable,
         "faults": by("fault"), "commands": by("command"),
         "bad_trials": [entry for entry in found if entry["bad"]],
@@ -135,7 +139,7 @@ def main(arguments: list[str]) -> int:
         options.first, options.trials, options.seed, options.commands, faults, options.workers,
         options.keep, began + 60 * options.minutes,
     )  # fmt: skip
-    told = summary(found, options.seed, unavailable)
+    told = summary(found, options, unavailable)
     text = json.dumps({**told, "seconds": round(time.monotonic() - began)}, indent=1)
     if options.json is not None:
         options.json.write_text(text + "\n", "utf-8")

@@ -7,151 +7,23 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attacks.faults import commands
+from attacks.faults import clients
+from attacks.faults.bench import Bench, Warm, client, start
 from attacks.faults.child import Start
-from attacks.faults.commands import SIMULATE, Command, result, same_bytes
+from attacks.faults.commands import Command, result, same_bytes
 from attacks.faults.injections import FAULTS, Fault, Situation
 from attacks.mutations import Random
-from spikegpt_neuro.arithmetic.compiler import CACHE_FOLDER
 
-PATIENCE = 240.0
-"""Seconds on the clock, of a busy machine, after which a command hangs."""
 LINGERING = 20.0
 """Seconds that what a dead command started may take to end."""
 EXIT_CODES = {0, 1, 2, 3, 130, 143}
-
-
-class Warm:
-    """A process that starts commands; ``attacks.faults.child``."""
-
-    def __init__(self, kernels: Path, arguments: list[list[str]], *, torch: bool) -> None:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(kernels), "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "attacks.faults.child", "torch" if torch else "light",
-             json.dumps(arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-        if self._answer() != "warm":
-            raise RuntimeError("the commands do not run undisturbed")
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def run(
-        self, starts: list[Start], delay: float = 0.0,
-        meanwhile: Callable[[list[int]], None] | None = None,
-    ) -> tuple[list[int], list[int | None]]:  # fmt: skip
-        """Process ids and exit codes (negative: signals; None: hung, and killed)."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([vars(start) for start in starts]) + "\n")
-        self._process.stdin.flush()
-        children = json.loads(self._answer())
-        hung = threading.Event()
-
-        def give_up() -> None:
-            hung.set()
-            for child in children:
-                with suppress(ProcessLookupError):
-                    os.killpg(child, signal.SIGKILL)
-
-        timers = [threading.Timer(PATIENCE, give_up)]
-        if meanwhile is not None:
-            timers.append(threading.Timer(delay, meanwhile, (children,)))
-        for timer in timers:
-            timer.start()
-        codes = json.loads(self._answer())
-        for timer in timers:
-            timer.cancel()
-            timer.join()
-        return children, [None if hung.is_set() else code for code in codes]
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-class Bench:
-    """Inputs, right results and earlier results of every command, and the time each takes."""
-
-    def __init__(self, base: Path) -> None:
-        self.base, self.kernels = base, base / "kernels"
-        known = Path(CACHE_FOLDER)  # what is compiled already is not compiled once more
-        if known.is_dir():
-            shutil.copytree(known, self.kernels / known.name)
-        self.kernels.mkdir(exist_ok=True)
-        (base / "inputs").mkdir()
-        commands.make_inputs(base / "inputs", self._quietly)
-        shutil.copytree(base / "inputs", base / "other")
-        commands.other_inputs(base / "other")
-        self.warm = {torch: self.another(torch=torch) for torch in (False, True)}
-        self.seconds: dict[str, float] = {}
-
-    def another(self, *, torch: bool) -> Warm:
-        """One more warm process, with what is often executed loaded; forks of torch are slow."""
-        net = str(self.base / "inputs/m.net")
-        text = str(self.base / "inputs/t.txt")
-        runs = [["score", net, text, "--json"], ["simulate", net, "--prompt", "a", "--json"]]
-        return Warm(self.kernels, runs, torch=torch)
-
-    def _quietly(self, folder: Path, arguments: list[str]) -> None:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(self.kernels), "OMP_NUM_THREADS": "1"}
-        subprocess.run(
-            [sys.executable, "-m", "spikegpt_neuro.cli.main", *arguments],
-            cwd=folder, check=True, env=environment, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def lay_out(self, command: Command, folder: Path, inputs: str = "inputs") -> None:
-        """Copy the command's inputs into a new folder, with what lies where it writes."""
-        for name in ("", "out", "tmp"):
-            (folder / name).mkdir()
-        for name in command.inputs:
-            source = self.base / inputs / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-        for source_name, output in command.prepared:
-            shutil.copy(self.base / inputs / source_name, folder / output)
-
-    def learn(self, command: Command) -> None:
-        """Run the command undisturbed: what is right, what an earlier run wrote, and the time."""
-        for inputs in ("other", "inputs", "inputs"):  # the second has all kernels
-            folder = self.base / f"{'before' if inputs == 'other' else 'right'}-{command.name}"
-            shutil.rmtree(folder, ignore_errors=True)
-            self.lay_out(command, folder, inputs)
-            began = time.monotonic()
-            _, codes = self.warm[command.torch].run([start(command, folder)])
-            self.seconds[command.name] = time.monotonic() - began
-            if codes != [0]:
-                raise RuntimeError(f"{command.name}: {(folder / 'stderr').read_text()}")
-
-    def right(self, command: Command) -> Path:
-        """The folder of an undisturbed run."""
-        return self.base / f"right-{command.name}"
-
-    def before(self, command: Command) -> Path:
-        """The folder of an earlier run, on other inputs."""
-        return self.base / f"before-{command.name}"
-
-
-def start(command: Command, folder: Path, arguments: tuple[str, ...] | None = None) -> Start:
-    """The command in ``folder``, undisturbed; everything it may leave stays in there."""
-    return Start(
-        str(folder), list(arguments or command.arguments),
-        {"TMPDIR": str(folder / "tmp"), "DASK_TEMPORARY_DIRECTORY": str(folder / "tmp")},
-        fresh=command.fresh,
-    )  # fmt: skip
 
 
 def run_trial(
@@ -179,8 +51,9 @@ def run_trial(
     act = fault.meanwhile
     began = time.monotonic()
     children, codes = warm.run(
-        situation.starts, delay, None if act is None else lambda found: act(situation, found)
-    )
+        situation.starts, delay, None if act is None else lambda found: act(situation, found),
+        client(command, first),
+    )  # fmt: skip
     seconds = time.monotonic() - began
     bad = _lingering(folder, children)
     for undo in situation.undo:
@@ -193,6 +66,15 @@ def run_trial(
         codes = [130] if told else codes if unfinished else [0]
     bad += _said(folder, situation.starts, codes, fault)
     bad += _files(bench, command, folder, there, situation)
+    outcome = "completed" if codes[0] == 0 else "failed" if (codes[0] or -1) > 0 else "ended"
+    if command.served:
+        signalled = bool(fault.signals and act)
+        found, right = _answers(bench, command, folder)
+        bad += clients.wrong(found, right, signalled=signalled or codes[0] != 0)
+        bad += clients.lost(folder, bench.right(command))
+        if codes[0] == 0 and unfinished:  # it was told to end, or refused with a reason
+            outcome = "ended" if signalled else "failed"
+        unfinished = unfinished if fault.completes else []
     bad = list(dict.fromkeys(bad))
     if fault.completes and codes != [0]:
         bad.append(f"exit {codes[0]}, although nothing was in its way")
@@ -200,7 +82,6 @@ def run_trial(
         bad += unfinished
     if codes[0] == 0 and name == "output is an input":
         bad.append("exit 0, although the output is an input")
-    outcome = "completed" if codes[0] == 0 else "failed" if (codes[0] or -1) > 0 else "ended"
     if name != "output is an input" and not situation.harmed:
         bad += _again(bench, warm, command, folder)
     said = (folder / "stderr").read_text("utf-8", "replace")[-3000:]
@@ -265,7 +146,8 @@ def _files(
 ) -> list[str]:
     """What lies there and should not, and what was lost."""
     bad = []
-    ours = {folder / one for one in ("stdout", "stderr", "stdout2", "stderr2", "beside")}
+    told = ("stdout", "stderr", "stdout2", "stderr2", "answers", "beside")
+    ours = {folder / one for one in told}
     for path, content in there.items():
         name = str(path.relative_to(folder))
         if name in command.outputs or path in ours:
@@ -315,8 +197,15 @@ def _right_or_old(
     return False
 
 
+def _answers(bench: Bench, command: Command, folder: Path, name: str = "answers") -> list[Any]:
+    """A server's answers, those of ``folder`` and the right ones."""
+    return [clients.answers(path) for path in (folder / name, bench.right(command) / "answers")]
+
+
 def _complete(bench: Bench, command: Command, folder: Path, one: Start) -> list[str]:
     """After exit code 0 everything is there, and right."""
+    if command.served:
+        return clients.missing(*_answers(bench, command, folder))
     right = bench.right(command)
     bad = [
         f"exit 0, and {output} is not the right one"
@@ -347,8 +236,9 @@ def _again(bench: Bench, warm: Warm, command: Command, folder: Path) -> list[str
     again = start(command, folder, arguments)
     again.output, again.errors = "stdout3", "stderr3"
     again.fresh = command.fresh
-    _, codes = warm.run([again])
     right = bench.right(command)
+    begin = (clients.parts_kept(folder, right) or 0) if command.served else 0
+    _, codes = warm.run([again], client=client(command, again, begin, "answers3"))
     if codes != [0]:
         said = (folder / "stderr3").read_text("utf-8", "replace")[-1000:]
         return [f"done again: exit code {codes[0]}: {said}"]
@@ -357,9 +247,16 @@ def _again(bench: Bench, warm: Warm, command: Command, folder: Path) -> list[str
         for output in outputs
         if not same_bytes(folder / output, right / output)
     ]
+    if command.served:
+        found, all_right = _answers(bench, command, folder, "answers3")
+        wanted_now = {name: all_right[name] for name in clients.asked(begin)}
+        bad += clients.wrong(found, all_right, signalled=False)
+        bad += clients.missing(found, wanted_now)
+        if clients.parts_kept(folder, right) != clients.ROUNDS:
+            bad.append("done again: the session is not the right one")
     wanted = result(right / "stdout")
     same = result(folder / "stdout3") == wanted
-    if arguments is None and command.name != "simulate" and not same:
+    if arguments is None and not (command.served or command.name == "simulate") and not same:
         bad.append("done again: the result is not the right one")
     left = [path for path in folder.rglob(".*.partial")]
     return bad + [f"done again: {path.name} is still there" for path in left]
@@ -368,6 +265,3 @@ def _again(bench: Bench, warm: Warm, command: Command, folder: Path) -> list[str
 def _seen(path: Path) -> int:
     with np.load(path) as arrays:
         return int(json.loads(arrays["meta"].tobytes())["tokens_seen"])
-
-
-__all__ = ["SIMULATE", "Bench", "Warm", "run_trial"]

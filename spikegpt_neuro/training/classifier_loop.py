@@ -24,6 +24,7 @@ from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.readers.guard import parsing
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.classification import Examples, accuracy, pooled, pooled_after_each
+from spikegpt_neuro.training.log import begin_table
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
 from spikegpt_neuro.training.resuming import check_same_run, extension, resume_path
 from spikegpt_neuro.training.spike_counts import SpikeCounts
@@ -106,7 +107,7 @@ class ClassifierTrainer:
         settings = self.settings
         if self.step >= settings.steps:
             return self._progress(self._judge())
-        self._begin_log()
+        begin_table(self.log_path, COLUMNS, self.step)
         each = max(1, -(-len(self.train.texts) // settings.batch))
         counts = SpikeCounts(self.model.configuration, counting=False)
         self.model.train()
@@ -199,16 +200,6 @@ class ClassifierTrainer:
     def _rate_share(self) -> float:
         settings = self.settings
         return schedule(self.step, settings.steps, settings.warm_up, settings.rates.schedule)
-
-    def _begin_log(self) -> None:
-        """Begin the log anew, or drop the rows that a resumed run will write again."""
-        rows: list[list[str]] = []
-        if self.step and self.log_path.exists():
-            with self.log_path.open(newline="") as stream:
-                rows = [row for row in csv.reader(stream) if row and row[0].isdigit()]
-        kept = [row for row in rows if int(row[0]) <= self.step]
-        with self.log_path.open("w", newline="") as stream:
-            csv.writer(stream).writerows([COLUMNS, *kept])
 
     def _log(self, found: float | None, epoch: int) -> None:
         row = (

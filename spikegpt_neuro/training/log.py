@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,21 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def begin_table(path: Path, columns: Sequence[str], step: int) -> None:
+    """Write the head of a run's CSV file, and of the rows there those up to ``step``.
+
+    The first column is the step. Whatever breaks off, the path holds the old rows or the new ones.
+    """
+    rows: list[list[str]] = []
+    if step and path.exists():
+        with path.open(newline="") as stream:
+            rows = [row for row in csv.reader(stream) if row and row[0].isdigit()]
+    kept = io.StringIO(newline="")
+    csv.writer(kept).writerows([columns, *(row for row in rows if int(row[0]) <= step)])
+    with replaced_file(path) as written:
+        written.write(kept.getvalue().encode("utf-8"))
+
+
 class Log:
     """Rows of ``COLUMNS``, one an evaluation; TensorBoard also gets every LIF's firing rate.
 
@@ -27,15 +42,8 @@ class Log:
     """
 
     def __init__(self, path: Path, tensorboard: Path | None, step: int) -> None:
-        rows: list[list[str]] = []
-        if step and path.exists():
-            with path.open(newline="") as stream:
-                rows = [row for row in csv.reader(stream) if row and row[0].isdigit()]
+        begin_table(path, COLUMNS, step)
         self._path = path
-        kept = io.StringIO(newline="")
-        csv.writer(kept).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= step)])
-        with replaced_file(path) as written:
-            written.write(kept.getvalue().encode("utf-8"))
         self._events = None if tensorboard is None else _summary_writer(tensorboard, step)
 
     def write(self, values: Mapping[str, float], firing_rates: Mapping[str, float]) -> None:

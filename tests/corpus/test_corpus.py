@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -326,6 +327,25 @@ def test_without_dask_one_worker_works_and_two_say_what_to_install(
     assert score_corpus(documents, settings).tokens > 0
     with pytest.raises(Unavailable, match=r"spikegpt-neuro\[cluster\]"):
         score_corpus(documents, settings, workers=2)
+
+
+def test_workers_that_do_not_start_are_told_with_the_reason_and_leave_nothing(
+    corpus: tuple[Path, Settings], tmp_path: Path
+) -> None:
+    folder, settings = corpus
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, hard))  # too few for Dask's sockets
+    try:
+        with pytest.raises(RunFailed, match=r"the workers did not start: .+\.$"):
+            score_corpus(
+                find_documents([folder]), settings, workers=2, results=tmp_path / "results"
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [c for c in psutil.Process().children() if "distributed" in " ".join(c.cmdline())] == []
+    score = score_corpus(find_documents([folder]), settings, results=tmp_path / "results")
+    assert score.tokens > 0
 
 
 def test_mistakes_in_options(corpus: tuple[Path, Settings]) -> None:
