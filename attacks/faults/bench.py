@@ -99,9 +99,11 @@ class Bench:
 
     def another(self, *, torch: bool) -> Warm:
         """One more warm process, with what is often executed loaded; forks of torch are slow."""
-        net = str(self.base / "inputs/m.net")
-        text = str(self.base / "inputs/t.txt")
+        net, text, model = (str(self.base / "inputs" / name) for name in ("m.net", "t.txt", "m.pt"))
         runs = [["score", net, text, "--json"], ["simulate", net, "--prompt", "a", "--json"]]
+        if torch:  # imports much of torch; training would start threads, which do not fork
+            made = str(self.base / "warm.net")
+            runs.append(["export", model, made, "--calibration", text, "--force", "--json"])
         return Warm(self.kernels, runs, torch=torch)
 
     def _quietly(self, folder: Path, arguments: list[str]) -> None:

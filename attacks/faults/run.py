@@ -44,15 +44,15 @@ def run(
     first: int, count: int, seed: int, names: list[str], faults: list[str], workers: int,
     keep: Path | None, until: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Trials ``first`` to ``first + count``, those of cheap commands first."""
+    """Trials ``first`` to ``first + count``, begun in that order until ``until``."""
     drawn = [(n, *_draw(seed, n, names, faults)) for n in range(first, first + count)]
+    drawn.reverse()
     found: list[dict[str, Any]] = []
     base = Path(tempfile.mkdtemp(prefix="spikegpt-neuro-faults-"))
     try:
         bench = Bench(base)
         for name in {entry[1] for entry in drawn}:
             bench.learn(COMMANDS[name])
-        drawn.sort(key=lambda entry: -(bench.seconds[entry[1]] + 3 * entry[4]))
         lock = threading.Lock()
 
         def work() -> None:

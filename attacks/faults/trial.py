@@ -65,7 +65,7 @@ def run_trial(
         told = "error: interrupted" in (folder / "stderr").read_text("utf-8", "replace")
         codes = [130] if told else codes if unfinished else [0]
     bad += _said(folder, situation.starts, codes, fault)
-    bad += _files(bench, command, folder, there, situation)
+    bad += _files(bench, command, folder, there, situation, killed=(codes[0] or 0) < 0)
     outcome = "completed" if codes[0] == 0 else "failed" if (codes[0] or -1) > 0 else "ended"
     if command.served:
         signalled = bool(fault.signals and act)
@@ -142,8 +142,9 @@ def _said(folder: Path, starts: list[Start], codes: list[int | None], fault: Fau
 
 
 def _files(
-    bench: Bench, command: Command, folder: Path, there: dict[Path, bytes], situation: Situation
-) -> list[str]:
+    bench: Bench, command: Command, folder: Path, there: dict[Path, bytes],
+    situation: Situation, *, killed: bool,
+) -> list[str]:  # fmt: skip
     """What lies there and should not, and what was lost."""
     bad = []
     told = ("stdout", "stderr", "stdout2", "stderr2", "answers", "beside")
@@ -168,6 +169,8 @@ def _files(
     known.add(folder / f"tmp/torchinductor_{getpass.getuser()}")
     dask = folder / "tmp/dask-scratch-space"
     known |= {dask, dask / "purge.lock", dask / "global.lock"}
+    if killed:  # what is there of Dask's goes with its next start: ``_again``
+        known |= set(dask.rglob("*"))
     for path in folder.rglob("*"):
         kept = any(path.match(str(folder / pattern)) for pattern in command.kept)
         if not path.is_dir() and path not in {*known, *there, *ours} and not kept:
@@ -259,6 +262,7 @@ def _again(bench: Bench, warm: Warm, command: Command, folder: Path) -> list[str
     if arguments is None and not (command.served or command.name == "simulate") and not same:
         bad.append("done again: the result is not the right one")
     left = [path for path in folder.rglob(".*.partial")]
+    left += [path for path in folder.glob("tmp/dask-scratch-space/*") if path.suffix != ".lock"]
     return bad + [f"done again: {path.name} is still there" for path in left]
 
 

@@ -6,10 +6,12 @@ import importlib.util
 import json
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from spikegpt_neuro.corpus.documents import Document, Shard, make_shards
@@ -196,17 +198,45 @@ def _computation(
             return
         with ExitStack() as started:
             try:
-                cluster = started.enter_context(
-                    LocalCluster(
-                        n_workers=workers, threads_per_worker=1, processes=True,
-                        dashboard_address=":0", silence_logs=logging.CRITICAL,
-                    )
-                )  # fmt: skip
-                client = started.enter_context(Client(cluster))
+                with _signals_at_the_end():
+                    cluster = started.enter_context(
+                        LocalCluster(
+                            n_workers=workers, threads_per_worker=1, processes=True,
+                            dashboard_address=":0", silence_logs=logging.CRITICAL,
+                        )
+                    )  # fmt: skip
+                    client = started.enter_context(Client(cluster))
             except (RuntimeError, OSError) as error:
                 raise RunFailed(f"the workers did not start: {reason(error)}.") from error
             # a worker that dies while it starts is not started again, unless the size is asked for
             yield _on_workers(client, shards, settings, lambda: cluster.scale(workers))
+
+
+@contextmanager
+def _signals_at_the_end() -> Iterator[None]:
+    """Within, the first Ctrl-C or SIGTERM waits: a cluster that is half started cannot be closed.
+
+    A second one acts at once. Where signals are ignored, or another thread's, nothing changes.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            before[number](number, frame)
+
+    with suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            before[number](number, None)
 
 
 def _finished(futures: Iterable[Any], revive: Callable[[], None]) -> Iterator[Any]:

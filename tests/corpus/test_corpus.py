@@ -348,6 +348,35 @@ def test_workers_that_do_not_start_are_told_with_the_reason_and_leave_nothing(
     assert score.tokens > 0
 
 
+def test_ctrl_c_while_the_workers_start_waits_until_they_can_be_closed(
+    corpus: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+
+    class Starting(contextlib.AbstractContextManager["Starting"]):
+        """Takes the place of Dask's, whose moments cannot be chosen; the faults attack the real."""
+
+        def __init__(self, *_: object, **options: object) -> None:
+            if options:  # the cluster, not its client
+                os.kill(os.getpid(), signal.SIGINT)
+            events.append("started")
+
+        def __exit__(self, *_: object) -> None:
+            events.append("closed")
+
+    monkeypatch.setattr("distributed.LocalCluster", Starting)
+    monkeypatch.setattr("distributed.Client", Starting)
+    folder, settings = corpus
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            score_corpus(find_documents([folder]), settings, workers=2)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert events == ["started", "started", "closed", "closed"]
+
+
 def test_mistakes_in_options(corpus: tuple[Path, Settings]) -> None:
     folder, settings = corpus
     with pytest.raises(InputError, match="--workers 0"):
