@@ -31,6 +31,8 @@ that was never disturbed. *Completed*: exit code 0 and the right result. *Failed
 *Ended*: by the signal sent. **Bad**: a check did not hold. Most trials are forked from a process
 with its modules loaded; "fresh" ones attack the start of the interpreter, too.
 """
+MENDED = "with all mends"
+"""How the ``note`` of a result of ``attacks.faults`` begins whose trials count."""
 SERVED = ("whole", "streamed", "session", "gone", "refused", "busy")
 """What clients of a server met, as ``attacks.served`` names it."""
 _MENDED = """\
@@ -81,22 +83,24 @@ def _command(text: str) -> str:
 
 
 def faults() -> str:
-    """The trials of all result files together."""
+    """All runs, and the trials of those with all mends (``note`` says so) by fault and command."""
     files = _read("faults*.json")
     by: dict[str, dict[str, Counter[str]]] = {"faults": {}, "commands": {}}
     for found in files:
+        if not found["note"].startswith(MENDED):
+            continue
         for kind, rows in by.items():
             for name, row in found[kind].items():
                 rows.setdefault(name, Counter()).update(row)
     runs = [
-        (found.get("note", ""), found["seed"], *(found[key] for key in ("trials", "fresh", "bad")))
+        (found["note"], found["seed"], *(found[key] for key in ("trials", "fresh", "bad")))
         for found in files
     ]
     parts = [
         _FAULTS,
         table(("run", "seed", "trials", "fresh", "bad"), runs),
-        "All runs together, by fault and by command:\n",
-        _command("python -m attacks faults --trials 1000 --seed 0 --json FILE"),
+        f'By fault and by command, the runs "{MENDED}" alone; those before are not counted:\n',
+        _command("python -m attacks faults --trials 1100 --seed 7 --json FILE"),
     ]
     for kind, rows in by.items():
         head = (kind[:-1], "trials", *OUTCOMES, "bad")

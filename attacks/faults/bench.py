@@ -20,7 +20,7 @@ from attacks.faults.commands import Command
 from spikegpt_neuro.arithmetic.compiler import CACHE_FOLDER
 
 PATIENCE = 240.0
-"""Seconds on the clock, of a busy machine, after which a command hangs."""
+"""Seconds on the clock after which a command hangs, beside what a busy machine makes of them."""
 
 
 class Warm:
@@ -44,6 +44,8 @@ class Warm:
         self, starts: list[Start], delay: float = 0.0,
         meanwhile: Callable[[list[int]], None] | None = None,
         client: Callable[[int], None] | None = None,
+        *,
+        patience: float = PATIENCE,
     ) -> tuple[list[int], list[int | None]]:  # fmt: skip
         """Process ids and exit codes (negative: signals; None: hung, and killed).
 
@@ -61,7 +63,7 @@ class Warm:
                 with suppress(ProcessLookupError):
                     os.killpg(child, signal.SIGKILL)
 
-        timers = [threading.Timer(PATIENCE, give_up)]
+        timers = [threading.Timer(patience, give_up)]
         if meanwhile is not None:
             timers.append(threading.Timer(delay, meanwhile, (children,)))
         asking = threading.Thread(target=client or (lambda child: None), args=(children[0],))
@@ -125,7 +127,7 @@ class Bench:
 
     def learn(self, command: Command) -> None:
         """Run the command undisturbed: what is right, what an earlier run wrote, and the time."""
-        for inputs in ("other", "inputs", "inputs"):  # the second has all kernels
+        for inputs in ("other", "inputs"):  # the second has all kernels
             folder = self.base / f"{'before' if inputs == 'other' else 'right'}-{command.name}"
             shutil.rmtree(folder, ignore_errors=True)
             self.lay_out(command, folder, inputs)
@@ -136,6 +138,10 @@ class Bench:
             self.seconds[command.name] = time.monotonic() - began
             if codes != [0]:
                 raise RuntimeError(f"{command.name}: {(folder / 'stderr').read_text()}")
+
+    def patience(self, command: Command) -> float:
+        """Seconds after which it hangs, where it took ``seconds`` undisturbed."""
+        return PATIENCE + 20 * self.seconds[command.name]
 
     def right(self, command: Command) -> Path:
         """The folder of an undisturbed run."""

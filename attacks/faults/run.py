@@ -55,8 +55,7 @@ def run(
             bench.learn(COMMANDS[name])
         lock = threading.Lock()
 
-        def work() -> None:
-            warm: dict[bool, Warm] = {}
+        def work(warm: dict[bool, Warm]) -> None:
             while True:
                 with lock:
                     if not drawn or time.monotonic() > until:
@@ -83,13 +82,12 @@ def run(
             for process in warm.values():
                 process.close()
 
-        threads = [threading.Thread(target=work) for _ in range(workers)]
+        own = [bench.warm, *({} for _ in range(workers - 1))]
+        threads = [threading.Thread(target=work, args=(warm,)) for warm in own]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        for process in bench.warm.values():
-            process.close()
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return found

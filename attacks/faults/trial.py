@@ -21,7 +21,7 @@ from attacks.faults.commands import Command, result, same_bytes
 from attacks.faults.injections import FAULTS, Fault, Situation
 from attacks.mutations import Random
 
-LINGERING = 20.0
+LINGERING = 60.0
 """Seconds that what a dead command started may take to end."""
 EXIT_CODES = {0, 1, 2, 3, 130, 143}
 
@@ -52,7 +52,7 @@ def run_trial(
     began = time.monotonic()
     children, codes = warm.run(
         situation.starts, delay, None if act is None else lambda found: act(situation, found),
-        client(command, first),
+        client(command, first), patience=bench.patience(command),
     )  # fmt: skip
     seconds = time.monotonic() - began
     bad = _lingering(folder, children)
@@ -241,7 +241,8 @@ def _again(bench: Bench, warm: Warm, command: Command, folder: Path) -> list[str
     again.fresh = command.fresh
     right = bench.right(command)
     begin = (clients.parts_kept(folder, right) or 0) if command.served else 0
-    _, codes = warm.run([again], client=client(command, again, begin, "answers3"))
+    asking = client(command, again, begin, "answers3")
+    _, codes = warm.run([again], client=asking, patience=bench.patience(command))
     if codes != [0]:
         said = (folder / "stderr3").read_text("utf-8", "replace")[-1000:]
         return [f"done again: exit code {codes[0]}: {said}"]
