@@ -28,7 +28,10 @@ earlier file or the whole new one; nothing temporary, no process, no shared memo
 exit code and message are sane (no traceback); standard output is complete after exit code 0; no
 input was changed; and the same work, done again or gone on with, ends in the same bytes as work
 that was never disturbed. *Completed*: exit code 0 and the right result. *Failed*: an error told.
-*Ended*: by the signal sent. **Bad**: a check did not hold. Most trials are forked from a process
+*Ended*: by the signal sent. `serve` is asked
+for whole, streamed and continued texts meanwhile: every answer must be that of an undisturbed
+server, or a refusal with its reason (*failed*), and its session's file must stand where the last
+answer left it. **Bad**: a check did not hold. Most trials are forked from a process
 with its modules loaded; "fresh" ones attack the start of the interpreter, too.
 """
 MENDED = "with all mends"
@@ -48,14 +51,17 @@ Found by these trials and mended, most with a test of their own (before that, no
   model, `simulate --trace` over its network; a device (`/dev/null`) was replaced by a file;
 - a mapped network that is written into while it is used: other results, exit code 0; one that is
   cut: SIGBUS without a word;
-- a kernel cache that cannot be written, or is full: compiled code was not used, the command ended.
+- a kernel cache that cannot be written, or is full: compiled code was not used, the command ended;
+- SIGTERM or Ctrl-C while Dask's workers start: a traceback beside the sentence, scratch files left;
+- the log of a classifier that goes on was emptied before it was written again.
 
 Not prevented: a text or raster that changes before it was read is read as it then is. A process
 killed between naming and renaming a file (two system calls) leaves a hidden `.partial` sibling,
 which the next write of the file removes; `kill -9` of `fit` from a checkpoint leaves its exported
 network in the temporary folder. LLVM ends the process (SIGABRT) where a memory limit leaves nothing
 for compiled code. Processes of Dask can print tracebacks of their own when they are interrupted,
-beside the program's sentence; Dask's scratch folder, with two empty locks, stays. Ctrl-C in the
+beside the program's sentence; Dask's scratch folder, with two empty locks, stays, and what a killed
+run left in it until Dask starts the next time. Ctrl-C in the
 first moments, while Python itself starts, is told by Python.
 """
 
@@ -178,7 +184,7 @@ def served() -> str:
             "## Many clients of one server\n\nClients ask at once for texts of all lengths, whole "
             "or streamed, go on in sessions, go away in the middle, and ask for what is refused. "
             "Each text and its counted synaptic operations are compared with a lone run's.\n",
-            _command("python -m attacks served NET TEXT --streams 32 --minutes 10 --json FILE"),
+            _command("python -m attacks served NET TEXT --streams 32 --minutes 60 --json FILE"),
             table(
                 ("clients", "s", *SERVED, "tokens compared", "wrong", "bytes grown"), rows
             ),

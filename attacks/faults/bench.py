@@ -96,7 +96,7 @@ class Bench:
         commands.make_inputs(base / "inputs", self._quietly)
         shutil.copytree(base / "inputs", base / "other")
         commands.other_inputs(base / "other")
-        self.warm = {torch: self.another(torch=torch) for torch in (False, True)}
+        self.warm: dict[bool, Warm] = {}
         self.seconds: dict[str, float] = {}
 
     def another(self, *, torch: bool) -> Warm:
@@ -127,6 +127,8 @@ class Bench:
 
     def learn(self, command: Command) -> None:
         """Run the command undisturbed: what is right, what an earlier run wrote, and the time."""
+        if command.torch not in self.warm:
+            self.warm[command.torch] = self.another(torch=command.torch)
         for inputs in ("other", "inputs"):  # the second has all kernels
             folder = self.base / f"{'before' if inputs == 'other' else 'right'}-{command.name}"
             shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ def test_whatever_happens_nothing_is_lost_or_left(tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     ended = subprocess.run(
         [sys.executable, "-m", "attacks", "faults", "--trials", str(TRIALS), "--seed", "5",
-         "--commands", "simulate", "chain", "corpus", "--json", str(told)],
+         "--commands", "simulate", "chain", "corpus", "serve", "--json", str(told)],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     found = json.loads(told.read_text())
