@@ -144,13 +144,33 @@ def counted(network: Network, activity: float) -> Counters:
     return Counters(TOKENS, layers)
 
 
-def pilotnet() -> tuple[Network, Counters]:
-    """PilotNet LIF and its image from the lava-dl wheel, 16 steps on the emulator."""
+def shipped_pilotnet() -> Path:
+    """PilotNet LIF in the lava-dl wheel."""
     ending = "gts/pilotnet_lif/network.net"
     (path,) = (str(f.locate()) for f in files("lava-dl") or () if str(f).endswith(ending))
-    network = read_netx(Path(path), synapse_delay=False)
-    image = np.load(Path(path).with_name("image.npy")).transpose(2, 1, 0).reshape(1, -1)
+    return Path(path)
+
+
+def pilotnet() -> tuple[Network, Counters]:
+    """PilotNet LIF and its image from the lava-dl wheel, 16 steps on the emulator."""
+    path = shipped_pilotnet()
+    network = read_netx(path, synapse_delay=False)
+    image = np.load(path.with_name("image.npy")).transpose(2, 1, 0).reshape(1, -1)
     return network, run_text(Emulator(), network, np.repeat(image, 16, axis=0)).counters
+
+
+def write_sdnn(path: Path) -> None:
+    """PilotNet LIF's layers behind its input with sigma-delta neurons instead: the layers of the
+    published PilotNet SDNN, whose input neurons the host runs."""
+    with h5py.File(shipped_pilotnet()) as source, h5py.File(path, "w") as file:
+        layers = source["layer"]
+        for i in range(1, len(layers)):
+            file.copy(layers[str(i)], f"layer/{i - 1}")
+            group = file[f"layer/{i - 1}"]
+            if "neuron" in group:
+                del group["neuron"]
+                for key, value in {"type": b"SDNN", "activation": b"relu", "vThMant": 13}.items():
+                    group[f"neuron/{key}"] = value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -211,8 +231,11 @@ def network_of(board: dict[str, Any]) -> tuple[Network, Counters]:
         return s4d(board)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "board.net"
-        write_dense(path, board["sizes"], recurrent=board["kind"] == "recurrent")
-        network = read_netx(path)
+        if board["kind"] == "sdnn":
+            write_sdnn(path)
+        else:
+            write_dense(path, board["sizes"], recurrent=board["kind"] == "recurrent")
+        network = read_netx(path, input_shape=board.get("input_shape"))
     return network, counted(network, board["activity"])
 
 
@@ -233,7 +256,7 @@ def _scaled(report: EnergyReport, board: dict[str, Any]) -> dict[str, tuple[floa
         if end == "high" and mapping.chips > 1:  # steps as long as those of prefill
             step = (timing.high - host) / len(timing.each_step)
         alone = getattr(timing, end) - host + more * step
-        seconds = alone * (copies if through else 1)
+        seconds = board.get("seconds_a_token", alone * (copies if through else 1))
         rest = [p for p in report.parts if not p.part.coefficient.endswith(POWERS)]
         dynamic = copies * sum(getattr(p.energy, end) for p in rest)
         each_core = float(getattr(profile["power_per_core_in_use"], end))
