@@ -246,34 +246,35 @@ def _scaled(report: EnergyReport, board: dict[str, Any]) -> dict[str, tuple[floa
     copies = board.get("copies", 1)
     through = report.mode == "fall-through"
     more = board.get("more_steps", 0) if through else 0
-    found: dict[str, list[float]] = {"seconds": [], "joules": [], "dynamic_joules": []}
-    profile = report.profile.coefficients
+    figures = report.profile.coefficients
     chips = board.get("powered_chips", mapping.chips * copies)
     name = "static_power_per_chip" + "_in_system" * (chips > 1)
+    times, works, statics, in_use = [], [], [], []
     for end in ("low", "value", "high"):
-        host = float(getattr(profile["host_round_trip_time"], end)) * 1e-9 * through
-        step = float(getattr(profile["step_time"], end)) * 1e-9
+        host = float(getattr(figures["host_round_trip_time"], end)) * 1e-9 * through
+        step = float(getattr(figures["step_time"], end)) * 1e-9
         if end == "high" and mapping.chips > 1:  # steps as long as those of prefill
             step = (timing.high - host) / len(timing.each_step)
         alone = getattr(timing, end) - host + more * step
-        seconds = board.get("seconds_a_token", alone * (copies if through else 1))
+        times.append(board.get("seconds_a_token", alone * (copies if through else 1)))
         rest = [p for p in report.parts if not p.part.coefficient.endswith(POWERS)]
-        dynamic = copies * sum(getattr(p.energy, end) for p in rest)
-        each_core = float(getattr(profile["power_per_core_in_use"], end))
-        dynamic += each_core * len(mapping.cores) * copies * seconds
+        work = copies * sum(getattr(p.energy, end) for p in rest)
         waiting = [p for p in rest if "waiting" in p.part.event]
         if copies > 1:  # every copy's neurons wait for all copies
-            dynamic += copies * (copies - 1) * sum(getattr(p.energy, end) for p in waiting)
-        static = float(getattr(profile[name], end)) * chips * seconds
-        found["seconds"].append(seconds)
-        found["joules"].append(dynamic + static)
-        found["dynamic_joules"].append(dynamic)
-    # static power, and the least dynamic energy in the longest time to the most in the shortest
-    seconds, dynamics = found["seconds"], found["dynamic_joules"]
-    found["watts"] = [
-        float(getattr(profile[name], end)) * chips + dynamics[i] / seconds[2 - i]
-        for i, end in enumerate(("low", "value", "high"))
-    ]
+            work += copies * (copies - 1) * sum(getattr(p.energy, end) for p in waiting)
+        works.append(work)
+        statics.append(float(getattr(figures[name], end)) * chips)
+        each = float(getattr(figures["power_per_core_in_use"], end))
+        in_use.append(each * len(mapping.cores) * copies)
+    ends = range(3)
+    dynamic = [works[i] + in_use[i] * times[i] for i in ends]
+    found = {
+        "seconds": times,
+        "joules": [dynamic[i] + statics[i] * times[i] for i in ends],
+        "dynamic_joules": dynamic,
+        # powers, and from the least work in the longest time to the most in the shortest
+        "watts": [statics[i] + in_use[i] + works[i] / times[2 - i] for i in ends],
+    }
     return {key: (v[0], v[1], v[2]) for key, v in found.items()}
 
 
