@@ -27,12 +27,12 @@ in time: at a moment drawn from the command's whole duration), and then checks: 
 earlier file or the whole new one; nothing temporary, no process, no shared memory stays behind; the
 exit code and message are sane (no traceback); standard output is complete after exit code 0; no
 input was changed; and the same work, done again or gone on with, ends in the same bytes as work
-that was never disturbed. *Completed*: exit code 0 and the right result. *Failed*: an error told.
-*Ended*: by the signal sent. `serve` is asked
-for whole, streamed and continued texts meanwhile: every answer must be that of an undisturbed
-server, or a refusal with its reason (*failed*), and its session's file must stand where the last
-answer left it. **Bad**: a check did not hold. Most trials are forked from a process
-with its modules loaded; "fresh" ones attack the start of the interpreter, too.
+that was never disturbed. `serve` is asked for whole, streamed and continued texts meanwhile: every
+answer must be an undisturbed server's or a refusal with its reason, and a session's file must stand
+where the last answer left it, for the next server to go on from. *Completed*: exit code 0 and the
+right result. *Failed*: an error told. *Ended*: by the signal sent. **Bad**: a check did not hold.
+Most trials are forked from a process with its modules loaded; "fresh" ones attack the start of the
+interpreter, too.
 """
 MENDED = "with all mends"
 """How the ``note`` of a result of ``attacks.faults`` begins whose trials count."""
