@@ -122,6 +122,9 @@ def fail(message: str, exit_code: int) -> NoReturn:
     _flush()
     with suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
+    # what is put away from here on can stumble over what broke: numpy's archive over a write that
+    # had no memory, Dask over a cluster that did not start
+    sys.unraisablehook = lambda stumbled: None
     _leave_signals()
     sys.exit(exit_code)
 

@@ -227,16 +227,16 @@ def _signals_at_the_end() -> Iterator[None]:
             before[number](number, frame)
 
     with suppress(ValueError):  # not in the main thread
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, note)
+        for handled in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(handled)):
+                before[handled] = signal.signal(handled, note)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in came[:1]:
-            before[number](number, None)
+        for changed, handler in before.items():
+            signal.signal(changed, handler)
+        for first in came[:1]:
+            before[first](first, None)
 
 
 def _finished(futures: Iterable[Any], revive: Callable[[], None]) -> Iterator[Any]:

@@ -144,3 +144,20 @@ def test_what_the_machine_lacks_is_said(error: Exception, code: int) -> None:
 @pytest.mark.parametrize("error", [ValueError("x"), OSError("of ours"), RuntimeError("wrong")])
 def test_a_fault_of_the_program_is_shown_whole(error: Exception) -> None:
     assert endings.told(error) is None
+
+
+def test_nothing_follows_the_reason() -> None:
+    stumbling = """
+import atexit
+from spikegpt_neuro.cli import endings
+
+class Half:
+    def __del__(self):
+        raise ValueError("half of it is not there")
+
+half = Half()
+atexit.register(lambda: 1 / 0)
+endings.fail("There is not enough memory for this.", 3)
+"""
+    ended = subprocess.run([sys.executable, "-c", stumbling], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (3, "error: There is not enough memory for this.\n")
