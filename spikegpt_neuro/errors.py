@@ -86,3 +86,17 @@ class Unavailable(SpikeGPTNeuroError):
         if advice:
             lines.append(advice)
         super().__init__("\n".join(lines))
+
+
+_NO_MEMORY = (
+    "can't allocate memory", "cannot allocate memory", "can't start new thread",
+    "failed to map segment", "unable to allocate", "std::bad_alloc", "memory allocation failed",
+)  # fmt: skip
+"""How libraries say that memory is short, in exceptions of any type."""
+NO_MEMORY = "There is not enough memory for this."
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception, of whatever type, says that memory is short."""
+    text = f"{error}".lower()
+    return isinstance(error, MemoryError) or any(part in text for part in _NO_MEMORY)

@@ -128,6 +128,8 @@ def _said(folder: Path, starts: list[Start], codes: list[int | None], fault: Fau
             bad.append("hung")
         elif code < 0 and -code not in fault.signals:
             bad.append(f"died of {signal.Signals(-code).name}")
+        elif code == 127 and said.count("\n") == 1 and "error while loading shared" in said:
+            continue  # the system could not load Python itself, and said so
         elif code >= 0 and code not in EXIT_CODES:
             bad.append(f"exit code {code}")
         # a fault of a process model is shown whole, on purpose; multiprocessing's tracker stumbles

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from spikegpt_neuro.errors import SpikeGPTNeuroError
+from spikegpt_neuro.errors import NO_MEMORY, SpikeGPTNeuroError, lacks_memory
 
 INTERRUPTED, TERMINATED = 130, 143
 _EXHAUSTED = {
@@ -21,11 +21,6 @@ _EXHAUSTED = {
     errno.ENFILE, errno.ENOSYS,
 }  # fmt: skip
 """What the machine lacks, whoever's file it was asked for."""
-_NO_MEMORY = (
-    "can't allocate memory", "cannot allocate memory", "can't start new thread",
-    "failed to map segment", "unable to allocate", "std::bad_alloc", "memory allocation failed",
-)  # fmt: skip
-"""How libraries say that memory is short, in exceptions of any type."""
 _SPARE = 32 << 20
 """Bytes without which it is no wonder that something broke."""
 _terminated = False
@@ -164,9 +159,8 @@ def told(error: BaseException) -> tuple[str, int] | None:
             return f"{error.filename}: {reason}.", 3 if error.errno in _EXHAUSTED else 2
         if error.errno in _EXHAUSTED:
             return f"{reason}; the work could not go on.", 3
-    text = f"{error}".lower()
-    if isinstance(error, MemoryError) or any(part in text for part in _NO_MEMORY):
-        return "There is not enough memory for this.", 3
+    if lacks_memory(error):
+        return NO_MEMORY, 3
     if _memory_is_short():  # libraries then raise what they were never tested for
         return f"There is not enough memory for this ({type(error).__name__}: {error}).", 3
     return None

@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from spikegpt_neuro.errors import NO_MEMORY, lacks_memory
 from spikegpt_neuro.serving.limits import Limits
 from spikegpt_neuro.serving.metrics import prometheus
 from spikegpt_neuro.serving.refusals import Refused, error_body, invalid_request
@@ -172,6 +173,13 @@ def _refuse_in_form(app: FastAPI) -> None:
         return JSONResponse(
             error_body(error.status_code, message), error.status_code, error.headers
         )
+
+    @app.exception_handler(MemoryError)
+    @app.exception_handler(RuntimeError)  # a thread that the system did not start
+    async def short(request: Request, error: Exception) -> Response:
+        if not lacks_memory(error):
+            raise error
+        return await refused(request, Refused(503, NO_MEMORY, headers={"Retry-After": "5"}))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from spikegpt_neuro.errors import InputError
+from spikegpt_neuro.errors import NO_MEMORY, InputError, lacks_memory
 from spikegpt_neuro.generation import SavedState
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.sampling import Sampler
@@ -319,6 +319,10 @@ class Service:
             yield "data: [DONE]\n\n"
         except Refused as refused:
             yield server_sent(refused.body())
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            yield server_sent(Refused(503, NO_MEMORY).body())
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 

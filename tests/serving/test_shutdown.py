@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from spikegpt_neuro.errors import NO_MEMORY
 from spikegpt_neuro.generation import load_state
 from tests.serving.conftest import Running, alone, serving, small_network
 
@@ -112,3 +115,24 @@ def test_other_machines_are_warned_of(net: Path) -> None:
         assert "energy" not in answer.json()["usage"]
         _, errors = server.end()
         assert "no authentication" in errors
+
+
+def test_without_memory_for_a_thread_requests_are_refused_and_later_ones_answered(
+    net: Path,
+) -> None:
+    with serving(net, "--streams", 2) as server:
+        asked: dict[str, Any] = {"prompt": "abc", "max_tokens": 5, "temperature": 0}
+        assert server.post(**asked, stream=True).text.endswith("data: [DONE]\n\n")  # no thread yet
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        used = int(re.search(r"VmSize:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
+        before = resource.prlimit(server.process.pid, resource.RLIMIT_AS)
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (used + (6 << 20), before[1]))
+        refused = server.post(**asked)  # a thread's stack is 8 MiB
+        assert (refused.status_code, refused.json()["error"]["message"]) == (503, NO_MEMORY)
+        told = server.post(**asked, stream=True, stream_options={"include_usage": True}).text
+        assert NO_MEMORY in told.splitlines()[-2] and "[DONE]" not in told
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, before)
+        answer = server.post(**asked).json()
+        assert answer["choices"][0]["text"] == alone("abc", 5).text
+        code, errors = server.end()
+        assert code == 0 and "Traceback" not in errors, errors
