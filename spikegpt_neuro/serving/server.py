@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -19,6 +22,7 @@ from spikegpt_neuro.serving.service import Service
 
 _LINGER = 5
 """Seconds connections have beyond the streams' own to take their last bytes."""
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def is_loopback(host: str) -> bool:
@@ -59,6 +63,7 @@ class _Server(uvicorn.Server):
         self._grace = grace
         self._ready = ready
         self._signals = 0
+        self._told = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -78,8 +83,20 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say so once requests are answered."""
+        asyncio.get_running_loop().set_exception_handler(self._on_error)
         await super().startup(sockets)
         self._ready()
+
+    def _on_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Where the system has no descriptor for a connection, asyncio tries again every second."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
+            loop.default_exception_handler(context)
+        elif not self._told:
+            self._told = True
+            logging.getLogger("uvicorn.error").warning(
+                "%s: new connections wait until others end.", error.strerror
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the engine while connections end."""

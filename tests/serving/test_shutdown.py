@@ -136,3 +136,21 @@ def test_without_memory_for_a_thread_requests_are_refused_and_later_ones_answere
         assert answer["choices"][0]["text"] == alone("abc", 5).text
         code, errors = server.end()
         assert code == 0 and "Traceback" not in errors, errors
+
+
+def test_without_descriptors_connections_wait_and_it_is_said_once(net: Path) -> None:
+    with serving(net) as server:
+        asked: dict[str, Any] = {"prompt": "abc", "max_tokens": 5, "temperature": 0}
+        assert server.post(**asked).status_code == 200
+        before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        found: dict[str, Any] = {}
+        asking = _ask(server, found, "waits", **asked)
+        time.sleep(2.5)  # asyncio tries every second
+        assert "waits" not in found
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+        asking.join()
+        assert found["waits"].json()["choices"][0]["text"] == alone("abc", 5).text
+        code, errors = server.end()
+        assert code == 0 and "Traceback" not in errors
+        assert errors.count("Too many open files: new connections wait until others end.") == 1
