@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from spikegpt_neuro.network.layers import Dense, Lif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.vocabulary import read_vocabulary
 
+ROOT = Path(__file__).parents[2]
 NETWORK = random_network(RandomShape(n_layer=2, n_embd=96, vocabulary_size=600))
 PROFILE = load_profile("loihi2")
 WINDOWS = np.random.default_rng(0).integers(0, 600, (6, 48))
@@ -75,6 +77,22 @@ def test_more_room_loses_less(search: Fitting) -> None:
         )
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == 0  # all 8 bits of every weight
+
+
+def test_cores_are_those_of_the_graph_that_is_loaded(tmp_path: Path) -> None:
+    """Gates and the sums of norms take cores, too, where neurons are few a core."""
+    text = (ROOT / "hardware_profiles" / "loihi2.toml").read_text("utf-8")
+    small, changed = re.subn(r"(\[limits.neurons_per_core\]\nvalue = )8192", r"\g<1>64", text)
+    assert changed == 1
+    (tmp_path / "small.toml").write_text(small, "utf-8")
+    profile = load_profile(str(tmp_path / "small.toml"))
+    network = random_network(RandomShape(n_layer=1, n_embd=32, vocabulary_size=40))
+    search = Fitting(network, WINDOWS[:, :32] % 40, profile)
+    assert len(partition(network, profile, "middle")) == 17
+    assert search.before.cores == 19
+    assert search.fit(Budget(cores=19)).point.cores == 19
+    with pytest.raises(InputError, match="takes 19 cores, the budget is 18"):
+        search.fit(Budget(cores=18))
 
 
 def test_a_budget_of_joules_prunes(search: Fitting) -> None:
@@ -164,7 +182,7 @@ def test_a_search_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 def test_chosen_widths_lose_less_than_even_ones(tmp_path: Path) -> None:
     """On a trained model, in as many bytes, over text that the choice was not made on."""
-    folder = Path(__file__).parents[2] / "examples" / "kjv-4x192"
+    folder = ROOT / "examples" / "kjv-4x192"
     vocabulary = read_vocabulary(folder / "kjv-4x192.vocab.json")
     train = vocabulary.encode((folder / "kjv-train.txt").read_text("utf-8")).tolist()
     valid = vocabulary.encode((folder / "kjv-valid.txt").read_text("utf-8"))[: 200 * 256]
