@@ -266,8 +266,12 @@ class Fitting:
             assert point.joules is not None
             return point.joules
 
+        whole = self.chosen_by_joules(high)
+        if joules(self.point(whole)[1]) <= most:
+            return whole
         limit = low
-        for _ in range(ROUNDS + 1):
+        for i in range(ROUNDS + 1):
+            self._progress("joules", i, ROUNDS + 1)
             chosen = self.chosen_by_joules(limit)
             tried.append((chosen, self.point(chosen)[1]))
             if joules(tried[-1][1]) <= most:
