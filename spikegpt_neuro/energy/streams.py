@@ -2,8 +2,9 @@
 
 Each of N streams waits for its own tokens: a token walks through the machine's S time steps
 (``mapping.machine``), goes to the host, and the stream's next one enters when the host has
-answered. Meanwhile tokens of other streams follow it, at most one entering in a step. The schedule
-is played step by step until it repeats:
+answered. Tokens of other streams follow it, in turn and in consecutive steps: a step waits for the
+answer to the next of them, so that they share as many steps as they can. The schedule is played
+step by step until it repeats:
 
     t_step        of the depths at which a token is, as in ``energy.timing``; all else rests
     t_token       (steps with a token inside + pauses while all wait for the host) / tokens
@@ -12,7 +13,7 @@ is played step by step until it repeats:
 
 With N = 1 this is generation, with N >= S and a host that answers at once it is prefill. Low end:
 the host answers at once. Middle: it takes a round trip, and those of several streams overlap. High
-end: they do not, for nobody published that they do.
+end: they do not, for nobody published that they do, and steps wait for nobody.
 
 Every neuron holds the state of each stream, which must fit the target's memory.
 """
@@ -20,7 +21,7 @@ Every neuron holds the state of each stream, which must fit the target's memory.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -74,16 +75,17 @@ def interleave(
     """Let ``streams`` tokens follow each other through ``depth`` steps and to the host and back.
 
     ``step``: seconds of a step with tokens at these depths, 1 to ``depth``, deepest first.
-    ``overlapping`` False: the host answers one stream after the other.
+    ``overlapping`` False: the host answers one stream after the other, and steps do not wait for
+    the next answer.
     """
-    ready = deque((0.0, stream) for stream in range(streams))
+    ready = deque((0.0, stream) for stream in range(streams))  # when answered, in turn
     inside: deque[tuple[int, int]] = deque()  # depth and stream, deepest first
     now = answered = 0.0
     begin = 0.0
     active: Counter[tuple[int, ...]] = Counter()
     rounds: list[tuple[float, Counter[tuple[int, ...]]]] = []
     while True:
-        if ready and not inside:
+        if ready and (not inside or (overlapping and ready[0][1] > 0)):
             now = max(now, ready[0][0])
         inside = deque((place + 1, stream) for place, stream in inside)
         if ready and ready[0][0] <= now:
@@ -184,8 +186,8 @@ def stream_rows(report: EnergyReport, counts: Sequence[int] = STREAMS) -> tuple[
     if report.mode != "fall-through" or mapping is None or report.timing is None:
         return ()
     clocks = {which: _Steps(report, mapping, which) for which in ENDS}
-    most = most_streams(mapping)
-    return tuple(_row(report, mapping, clocks, n, most) for n in check_streams(counts))
+    bound = most_streams(mapping)
+    return tuple(_row(report, mapping, clocks, n, bound) for n in check_streams(counts))
 
 
 class _Steps:
@@ -209,12 +211,13 @@ class _Steps:
 
 def _row(
     report: EnergyReport, mapping: Placed, clocks: Mapping[str, _Steps], streams: int,
-    most: int | None,
+    bound: tuple[int, str] | None,
 ) -> StreamRow:  # fmt: skip
     name = report.profile.name
+    most, where = bound or (None, "")
     if most is not None and streams > most:
         message = f"{streams} streams' states do not fit its memory; at most {most} do"
-        broken = Violation("stream_state", "network", message)
+        broken = Violation("stream_state", where, message)
         return StreamRow(name, streams, most, None, None, None, (broken,))
     depth = mapping.machine.steps
     found = {
@@ -245,12 +248,17 @@ def _occupancy(machine: Machine, schedule: Schedule) -> Occupancy:
     return Occupancy(schedule.steps, working)
 
 
-def most_streams(mapping: Placed) -> int | None:
-    """Streams whose states fit where the network lies, the first one's included.
+def most_streams(mapping: Placed) -> tuple[int, str] | None:
+    """Streams whose states fit where the network lies, the first one's included, and what is full.
 
     Weights, parameters and what a neuron takes beyond its state are held once, the state of every
     neuron for each stream. 0 where not even one fits; None where the profile states no memory.
     """
+    return min(_bounds(mapping), key=lambda bound: bound[0], default=None)
+
+
+def _bounds(mapping: Placed) -> Iterator[tuple[int, str]]:
+    """Streams that fit each core, chip and kind of neuron that has any state."""
     profile, machine = mapping.profile, mapping.machine
     of_core, of_chip = profile.limit("memory_per_core"), profile.limit("memory_per_chip")
     of_neuron, overhead = profile.limit("state_per_neuron"), profile.limit("neuron_overhead") or 0
@@ -259,32 +267,30 @@ def most_streams(mapping: Placed) -> int | None:
         for layer in machine.layers
         if layer.role == "neuron"
     }
+    held = [core.bytes + overhead * core.neurons for core in mapping.cores]
     states = [
         WORD_BYTES * sum(words[part.layer] * part.neurons for part in core.slices)
         for core in mapping.cores
     ]
-    held = [core.bytes + overhead * core.neurons for core in mapping.cores]
-    found = []
     if of_core is not None:
-        found += [
-            _copies(of_core, all_of_it, state)
-            for all_of_it, state in zip(held, states, strict=True)
-        ]
+        for i, (all_of_it, state) in enumerate(zip(held, states, strict=True)):
+            yield from _copies(of_core, all_of_it, state, f"core {i}")
     if of_chip is not None:
         for chip in range(mapping.chips):
             here = [i for i in range(len(held)) if mapping.placement.chip[i] == chip]
-            found.append(_copies(of_chip, sum(held[i] for i in here), sum(states[i] for i in here)))
+            together = sum(held[i] for i in here), sum(states[i] for i in here)
+            yield from _copies(of_chip, *together, f"chip {chip}")
     if of_neuron is not None:
         for name, state in words.items():
             layer = machine[name]
             parameters = -(-layer.parameter_words // layer.output.size)
-            found.append(_copies(of_neuron, WORD_BYTES * (state + parameters), WORD_BYTES * state))
-    bounds = [most for most in found if most is not None]
-    return min(bounds) if bounds else None
+            needed = WORD_BYTES * (state + parameters)
+            yield from _copies(of_neuron, needed, WORD_BYTES * state, f"a neuron of {name}")
 
 
-def _copies(memory: int, held: int, state: int) -> int | None:
-    """How many states fit a memory that holds ``held`` with one of them; None: any number."""
+def _copies(memory: int, held: int, state: int, where: str) -> Iterator[tuple[int, str]]:
+    """How many states fit a memory that holds ``held`` with one of them, if there is a bound."""
     if held > memory:
-        return 0
-    return 1 + (memory - held) // state if state else None
+        yield 0, where
+    elif state:
+        yield 1 + (memory - held) // state, where

@@ -98,6 +98,17 @@ def test_a_step_takes_as_long_as_its_slowest_layer() -> None:
     assert interleave(slowest, 3, 30, 0.0).seconds == 5.0
 
 
+def test_a_step_waits_for_the_next_text_so_that_they_stay_together() -> None:
+    """Two texts leave at 11 and 13 and are answered at 111 and 113. The step that the first begins
+    alone ends at 112; the next begins at 113 with both, so that they leave at 123 and 125."""
+    times = {1: 1.0, 2: 5.0, 3: 2.0}
+    found = interleave(lambda depths: max(times[d] for d in depths), 3, 2, 100.0)
+    assert found.seconds == 112 / 2
+    assert found.active == {
+        depths: Fraction(1, 2) for depths in ((1,), (2, 1), (3, 2), (3,))
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("layout", ["upstream", "spike-driven", "rwkv"])
 @pytest.mark.parametrize("name", ["loihi2", "loihi1-paper", "loihi1-sanafe"])
 def test_one_text_is_generation_and_very_many_are_prefill(
@@ -191,17 +202,19 @@ def test_states_of_all_texts_must_fit_beside_the_weights(run: Callable[..., Any]
                 return False
         return True
 
-    most = most_streams(mapping)
-    assert most is not None and fits(most) and not fits(most + 1)
+    found = most_streams(mapping)
+    assert found is not None
+    most, where = found
+    assert fits(most) and not fits(most + 1)
     held, refused = stream_rows(report, (most, most + 1))
     assert held.energy is not None and held.violations == ()
     assert refused.energy is refused.seconds is None
-    assert [v.rule for v in refused.violations] == ["stream_state"]
+    assert [(v.rule, v.subject) for v in refused.violations] == [("stream_state", where)]
     assert f"at most {most}" in refused.to_dict()["violations"][0]["message"]
     assert most_streams(replace(mapping, profile=_roomy(profile))) is None
     limits = {**profile.limits}
     limits["memory_per_core"] = replace(limits["memory_per_core"], value=Fraction(9))
-    assert most_streams(replace(mapping, profile=replace(profile, limits=limits))) == 0
+    assert most_streams(replace(mapping, profile=replace(profile, limits=limits))) == (0, "core 0")
 
 
 def test_no_time_no_streams_and_no_less_than_one(run: Callable[..., Any]) -> None:
