@@ -200,22 +200,30 @@ def energy(
     profiles: Sequence[str] = ("loihi2",),
     *,
     tokens: int | None = None,
+    batches: Sequence[int] = (1, 8, 64),
+    streams: Sequence[int] = (1, 8, 64),
+    rates: Sequence[float] = (1.0, 10.0, 100.0),
     backend: str = "emulator",
     vocabulary: str | PathLike[str] | None = None,
 ) -> Study:
     """Count every event of a run and price it for hardware targets: estimates, never measurements.
 
-    ``profiles``: names (``hardware_profiles.list_profiles``) or TOML files.
+    ``profiles``: names (``hardware_profiles.list_profiles``) or TOML files. ``batches`` of tokens
+    that share the reading of weights, ``streams`` that follow each other through a chip and
+    ``rates`` in tokens a second: what ``Study.batches``, ``streams`` and ``arrivals`` hold.
     """
     from spikegpt_neuro.energy import build_study, run_text
+    from spikegpt_neuro.energy.study import Rows
     from spikegpt_neuro.hardware_profiles import load_profile
 
     if isinstance(profiles, str):
         profiles = (profiles,)
     value = _network(network)
     steps = _steps(value, reads, vocabulary)[:tokens]
-    run = run_text(_backend(backend), value, steps)
-    return build_study(value, run, [load_profile(name) for name in profiles], text="text")
+    rows = Rows(tuple(batches), tuple(streams), tuple(rates))
+    run = run_text(_backend(backend), value, steps, batches=rows.batches)
+    listed = [load_profile(name) for name in profiles]
+    return build_study(value, run, listed, text="text", rows=rows)
 
 
 def classify(
@@ -259,14 +267,14 @@ def fit(
     vocabulary: str | PathLike[str] | None = None,
 ) -> TextFit:
     """The smaller network that loses least on ``text`` under a number of cores or chips, or joules
-    a token: bits and pruning of every projection are searched.
+    a token: bits of every projection are searched, for joules its pruning and spike levels, too.
 
     ``network`` may also be the path of a checkpoint, exported first with ``text``. ``path``: write
     the network there, and the front of what could be had beside it. ``work``: folder in which a
     search broken off goes on.
     """
     from spikegpt_neuro.fitting.of_text import fit_on_text
-    from spikegpt_neuro.fitting.search import Budget
+    from spikegpt_neuro.fitting.points import Budget
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.network.network import as_language_model
     from spikegpt_neuro.opening import open_or_export
