@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from spikegpt_neuro.backends.batch import BLOCK, BatchSession, Int32Array, StreamCounts
-from spikegpt_neuro.errors import InputError, SpikeGPTNeuroError
+from spikegpt_neuro.errors import InputError, SpikeGPTNeuroError, lacks_memory
 from spikegpt_neuro.generation import network_digest
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.serving.streams import End, Event, Failure, Order, Stream
@@ -22,6 +23,8 @@ Deliver = Callable[[int, Event], None]
 GONE = 499
 """Status of a stream whose client went away; nobody reads it."""
 _LONGEST_WAIT = 60
+_RESERVE = 4 << 20
+"""Bytes kept, so that there is memory to tell clients that there is none."""
 
 
 class Busy(SpikeGPTNeuroError):
@@ -104,6 +107,7 @@ class Engine:
         self._changed = threading.Condition()
         self._deadline: float | None = None
         self.failure = ""
+        self._reserve: bytearray | None = bytearray(_RESERVE)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -175,13 +179,16 @@ class Engine:
                 self._pass()
         # whatever it is, clients must hear of it and the server must say that it is unwell
         except BaseException as error:
+            self._reserve = None
             with self._changed:
                 self.failure = f"the engine has failed: {type(error).__name__}: {error}"
                 jobs = [*self._active, *self._waiting]
                 self._active, self._waiting = [], deque()
             for job in jobs:
                 job.deliver(job.index, Failure(self.failure, 500))
-            raise
+            if not lacks_memory(error):
+                raise
+            logging.getLogger("uvicorn.error").error(self.failure)
 
     def _prepare(self) -> bool:
         """Let go whoever left, let in whoever fits, wait while there is nothing to do.

@@ -140,14 +140,17 @@ def test_draining_lets_streams_finish_in_time_and_ends_the_others() -> None:
     assert not engine._thread.is_alive()
 
 
-def test_what_breaks_is_told_to_everybody(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("no room")])
+def test_what_breaks_is_told_to_everybody(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     silenced: list[object] = []
     monkeypatch.setattr(threading, "excepthook", silenced.append)
     heard = Heard()
     engine.submit([_order("a", FOREVER)], heard.deliver("a"))
 
     def broken(pieces: object) -> None:
-        raise MemoryError("no room")
+        raise error
 
     monkeypatch.setattr(engine._session, "advance", broken)
     _, ends = heard.all(1)
@@ -155,7 +158,10 @@ def test_what_breaks_is_told_to_everybody(engine: Engine, monkeypatch: pytest.Mo
     assert isinstance(failed, Failure) and failed.status == 500 and "no room" in failed.message
     with pytest.raises(Closed, match="has failed"):
         engine.submit([_order("a", 1)], heard.deliver())
-    assert silenced
+    engine._thread.join()
+    # a fault of the program is shown whole; that memory is short is a sentence
+    assert bool(silenced) == isinstance(error, ValueError)
+    assert engine._reserve is None
 
 
 def test_one_bad_stream_ends_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
