@@ -10,17 +10,14 @@ import numpy as np
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, System
-from spikegpt_neuro.mapping.machine import Machine, machine_of
-from spikegpt_neuro.mapping.partition import (
-    PACKINGS,
-    Core,
-    partition,
-    weights_per_core,
-)
+from spikegpt_neuro.mapping.cores import PACKINGS, Core, weights_per_core
+from spikegpt_neuro.mapping.machine import machine_of
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
 from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
+from spikegpt_neuro.mapping.units import Machine
 from spikegpt_neuro.mapping.work import short_work, work_of
 from spikegpt_neuro.network import Network
 

@@ -17,7 +17,9 @@ from spikegpt_neuro.decomposition.neuron_programs import programs_of
 from spikegpt_neuro.decomposition.schedule import schedule
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import load_profile
-from spikegpt_neuro.mapping.machine import HOST_GATE, Machine, Unit, fine_machine, machine_of
+from spikegpt_neuro.mapping.fine_units import HOST_GATE, fine_machine
+from spikegpt_neuro.mapping.machine import machine_of
+from spikegpt_neuro.mapping.units import Machine, Unit
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
