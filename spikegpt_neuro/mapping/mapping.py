@@ -79,7 +79,8 @@ class Mapping:
 
     def under(self, counters: Counters) -> Mapping:
         """The same cores in the same places, with the traffic of another run."""
-        return replace(self, traffic=measure(self.network, self.cores, counters))
+        counted = self.machine.counters(counters)
+        return replace(self, traffic=measure(self.machine, self.cores, counted))
 
     @property
     def has_mesh(self) -> bool:
