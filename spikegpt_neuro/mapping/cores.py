@@ -118,6 +118,15 @@ class Limits:
             and synapses + state <= self.memory
         )
 
+    def keeps(self, core: Core) -> bool:
+        """True if a core's contents keep all limits but that of axons, or are one neuron."""
+        fits = (
+            core.synapse_bytes <= self.synapses
+            and core.neurons <= self.neurons
+            and core.bytes + self.overhead * core.neurons <= self.memory
+        )
+        return fits or core.neurons == 1
+
     def bytes_of(self, demand: Demand, neurons: int) -> int:
         """Synaptic memory of so many neurons."""
         return sum(

@@ -256,9 +256,17 @@ def map_network(
     profile describes no cores.
     """
     machine = machine_of(network, profile)
-    counters = machine.counters(counters)
-    work = work_of(machine, profile, counters)
+    counted = machine.counters(counters)
+    work = work_of(machine, profile, counted)
     cores = partition(machine, profile, packing, spread, work, short_work(profile))
+    return place_cores(machine, profile, packing, counted, spread, cores)
+
+
+def place_cores(
+    machine: Machine, profile: Profile, packing: str, counters: Counters | None, spread: str,
+    cores: tuple[Core, ...],
+) -> Mapping:  # fmt: skip
+    """Place cores that are cut already. ``counters``: by the machine's units."""
     traffic = measure(machine, cores, counters)
     placement = keep_local(traffic, len(cores), profile)
     baseline = in_order(len(cores), profile)

@@ -40,16 +40,8 @@ def partition(
     """
     if spread not in SPREADS:
         raise InputError(f"spread {spread!r} is unknown; allowed: {', '.join(SPREADS)}.")
-    limits = Limits.of(profile, packing)
-    reached: dict[str, int] = {}
-    listed = demands(network)
-    cores = _cut(listed, limits, reached, {})
-    while profile.limit("output_axons_per_core") is not None:
-        now = reach(network, cores)
-        if now == reached or all(output_axons(core, now) <= limits.axons for core in cores):
-            break
-        reached = now
-        cores = _cut(listed, limits, reached, {})
+    limits, listed = Limits.of(profile, packing), demands(network)
+    cores, reached = _packed(network, profile, listed, limits)
     if spread == "packed" or not work:
         return cores
     per_chip = profile.limit("cores_per_chip") or len(cores)
@@ -64,9 +56,50 @@ def partition(
     return cores
 
 
-def _group(demand: Demand) -> str:
+def cut_into(
+    network: Graph, profile: Profile, packing: str, counts: Mapping[str, int]
+) -> tuple[Core, ...] | None:
+    """The partition with so many cores for each group; None where a core would break a limit.
+
+    ``counts``: by ``group_of``, at least those of the packed partition.
+    """
+    limits, listed = Limits.of(profile, packing), demands(network)
+    _, reached = _packed(network, profile, listed, limits)
+    cores = _cut(listed, limits, reached, counts)
+    now = reach(network, cores)
+    if all(limits.keeps(core) and output_axons(core, now) <= limits.axons for core in cores):
+        return cores
+    return None
+
+
+def _packed(
+    network: Graph, profile: Profile, listed: tuple[Demand, ...], limits: Limits
+) -> tuple[tuple[Core, ...], Mapping[str, int]]:
+    """As few cores as the limits allow, and the cores each layer was taken to reach."""
+    reached: dict[str, int] = {}
+    cores = _cut(listed, limits, reached, {})
+    while profile.limit("output_axons_per_core") is not None:
+        now = reach(network, cores)
+        if now == reached or all(output_axons(core, now) <= limits.axons for core in cores):
+            break
+        reached = now
+        cores = _cut(listed, limits, reached, {})
+    return cores, reached
+
+
+def group_of(demand: Demand) -> str:
     """What shares cores: a layer with many synapses stands alone, others with their stage."""
     return f"{demand.layer.stage}: shared" if demand.shares else demand.layer.name
+
+
+def cores_of_groups(cores: tuple[Core, ...], listed: tuple[Demand, ...]) -> dict[str, int]:
+    """Cores of every group of layers that share cores."""
+    group = {d.layer.name: group_of(d) for d in listed}
+    counts: dict[str, int] = {}
+    for core in cores:
+        name = group[core.slices[0].layer]
+        counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def _shares(
@@ -74,15 +107,11 @@ def _shares(
     enough: float,
 ) -> dict[str, int]:  # fmt: skip
     """Cores of every group when ``spare`` more go, one by one, to the group with the busiest."""
-    group = {d.layer.name: _group(d) for d in listed}
-    counts: dict[str, int] = {}
-    for core in cores:
-        name = group[core.slices[0].layer]
-        counts[name] = counts.get(name, 0) + 1
+    counts = cores_of_groups(cores, listed)
     total: dict[str, float] = {}
     most: dict[str, int] = {}
     for d in listed:
-        name = group[d.layer.name]
+        name = group_of(d)
         total[name] = total.get(name, 0.0) + work.get(d.layer.name, 0.0)
         most[name] = max(most.get(name, 0), d.layer.output.size)
     heap = [(-total[name] / count, name) for name, count in counts.items() if total[name]]
@@ -112,7 +141,7 @@ def _cut(
 
     def close() -> None:
         if waiting:
-            wanted = counts.get(_group(waiting[0]), 0)
+            wanted = counts.get(group_of(waiting[0]), 0)
             cores.extend(
                 _evenly(waiting, limits, wanted) if wanted else _next_fit(waiting, limits, reached)
             )
@@ -127,7 +156,9 @@ def _cut(
         size = demand.layer.output.size
         axons = reached.get(demand.layer.name, 0)
         rows = _most(demand, limits, axons)
-        bounds = _bounds(size, demand.columns, max(-(-size // rows), counts.get(_group(demand), 0)))
+        bounds = _bounds(
+            size, demand.columns, max(-(-size // rows), counts.get(group_of(demand), 0))
+        )
         if max(b - a for a, b in bounds) > rows:  # whole columns do not fit: cut them
             bounds = _bounds(size, 1, len(bounds))
         cores += [Core(demand.layer.stage, (limits.slice_of(demand, *pair),)) for pair in bounds]
