@@ -130,6 +130,23 @@ def choose_mapping(
     return _Search(network, profile, counters, aim, packing, checked, progress).run()
 
 
+def mapping_for(
+    network: Network, profile: Profile, counters: Counters, aim: Aim | None, *, packing: str,
+    spread: str, modes: Sequence[Mode] = MODES,
+) -> Mapping:  # fmt: skip
+    """The mapping of least ``aim``; where the profile cannot price that, or without an aim, the
+    simple one of that ``spread``.
+
+    Raises InputError where the profile describes no cores.
+    """
+    needed = {"time": "synaptic_operation_time", "energy": "synaptic_operation"}
+    if aim is None or not {needed["time"], needed[aim]} <= set(profile.coefficients):
+        return map_network(network, profile, packing, counters, spread)
+    return choose_mapping(
+        network, profile, counters, aim, packing=packing, modes=modes
+    ).chosen.mapping
+
+
 class _Search:
     def __init__(
         self, network: Network, profile: Profile, counters: Counters, aim: Aim, packing: str,

@@ -16,6 +16,7 @@ from spikegpt_neuro.backends.base import Backend, Session, Steps
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
 from spikegpt_neuro.energy.claims import Claim, claims
 from spikegpt_neuro.energy.decisions import Decisions, decisions_dict
+from spikegpt_neuro.energy.mapping_choice import Aim
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.timing import MODES
@@ -267,18 +268,19 @@ def build_study(
     network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
     modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
     measured: Sequence[Measurement] = (), decisions: Decisions | None = None,
+    aim: Aim | None = None,
 ) -> Study:  # fmt: skip
     """Price a run for every profile and mode, and compare it with its opponents.
 
     ``measured``: measurements to stand beside the estimates, besides the run's own.
-    ``decisions``: of a classifier in that run.
+    ``decisions``: of a classifier in that run. ``aim``: what mappings are to be the least of.
 
     Opponents are priced with every arithmetic profile given, or with ``cmos45-int8``. Raises
     InputError without any profile, and for everything ``build_report`` refuses.
     """
     if not profiles:
         raise InputError("Name at least one hardware profile.")
-    reports = build_reports(network, run.counters, profiles, modes=modes, packing=packing)
+    reports = build_reports(network, run.counters, profiles, modes=modes, packing=packing, aim=aim)
     arithmetic = [p for p in profiles if p.method == "arithmetic"] or [load_profile("cmos45-int8")]
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
