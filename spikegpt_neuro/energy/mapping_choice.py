@@ -1,9 +1,9 @@
 """The mapping of least time or least energy, and how much it wins over simple ones.
 
 Free cores go, a few at a time, to the populations that bound a step, where they shorten a token
-most for each core they take (``busy``). Mappings along that path are placed and priced whole, as
-``energy`` prices any mapping, and the best is kept; the simple ones are among them, so that the
-choice is never worse. The same counts give the same mapping.
+most, or lower its energy most, for each core they take (``busy``). Mappings along these two paths
+are placed and priced whole, as ``energy`` prices any mapping, and the best is kept; the simple ones
+are among them, so that the choice is never worse. The same counts give the same mapping.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, Final, Literal
 
@@ -33,8 +33,8 @@ from spikegpt_neuro.network import Network
 Aim = Literal["time", "energy"]
 AIMS: Final[tuple[Aim, ...]] = ("time", "energy")
 
-_RUNGS: Final = 9
-"""Mappings along the path that are priced."""
+_RUNGS: Final = 7
+"""Mappings along a path that are priced first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +154,7 @@ class _Search:
     ) -> None:  # fmt: skip
         self._network, self._profile, self._packing = network, profile, packing
         self._aim, self._modes, self._progress = aim, modes, progress
+        self._has_energies = "synaptic_operation" in profile.coefficients
         packed = map_network(network, profile, packing, counters, "packed")
         self._machine = packed.machine
         counted = self._machine.counters(counters)
@@ -166,24 +167,30 @@ class _Search:
         self._busy = busy_groups(self._layers, packed)
 
     def run(self) -> MappingChoice:
-        """Price rungs of the path, then those between the best and its neighbours."""
+        """Price rungs of the paths, then those between the best and its neighbours.
+
+        Of time and of energy there is a path each; either may hold the least of the other.
+        """
         per_chip = self._profile.limit("cores_per_chip") or 0
         spare = self._baseline.mapping.chips * per_chip - len(self._baseline.mapping.cores)
-        path = list(divisions(self._busy, spare, self._worth))
+        known = [self._baseline, self._spread]
+        for aim in AIMS if self._has_energies else AIMS[:1]:
+            path = list(divisions(self._busy, spare, partial(self._worth, aim)))
+            known += self._climb(path)
+        chosen = min(known, key=lambda p: (self._figure(p), len(p.mapping.cores)))
+        return MappingChoice(
+            self._aim, self._modes, self._baseline, self._spread, chosen, len(self._priced) + 2
+        )
+
+    def _climb(self, path: list[Int64Array]) -> list[PricedMapping]:
+        """The best mapping of a path, if any of those priced breaks no rule."""
         rungs = sorted({round(i) for i in np.linspace(0, len(path) - 1, _RUNGS)})
         best = self._least(path, rungs)
         while near := [(a + b) // 2 for a, b in pairwise(rungs) if best in (a, b) and b - a > 1]:
             rungs = sorted({*rungs, *near})
             best = self._least(path, rungs)
-        known = [self._divided(path[best]), self._baseline, self._spread]
-        chosen = min(
-            (priced for priced in known if priced is not None),
-            key=lambda priced: (self._figure(priced), len(priced.mapping.cores)),
-        )
-        return MappingChoice(
-            self._aim, self._modes, self._baseline, self._spread, chosen,
-            len(self._priced) + 2,
-        )  # fmt: skip
+        found = self._divided(path[best])
+        return [] if found is None else [found]
 
     def _price(self, mapping: Mapping) -> PricedMapping:
         bills = {
@@ -196,7 +203,7 @@ class _Search:
                 "can be chosen by time or energy.",
                 advice="`profiles` lists targets; `map` without an aim needs no times.",
             )
-        if self._aim == "energy" and not all(found.parts for found in bills.values()):
+        if self._aim == "energy" and not self._has_energies:
             raise InputError(f"The profile {self._profile.name!r} knows no energies to choose by.")
         return priced
 
@@ -233,7 +240,7 @@ class _Search:
             return None
         return self._price(mapping)
 
-    def _worth(self, counts: Int64Array, seconds: FloatArray) -> float:
+    def _worth(self, aim: Aim, counts: Int64Array, seconds: FloatArray) -> float:
         """The logarithm of the product of the modes' figures, as the model sees them.
 
         A token takes the host's time and that of its steps; energy is what is not static, as it was
@@ -245,7 +252,7 @@ class _Search:
             timing = self._baseline.bills[mode].timing
             assert timing is not None
             figure = float(part) + timing.host_seconds
-            if self._aim == "energy":
+            if aim == "energy":
                 work, chips, core = self._powers[mode]
                 figure = work + (chips + core * int(counts.sum())) * figure
             total += math.log(figure)

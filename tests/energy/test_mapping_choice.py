@@ -71,7 +71,7 @@ def test_the_choice_is_never_worse_and_keeps_all_limits(
 
 
 def test_time_and_energy_are_two_choices_and_both_are_the_same_every_time() -> None:
-    network, counters = counted(n_embd=160)
+    network, counters = counted(n_embd=192)
     target = load_profile("loihi2")
     time, energy = (choose_mapping(network, target, counters, aim) for aim in AIMS)
     product = [
