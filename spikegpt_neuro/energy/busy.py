@@ -25,9 +25,10 @@ import numpy.typing as npt
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.timing import neuron_times, time_of
 from spikegpt_neuro.mapping import Mapping
-from spikegpt_neuro.mapping.demand import demands
+from spikegpt_neuro.mapping.demand import Demand, demands
 from spikegpt_neuro.mapping.partition import cores_of_groups, group_of
 from spikegpt_neuro.mapping.roles import synapses_of
+from spikegpt_neuro.mapping.units import Machine
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -114,63 +115,75 @@ def busy_groups(layers: tuple[LayerActivity, ...], packed: Mapping) -> Busy:
     number = {name: i for i, name in enumerate(counts)}
     group = {d.layer.name: number[group_of(d)] for d in listed}
     shape = machine.steps + 1, len(counts)
-    compute, synapses, received = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     most = np.ones(len(counts), np.int64)
-    idle = time_of(profile, "neuron_update_idle", "value")
-    each = neuron_times(layers, machine, profile, "value")
+    for demand in listed:
+        g = group[demand.layer.name]
+        most[g] = max(most[g], demand.layer.output.size)
+    holder = [group[core.slices[0].layer] for core in packed.cores]
+    heard = _heard(machine)
+    spike_in = time_of(profile, "spike_in", "value")
+    received, own = np.zeros(shape), np.zeros(shape)
+    sent = []
+    for fan in packed.traffic.fans:
+        target, packets = holder[int(fan.target[0])], float(fan.packets.sum())
+        steps, reach = heard[fan.layer]
+        for step in steps:
+            received[step, target] += packets * spike_in
+            if fan.source[0] >= 0:  # not the host's
+                sent.append((step, holder[int(fan.source[0])], target, reach, packets))
+    traffic = packed.traffic
+    for core, each, layer in zip(
+        traffic.target.tolist(), traffic.packets.tolist(), traffic.layer.tolist(), strict=True
+    ):
+        for step in heard[layer][0]:
+            own[step, holder[core]] += each * spike_in
+    columns = np.array([row[:4] for row in sent], np.int64).reshape(-1, 4).T
+    return Busy(
+        tuple(counts), np.array(list(counts.values()), np.int64), most,
+        _work(layers, packed, listed, group, shape), received, own, *columns,
+        np.array([row[4] for row in sent]), time_of(profile, "spike_out", "value"),
+        time_of(profile, "link", "value"), profile.limit("cores_per_tile") or 1,
+        time_of(profile, "step", "value"),
+    )  # fmt: skip
+
+
+def _heard(machine: Machine) -> dict[int, tuple[tuple[int, ...], int]]:
+    """By number of a layer, as traffic has them: the steps in which its packets are heard, prefill
+    among them, and the neurons that hear them."""
+    number = {layer.name: i for i, layer in enumerate(machine.layers)}
+    ends = synapses_of(machine)
     steps: dict[int, set[int]] = {}
     sizes: dict[int, int] = {}
-    numbers = {layer.name: i for i, layer in enumerate(machine.layers)}
-    ends = synapses_of(machine)
+    for layer in machine.layers:
+        if layer.role != "neuron":
+            continue
+        visits = machine.visits[layer.name]
+        ending = ((name, visits[-1]) for name in ends.get(layer.name, ()))
+        for name, step in ((layer.name, visits[0]), *ending):
+            steps.setdefault(number[name], {PREFILL}).add(step)
+            sizes[number[name]] = max(layer.output.size, sizes.get(number[name], 0))
+    return {i: (tuple(sorted(found)), sizes[i]) for i, found in steps.items()}
+
+
+def _work(
+    layers: tuple[LayerActivity, ...], packed: Mapping, listed: tuple[Demand, ...],
+    group: dict[str, int], shape: tuple[int, int],
+) -> FloatArray:  # fmt: skip
+    """See ``Busy.work``: in generation neurons that wait for other steps are updated idle."""
+    compute, synapses = np.zeros(shape), np.zeros(shape)
+    idle = time_of(packed.profile, "neuron_update_idle", "value")
+    each = neuron_times(layers, packed.machine, packed.profile, "value")
     for demand in listed:
         name, size = demand.layer.name, demand.layer.output.size
-        g, visits = group[name], machine.visits[name]
-        most[g] = max(most[g], size)
+        g, visits = group[name], packed.machine.visits[name]
         active, heard = (size * time for time in each[name])
         compute[PREFILL, g] += active
         synapses[PREFILL, g] += heard
-        compute[1:, g] += size * idle
+        compute[PREFILL + 1 :, g] += size * idle
         for step in visits:
             compute[step, g] += active - size * idle
         synapses[visits[-1], g] += heard
-        steps.setdefault(numbers[name], set()).add(visits[0])
-        sizes[numbers[name]] = size
-        for synapse in ends.get(name, ()):
-            steps.setdefault(numbers[synapse], set()).add(visits[-1])
-            sizes[numbers[synapse]] = max(size, sizes.get(numbers[synapse], 0))
-    holder = [group[core.slices[0].layer] for core in packed.cores]
-    rows = [
-        (
-            step,
-            int(fan.source[0]),
-            holder[int(fan.target[0])],
-            sizes[fan.layer],
-            float(fan.packets.sum()),
-        )
-        for fan in packed.traffic.fans
-        for step in (PREFILL, *sorted(steps[fan.layer]))
-    ]
-    spike_in = time_of(profile, "spike_in", "value")
-    for step, _, target, _, packets in rows:
-        received[step, target] += packets * spike_in
-    own = np.zeros(shape)
-    traffic = packed.traffic
-    for target, packets, layer in zip(
-        traffic.target.tolist(), traffic.packets.tolist(), traffic.layer.tolist(), strict=True
-    ):
-        for step in (PREFILL, *steps[layer]):
-            own[step, holder[target]] += packets * spike_in
-    inside = [row for row in rows if row[1] >= 0]
-    return Busy(
-        tuple(counts), np.array(list(counts.values()), np.int64), most,
-        np.maximum(compute, synapses), received, own,
-        np.array([row[0] for row in inside], np.int64),
-        np.array([holder[row[1]] for row in inside], np.int64),
-        np.array([row[2] for row in inside], np.int64),
-        np.array([row[3] for row in inside], np.int64), np.array([row[4] for row in inside]),
-        time_of(profile, "spike_out", "value"), time_of(profile, "link", "value"),
-        profile.limit("cores_per_tile") or 1, time_of(profile, "step", "value"),
-    )  # fmt: skip
+    return np.maximum(compute, synapses)
 
 
 def divisions(busy: Busy, spare: int, worth: Worth) -> Iterator[Int64Array]:
