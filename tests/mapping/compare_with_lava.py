@@ -25,10 +25,10 @@ from spikegpt_neuro.opening import vocabulary_of
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KJV = EXAMPLES / "kjv-4x192"
 MODELS = {
-    "kjv-4x192": KJV / "kjv-4x192.pth",
-    "spike-driven-graded": EXAMPLES / "spike-driven-graded/graded.pt",
-    "spike-driven-parallel": EXAMPLES / "spike-driven-parallel/parallel.pt",
     "rwkv-4x96": EXAMPLES / "rwkv-4x96/rwkv.pt",
+    "spike-driven-parallel": EXAMPLES / "spike-driven-parallel/parallel.pt",
+    "spike-driven-graded": EXAMPLES / "spike-driven-graded/graded.pt",
+    "kjv-4x192": KJV / "kjv-4x192.pth",
 }
 MODES = ("pipelined", "fall-through")
 
