@@ -12,6 +12,19 @@ import numpy.typing as npt
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.sampling_settings import SamplingSettings
 
+_FEW = 256
+"""Tokens sorted at first."""
+
+
+def _largest(values: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Indices of the ``count`` largest, largest first, of equals the first."""
+    if count < values.size:
+        least = np.partition(values, values.size - count)[values.size - count]
+        candidates = np.flatnonzero(values >= least)
+    else:
+        candidates = np.arange(values.size)
+    return candidates[np.argsort(-values[candidates], kind="stable")][:count]
+
 
 class Sampler:
     """Chooses tokens one after another; remembers what it chose, for the penalties.
@@ -42,13 +55,27 @@ class Sampler:
         return token
 
     def _draw(self, values: npt.NDArray[np.int64]) -> int:
-        order = np.argsort(-values, kind="stable")
-        if self._settings.top_k:
-            order = order[: self._settings.top_k]
-        real = (values[order] - values[order[0]]) * (self._scale / self._settings.temperature)
-        heap = np.cumsum(np.exp(real))
+        """The largest ``top_k``, of these the fewest that hold ``top_p``, of these one.
+
+        Sorting a large vocabulary takes as long as a token of a small model, and ``top_p`` rarely
+        needs more than a few hundred of it: only the largest are sorted, more where these hold too
+        little.
+        """
+        unit = self._scale / self._settings.temperature
+        count = min(self._settings.top_k or values.size, values.size)
+        if self._settings.top_p == 1.0 or self._settings.top_k:
+            order = _largest(values, count)
+            heap = np.cumsum(np.exp((values[order] - values[order[0]]) * unit))
+            whole = heap[-1]
+        else:
+            whole = np.exp((values - values.max()) * unit).sum()
+            found = 0
+            while found == 0 or (heap[-1] < self._settings.top_p * whole and found < count):
+                found = min(count, max(_FEW, 8 * found))
+                order = _largest(values, found)
+                heap = np.cumsum(np.exp((values[order] - values[order[0]]) * unit))
         if self._settings.top_p < 1.0:
-            kept = int(np.searchsorted(heap, self._settings.top_p * heap[-1])) + 1
+            kept = int(np.searchsorted(heap, self._settings.top_p * whole)) + 1
             heap = heap[:kept]
         drawn = self._random.random() * heap[-1]
         return int(order[min(int(np.searchsorted(heap, drawn, side="right")), heap.size - 1)])
