@@ -16,14 +16,16 @@ _FEW = 256
 """Tokens sorted at first."""
 
 
-def _largest(values: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Indices of the ``count`` largest, largest first, of equals the first."""
+def _heap(
+    values: npt.NDArray[np.int64], count: int, unit: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The ``count`` largest, largest first, of equals the first, and their shares added up."""
+    candidates = np.arange(values.size)
     if count < values.size:
         least = np.partition(values, values.size - count)[values.size - count]
         candidates = np.flatnonzero(values >= least)
-    else:
-        candidates = np.arange(values.size)
-    return candidates[np.argsort(-values[candidates], kind="stable")][:count]
+    order = candidates[np.argsort(-values[candidates], kind="stable")][:count]
+    return order, np.cumsum(np.exp((values[order] - values[order[0]]) * unit))
 
 
 class Sampler:
@@ -63,17 +65,13 @@ class Sampler:
         """
         unit = self._scale / self._settings.temperature
         count = min(self._settings.top_k or values.size, values.size)
-        if self._settings.top_p == 1.0 or self._settings.top_k:
-            order = _largest(values, count)
-            heap = np.cumsum(np.exp((values[order] - values[order[0]]) * unit))
-            whole = heap[-1]
-        else:
-            whole = np.exp((values - values.max()) * unit).sum()
-            found = 0
-            while found == 0 or (heap[-1] < self._settings.top_p * whole and found < count):
-                found = min(count, max(_FEW, 8 * found))
-                order = _largest(values, found)
-                heap = np.cumsum(np.exp((values[order] - values[order[0]]) * unit))
+        everything = self._settings.top_p == 1.0 or self._settings.top_k
+        sorted_ = count if everything else min(count, _FEW)
+        order, heap = _heap(values, sorted_, unit)
+        whole = heap[-1] if everything else np.exp((values - values.max()) * unit).sum()
+        while heap[-1] < self._settings.top_p * whole and sorted_ < count:
+            sorted_ = min(count, 8 * sorted_)
+            order, heap = _heap(values, sorted_, unit)
         if self._settings.top_p < 1.0:
             kept = int(np.searchsorted(heap, self._settings.top_p * whole)) + 1
             heap = heap[:kept]
