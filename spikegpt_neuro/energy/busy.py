@@ -137,10 +137,12 @@ def busy_groups(layers: tuple[LayerActivity, ...], packed: Mapping) -> Busy:
     ):
         for step in heard[layer][0]:
             own[step, holder[core]] += each * spike_in
-    columns = np.array([row[:4] for row in sent], np.int64).reshape(-1, 4).T
+    columns = np.array([row[:4] for row in sent], np.int64).reshape(-1, 4)
+    step_of, source_of, target_of, reach_of = (columns[:, i] for i in range(4))
     return Busy(
         tuple(counts), np.array(list(counts.values()), np.int64), most,
-        _work(layers, packed, listed, group, shape), received, own, *columns,
+        _work(layers, packed, listed, group, shape), received, own,
+        step_of, source_of, target_of, reach_of,
         np.array([row[4] for row in sent]), time_of(profile, "spike_out", "value"),
         time_of(profile, "link", "value"), profile.limit("cores_per_tile") or 1,
         time_of(profile, "step", "value"),
