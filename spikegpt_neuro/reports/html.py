@@ -19,6 +19,7 @@ from spikegpt_neuro.reports.numbers import (
     share,
 )
 from spikegpt_neuro.reports.opponents import claim_section
+from spikegpt_neuro.reports.rows import rows_section
 from spikegpt_neuro.reports.style import CSS, SCRIPT
 from spikegpt_neuro.reports.svg import draw, escape
 
@@ -209,6 +210,7 @@ def html_page(study: Study, *, date: str = "", version: str = "") -> str:
         ("summary", "What it costs", lambda: _summary(study)),
         ("spikes", "Where spikes enter, and how often", lambda: _spikes(study)),
         ("claim", "Up to five times less energy?", lambda: claim_section(study)),
+        ("rows", "Batches, streams, arrival rates", lambda: rows_section(study)),
         ("targets", "Target by target", lambda: targets),
     ]
     if mappings:
