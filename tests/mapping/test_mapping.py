@@ -15,7 +15,9 @@ from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping import PACKINGS, check_rules, map_network, sizes
-from spikegpt_neuro.mapping.partition import demands, output_axons, partition, reach
+from spikegpt_neuro.mapping.axons import output_axons, reach
+from spikegpt_neuro.mapping.demand import demands
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
 from spikegpt_neuro.mapping.roles import balancing_words, depths
 from spikegpt_neuro.mapping.traffic import hops, measure
