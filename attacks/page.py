@@ -53,7 +53,9 @@ Found by these trials and mended, most with a test of their own (before that, no
   cut: SIGBUS without a word;
 - a kernel cache that cannot be written, or is full: compiled code was not used, the command ended;
 - SIGTERM or Ctrl-C while Dask's workers start: a traceback beside the sentence, scratch files left;
-- the log of a classifier that goes on was emptied before it was written again.
+- the log of a classifier that goes on was emptied before it was written again;
+- a server without memory for a thread, or even for saying so: no reason, clients that waited for
+  ever; without descriptors: a traceback a second.
 
 Not prevented: a text or raster that changes before it was read is read as it then is. A process
 killed between naming and renaming a file (two system calls) leaves a hidden `.partial` sibling,
