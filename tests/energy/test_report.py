@@ -314,6 +314,21 @@ def test_a_sequence_pays_for_the_time_its_pipeline_fills(run: Any) -> None:
     assert time["seconds_per_sequence"] == step * (40 + steps - 1)
 
 
+def test_a_step_that_links_bound_takes_their_time_and_at_worst_the_overhead(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    dear = Fraction(10**6)
+    link = replace(profile.coefficients["link_time"], value=dear, low=dear, high=dear)
+    dear_links = replace(profile, coefficients={**profile.coefficients, "link_time": link})
+    report = build_report(network, counters, dear_links, mode="pipelined")
+    assert report.timing is not None and report.mapping is not None
+    packets = report.mapping.load_of(0).link
+    assert packets > 0 and set(report.timing.bottlenecks) == {"links"}
+    assert report.timing.low == report.timing.value == pytest.approx(packets * 1e-3, rel=1e-12)
+    # 5400 ns is the longest step without work that the profile has
+    assert report.timing.high == pytest.approx(packets * 1e-3 + 5400e-9, rel=1e-12)
+
+
 def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> None:
     network, counters = run("upstream", 1)
     report = build_report(network, counters, load_profile("loihi2"))

@@ -114,10 +114,17 @@ def test_packets_of_a_projection_are_its_events_times_its_cores(
     assert found == pytest.approx(expected, rel=1e-12)  # sums of shares in floats
 
 
-def test_without_counters_every_value_is_an_event() -> None:
+def test_without_counters_every_value_is_an_event(make_profile: Callable[..., Profile]) -> None:
     network = _network()
-    profile = load_profile("loihi2")
-    mapping = map_network(network, profile)
+    profile = make_profile(cores_per_chip=64, cores_per_tile=1, mesh_width=8, weights_per_core=512)
+    cores = partition(network, profile, "middle")
+    found = measure(network, cores, None)
+    numbers = {layer.name: i for i, layer in enumerate(network.layers)}
+    holders = sum(any(p.layer == "blocks.1.srffn.product" for p in c.slices) for c in cores)
+    hidden = 4 * 32
+    packets = found.of({numbers["blocks.1.srffn.value"]}).total
+    assert packets == pytest.approx(hidden * holders, rel=1e-12)  # sums of shares in floats
+    mapping = map_network(network, load_profile("loihi2"))
     assert mapping.to_dict()["traffic_assumes_every_value_non_zero"] is True
 
 
