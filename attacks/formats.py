@@ -134,7 +134,8 @@ def _checkpoint(path: Path) -> str:
 def _trainer(path: Path) -> Any:
     import torch
 
-    from spikegpt_neuro.training.loop import Trainer, TrainingSettings
+    from spikegpt_neuro.training.loop import Trainer
+    from spikegpt_neuro.training.settings import TrainingSettings
 
     settings = TrainingSettings(steps=2, batch=1, context=8, save_every=1, evaluate_every=2)
     text = torch.arange(64) % 11

@@ -71,6 +71,8 @@ GOALS = (
     Goal("ternary, times own 8-bit generation", 2.5, 3.5, _bits("times_own_8_bit", "2 bits")),
     Goal("ternary, weight bytes / memory probe", 0.6, 0.6,
          _bits("weight_bytes_over_probe", "2 bits")),
+    Goal("ternary products alone, weight bytes / memory probe", 0.6, 0.6,
+         _bits("weight_bytes_over_probe", "2 bits, products alone")),
     Goal("8 streams, 8 bits, times one stream", 2.5, 3,
          _bits("times_own_8_bit", "8 bits, 8 streams")),
     Goal("event-driven, times dense, 5 % active", 3, 6, _projection(0.05)),

@@ -17,7 +17,8 @@ from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.slayer import blocks as slayer_blocks
-from spikegpt_neuro.training.loop import Progress, Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Progress, Trainer
+from spikegpt_neuro.training.settings import TrainingSettings
 
 BATCH, CONTEXT, VOCABULARY = 8, 256, 63
 LIF_SHAPE = (1, 768, 256)

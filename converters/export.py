@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.converters import model_layers
@@ -22,20 +19,15 @@ from spikegpt_neuro.converters.calibration import (
     RangeRecorder,
     calibration_tokens,
 )
-from spikegpt_neuro.converters.checkpoint import (
-    RELEASED_LAYOUTS,
-    RWKV,
-    UPSTREAM,
-    Checkpoint,
-    read_checkpoint,
-)
+from spikegpt_neuro.converters.checkpoint import Checkpoint, read_checkpoint
 from spikegpt_neuro.converters.export_report import ExportOptions, ExportReport, Summary
+from spikegpt_neuro.converters.float_parts import FloatParts
 from spikegpt_neuro.converters.model_layers import Quantisation
 from spikegpt_neuro.converters.moments import Moments, sample_windows
+from spikegpt_neuro.converters.reading import Reading
 from spikegpt_neuro.converters.reduction import Choice, ReducedLayer, reduce_network
 from spikegpt_neuro.converters.sensitivity import divergences_alone, fewest_bits
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.model.blocks import Block, embed, make_block
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.network import LanguageModel
@@ -43,9 +35,6 @@ from spikegpt_neuro.network.file import network_writer, write_network
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.network import ModelInfo
 from spikegpt_neuro.network.schema import Layer
-
-TRIAL_TOKENS = 1024
-"""Tokens on which the readings of a file are compared that its names cannot tell apart."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the step and the number of steps."""
@@ -193,14 +182,12 @@ class _Export:
         characters_per_token: float,
     ) -> None:  # fmt: skip
         self._checkpoint = checkpoint
-        self._options = options
         # hashing releases the interpreter: it runs beside the conversion
         self._sha256 = ThreadPoolExecutor(1).submit(lambda: checkpoint.sha256)
         self.notes = list(checkpoint.notes)
         self._configuration = float_configuration(checkpoint)
-        self._has_text = calibration is not None
-        self._characters_per_token = characters_per_token
-        self._stored = None if self._has_text else _stored_quantisation(checkpoint, options)
+        has_text = calibration is not None
+        self._stored = None if has_text else _stored_quantisation(checkpoint, options)
         self._calibration: CalibrationTokens = calibration_tokens(
             calibration, self._configuration.vocab_size, checkpoint.architecture.parameters
         )
@@ -208,17 +195,22 @@ class _Export:
             self.notes.append("integers as in its training: the scales are the checkpoint's own")
         elif checkpoint.quantisation:
             self.notes.append("the checkpoint's own scales are not used: a text calibrates it anew")
-        elif not self._has_text:
+        elif not has_text:
             self.notes.append(
                 "calibrated on random tokens: give --calibration a text for better scales"
             )
-        self._later_block: Block | None = None
         self._recorder = RangeRecorder()
         self._quantisation = self._stored or Quantisation(
             self._recorder.ranges,
             QuantisationSettings(options.activation_bits, options.accumulator_bits),
         )
-        self._configuration = self._with_options()
+        self._parts = FloatParts(checkpoint)
+        windows = self._calibration.tokens if has_text else None
+        reading = Reading(
+            checkpoint, self._configuration, options, self._parts, windows, characters_per_token
+        )
+        self._configuration = reading.configuration
+        self.notes += reading.notes
         self.steps = self._configuration.n_layer + 2
 
     @property
@@ -228,129 +220,6 @@ class _Export:
 
     def _tensor(self, name: str) -> FloatArray:
         return self._checkpoint.array(name)
-
-    def _with_options(self) -> SpikeGPTConfiguration:
-        values = self._configuration.to_dict()
-        options, path = self._options, self._checkpoint.path
-        known = bool(self._checkpoint.configuration) or values["layout"] == RWKV
-        told = self._checkpoint.architecture.known
-        if options.layout not in ("auto", values["layout"]) and (
-            known or "layout" in told or options.layout not in RELEASED_LAYOUTS
-        ):
-            raise InputError(
-                f"{path} is in the {values['layout']} layout, not in {options.layout}."
-            )
-        if options.rescale_every and values["layout"] not in RELEASED_LAYOUTS:
-            raise InputError("--rescale-every is not for the spike-driven layout.")
-        values["rescale_every"] = options.rescale_every or values["rescale_every"]
-        if known:
-            if values["layout"] == RWKV and not self._checkpoint.configuration:
-                values["embedding"] = told.get("embedding", "real")
-            if options.embedding != "auto":
-                values["embedding"] = options.embedding
-            return SpikeGPTConfiguration.from_dict(values)
-        return self._most_likely(values)
-
-    def _most_likely(self, values: dict[str, Any]) -> SpikeGPTConfiguration:
-        """The reading of a file with the released names: asked for, or told by its predictions."""
-        options, known = self._options, self._checkpoint.architecture.known
-        layouts, embeddings = (
-            every if asked == "auto" else (asked,)
-            for asked, every in (
-                (options.layout, (known["layout"],) if "layout" in known else RELEASED_LAYOUTS),
-                (
-                    options.embedding,
-                    (known["embedding"],) if "embedding" in known else ("binary", "real"),
-                ),
-            )
-        )
-        readings = [
-            SpikeGPTConfiguration.from_dict({**values, "layout": layout, "embedding": embedding})
-            for layout in layouts
-            for embedding in embeddings
-            # plain RWKV-4 has no binary embedding
-            if layout != RWKV or embedding == "real" or options.embedding == "binary"
-        ]
-        if len(readings) == 1:
-            return readings[0]
-        if not self._has_text:
-            self.notes += self._assumptions(readings[0])
-            return readings[0]
-        bits = [self._trial(reading) / self._characters_per_token for reading in readings]
-        found = sorted(zip(bits, range(len(readings)), strict=True))
-        chance = math.log2(values["vocab_size"]) / self._characters_per_token
-        if len(layouts) > 1 and found[0][0] >= chance:
-            # a model that predicts nothing cannot tell what it is
-            self.notes += self._assumptions(readings[0])
-            found = [(value, i) for value, i in found if readings[i].layout == UPSTREAM]
-        best = readings[found[0][1]]
-        listed = ", ".join(
-            f"{readings[i].layout} with {readings[i].embedding} embedding {value:.3f}"
-            for value, i in found
-        )
-        self.notes.append(
-            f"read as {best.layout} with {best.embedding} embedding, by its bits per character on "
-            f"the calibration text ({listed}); --layout and --embedding decide otherwise"
-        )
-        return best
-
-    def _assumptions(self, reading: SpikeGPTConfiguration) -> Iterator[str]:
-        """What is assumed where no text tells, or none that the model predicts."""
-        known = self._checkpoint.architecture.known
-        if self._options.layout == "auto" and "layout" not in known:
-            yield (
-                "assumed to be a SpikeGPT: a plain RWKV-4 has the same names; --layout rwkv says "
-                "that it is one, and --calibration with a text it can predict tells them apart"
-            )
-        if self._options.embedding == "auto" and "embedding" not in known and not self._has_text:
-            yield (
-                f"embedding assumed {reading.embedding}: without a calibration text nothing tells; "
-                "use --embedding to say"
-            )
-
-    def _trial(self, configuration: SpikeGPTConfiguration) -> float:
-        tokens = torch.from_numpy(self._calibration.tokens)
-        count = max(1, TRIAL_TOKENS // tokens.shape[1])
-        tokens = tokens[:count]
-        with torch.inference_mode():
-            x = self._embedded(tokens, configuration)
-            for index in range(configuration.n_layer):
-                x, _ = self._block(index, configuration)(x)
-            logits = self._normed(x) @ self._checkpoint.tensors["head.weight"].T
-            loss = nn.functional.cross_entropy(
-                logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
-            )
-        return float(loss) / math.log(2)
-
-    def _embedded(self, tokens: torch.Tensor, configuration: SpikeGPTConfiguration) -> torch.Tensor:
-        return embed(
-            tokens,
-            self._checkpoint.tensors["emb.weight"],
-            binary=configuration.embedding == "binary",
-        )
-
-    def _normed(self, x: torch.Tensor) -> torch.Tensor:
-        tensors = self._checkpoint.tensors
-        return nn.functional.layer_norm(
-            x, (x.shape[-1],), tensors["ln_out.weight"], tensors["ln_out.bias"]
-        )
-
-    def _block(self, index: int, configuration: SpikeGPTConfiguration) -> nn.Module:
-        """A float block that shares the checkpoint's memory."""
-        # blocks from 1 on are alike: one module serves them all, as initialising each would cost
-        # more time than quantising it (and the meta device 1.5 s of imports)
-        block = self._later_block if index > 1 else None
-        if block is None or block.configuration != configuration:
-            block = make_block(configuration, index)
-        if index > 0:
-            self._later_block = block
-        block.index, block.path = index, f"blocks.{index}"
-        prefix = f"blocks.{index}."
-        names = [name for name in self._checkpoint.tensors if name.startswith(prefix)]
-        self._checkpoint.check_values(names)
-        tensors = {name.removeprefix(prefix): self._checkpoint.tensors[name] for name in names}
-        block.load_state_dict(tensors, assign=True)
-        return block.eval()
 
     def layers(self) -> Iterator[tuple[Layer, str, int]]:
         """All layers in order, each with what is being done and the step."""
@@ -364,9 +233,9 @@ class _Export:
             yield layer, "embedding", 1
         stream = part.layers[-1].name
         del part, layer  # a table of real values may be as large as the head
-        x = self._embedded(torch.from_numpy(self._calibration.tokens), configuration)
+        x = self._parts.embedded(torch.from_numpy(self._calibration.tokens), configuration)
         for index in range(configuration.n_layer):
-            block = self._block(index, configuration)
+            block = self._parts.block(index, configuration)
             if self._stored is None:
                 x, _ = block(x, None, self._recorder)
             for part in model_layers.block_layers(
@@ -376,7 +245,7 @@ class _Export:
                     yield layer, f"block {index}", 2 + index
                 stream = part.layers[-1].name
         if self._stored is None:
-            self._recorder("head.norm", self._normed(x))
+            self._recorder("head.norm", self._parts.normed(x))
         head = model_layers.head_layers(stream, self._tensor, self._quantisation, configuration)
         for layer in head.layers:
             yield layer, "head", self.steps

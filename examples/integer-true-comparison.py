@@ -23,8 +23,9 @@ from spikegpt_neuro.training.checkpoint import load
 from spikegpt_neuro.training.data import token_tensor
 from spikegpt_neuro.training.evaluation import evaluate
 from spikegpt_neuro.training.integer_true import IntegerForward, calibrate
-from spikegpt_neuro.training.loop import Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Trainer
 from spikegpt_neuro.training.optimiser import Rates
+from spikegpt_neuro.training.settings import TrainingSettings
 from spikegpt_neuro.training.start import read_start
 from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
 

@@ -5,7 +5,7 @@
 
 Descriptions and measured figures are in published_boards.toml. A prediction is the range low to
 high over the mappings named: the board's own way of mapping in the middle, and for cores and chips
-all packings and both spreads. See docs/validation.md.
+all packings and both spreads. The table is that of docs/validation.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import files
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +24,6 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table
 
 from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.converters.netx import read_netx
@@ -32,8 +31,10 @@ from spikegpt_neuro.energy import EnergyReport, build_report, run_text
 from spikegpt_neuro.events.counters import COLUMNS, Counters
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import PACKINGS, map_network
+from spikegpt_neuro.mapping.machine import Unit
 from spikegpt_neuro.mapping.partition import SPREADS
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import ChainInfo, Network
+from spikegpt_neuro.network.schema import Port, Role
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,11 +43,13 @@ else:
 
 BOARDS = Path(__file__).with_suffix(".toml")
 TOKENS = 100
+POWERS = "_per_chip", "_per_chip_in_system", "_per_core_in_use"
+"""How coefficients that are watts end: they run for the time without the host's part of it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: the predicted range and the measured value."""
+    """One figure: the predicted range, and the measured value, None where none could be read."""
 
     board: str
     role: str
@@ -54,17 +57,47 @@ class Row:
     low: float
     value: float
     high: float
-    measured: float
+    measured: float | None
 
     @property
-    def inside(self) -> bool:
+    def inside(self) -> bool | None:
         """True if the range holds the measurement."""
-        return self.low <= self.measured <= self.high
+        return None if self.measured is None else self.low <= self.measured <= self.high
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """Measured over predicted."""
-        return self.measured / self.value
+        return None if self.measured is None else self.measured / self.value
+
+    def line(self) -> str:
+        """A line of the page's table."""
+        what, _, mode = self.figure.partition("_")
+        title, scale = self.figure, 1.0
+        if mode:
+            name, scale, unit, larger = UNITS[what]
+            if self.value * scale >= 1000:
+                scale, unit = scale / 1000, larger
+            title = f"{name}, {mode.removeprefix('joules_')} ({unit})"
+        figures = [
+            "-" if v is None else f"{v * scale:.3g}" if v * scale < 1000 else f"{v * scale:,.0f}"
+            for v in (self.low, self.value, self.high, self.measured)
+        ]
+        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}"
+        inside = "-" if self.inside is None else "yes" if self.inside else "**no**"
+        return f"| {' | '.join((self.board, title, *figures, ratio, inside))} |"
+
+
+UNITS = {
+    "seconds": ("time", 1e6, "us", "ms"),
+    "joules": ("energy", 1e6, "uJ", "mJ"),
+    "watts": ("power", 1.0, "W", "kW"),
+    "dynamic": ("dynamic energy", 1e6, "uJ", "mJ"),
+}
+"""Of a figure's name: what it is called, units in one of its own, the unit, and a thousand."""
+HEADER = (
+    "| board | figure | low | predicted | high | measured | measured / predicted | inside |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+)
 
 
 def read_boards(path: Path = BOARDS) -> list[dict[str, Any]]:
@@ -111,23 +144,98 @@ def counted(network: Network, activity: float) -> Counters:
     return Counters(TOKENS, layers)
 
 
-def pilotnet() -> tuple[Network, Counters]:
-    """PilotNet LIF and its image from the lava-dl wheel, 16 steps on the emulator."""
+def shipped_pilotnet() -> Path:
+    """PilotNet LIF in the lava-dl wheel."""
     ending = "gts/pilotnet_lif/network.net"
     (path,) = (str(f.locate()) for f in files("lava-dl") or () if str(f).endswith(ending))
-    network = read_netx(Path(path), synapse_delay=False)
-    image = np.load(Path(path).with_name("image.npy")).transpose(2, 1, 0).reshape(1, -1)
+    return Path(path)
+
+
+def pilotnet() -> tuple[Network, Counters]:
+    """PilotNet LIF and its image from the lava-dl wheel, 16 steps on the emulator."""
+    path = shipped_pilotnet()
+    network = read_netx(path, synapse_delay=False)
+    image = np.load(path.with_name("image.npy")).transpose(2, 1, 0).reshape(1, -1)
     return network, run_text(Emulator(), network, np.repeat(image, 16, axis=0)).counters
+
+
+def write_sdnn(path: Path) -> None:
+    """PilotNet LIF's layers behind its input with sigma-delta neurons instead: the layers of the
+    published PilotNet SDNN, whose input neurons the host runs."""
+    with h5py.File(shipped_pilotnet()) as source, h5py.File(path, "w") as file:
+        layers = source["layer"]
+        for i in range(1, len(layers)):
+            file.copy(layers[str(i)], f"layer/{i - 1}")
+            group = file[f"layer/{i - 1}"]
+            if "neuron" in group:
+                del group["neuron"]
+                for key, value in {"type": b"SDNN", "activation": b"relu", "vThMant": 13}.items():
+                    group[f"neuron/{key}"] = value
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Described(Network):
+    """What a board ran in the counts a machine needs of it, where no kind of layer computes it."""
+
+    def _problems(self) -> Iterator[str]:
+        """Nothing is computed, so nothing has to fit together."""
+        return iter(())
+
+
+STATE_WORDS = {"words": 2, "constants": 6}
+"""Of one complex state ``x <- A x + B u``, ``y = 2 Re(C x)``: x; A, B and C (Lava, proc/s4d)."""
+STATE_OPERATIONS = {"multiply": 8, "add": 5, "shift": 3}
+"""Of one update of it in fixed point: A x (4, 2), B u (2, 2), the real part of C x (2, 1), and the
+products of each part of x and of y scaled back."""
+
+
+def s4d(board: dict[str, Any]) -> tuple[Network, Counters]:
+    """S4D without norms and residuals: a channel's states are one own neuron, ReLU behind it,
+    a square matrix and ReLU behind that; dense layers at both ends."""
+    channels, states, depth = board["channels"], board["states"], board["depth"]
+    units: list[Unit] = []
+
+    def add(name: str, size: int, part: Role, **facts: Any) -> None:
+        before = (units[-1].name,) if units else ()
+        unit = Unit(
+            name=name, inputs=before, output=Port(size, "graded", 24, True, 1.0), program="graded",
+            owner=name, place=name.split()[0], part=part, count=lambda _: {}, **facts,
+        )  # fmt: skip
+        units.append(unit)
+
+    def dense(stage: str, size: int) -> None:
+        axons = units[-1].output.size
+        add(
+            f"{stage} synapses", size, "synapse", axons=axons, synapses=axons,
+            non_zero=axons * size, width=8,
+        )  # fmt: skip
+        add(f"{stage} sums", size, "neuron", words=size)
+
+    add("input", board["inputs"], "input")
+    dense("encoder", channels)
+    for i in range(depth):
+        each = {kind: states * n for kind, n in STATE_OPERATIONS.items()} | {"compare": 1}
+        held = {name: words * channels * states for name, words in STATE_WORDS.items()}
+        add(f"layer{i} states", channels, "neuron", each=each, **held)
+        dense(f"layer{i}", channels)
+    dense("decoder", board["classes"])
+    network = Described(ChainInfo(), tuple(units))
+    return network, counted(network, board["activity"])
 
 
 def network_of(board: dict[str, Any]) -> tuple[Network, Counters]:
     """The network a board ran, and counts of a token."""
     if board["kind"] == "wheel":
         return pilotnet()
+    if board["kind"] == "s4d":
+        return s4d(board)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "board.net"
-        write_dense(path, board["sizes"], recurrent=board["kind"] == "recurrent")
-        network = read_netx(path)
+        if board["kind"] == "sdnn":
+            write_sdnn(path)
+        else:
+            write_dense(path, board["sizes"], recurrent=board["kind"] == "recurrent")
+        network = read_netx(path, input_shape=board.get("input_shape"))
     return network, counted(network, board["activity"])
 
 
@@ -138,40 +246,41 @@ def _scaled(report: EnergyReport, board: dict[str, Any]) -> dict[str, tuple[floa
     copies = board.get("copies", 1)
     through = report.mode == "fall-through"
     more = board.get("more_steps", 0) if through else 0
-    found: dict[str, list[float]] = {"seconds": [], "joules": [], "dynamic_joules": []}
-    profile = report.profile.coefficients
+    figures = report.profile.coefficients
     chips = board.get("powered_chips", mapping.chips * copies)
     name = "static_power_per_chip" + "_in_system" * (chips > 1)
+    times, works, statics, in_use = [], [], [], []
     for end in ("low", "value", "high"):
-        host = float(getattr(profile["host_round_trip_time"], end)) * 1e-9 * through
-        step = float(getattr(profile["step_time"], end)) * 1e-9
+        host = float(getattr(figures["host_round_trip_time"], end)) * 1e-9 * through
+        step = float(getattr(figures["step_time"], end)) * 1e-9
         if end == "high" and mapping.chips > 1:  # steps as long as those of prefill
             step = (timing.high - host) / len(timing.each_step)
         alone = getattr(timing, end) - host + more * step
-        seconds = alone * (copies if through else 1)
-        rest = [p for p in report.parts if not p.part.coefficient.startswith("static_power")]
-        dynamic = copies * sum(getattr(p.energy, end) for p in rest)
+        times.append(board.get("seconds_a_token", alone * (copies if through else 1)))
+        rest = [p for p in report.parts if not p.part.coefficient.endswith(POWERS)]
+        work = copies * sum(getattr(p.energy, end) for p in rest)
         waiting = [p for p in rest if "waiting" in p.part.event]
         if copies > 1:  # every copy's neurons wait for all copies
-            dynamic += copies * (copies - 1) * sum(getattr(p.energy, end) for p in waiting)
-        static = float(getattr(profile[name], end)) * chips * seconds
-        found["seconds"].append(seconds)
-        found["joules"].append(dynamic + static)
-        found["dynamic_joules"].append(dynamic)
-    # static power, and the least dynamic energy in the longest time to the most in the shortest
-    seconds, dynamics = found["seconds"], found["dynamic_joules"]
-    found["watts"] = [
-        float(getattr(profile[name], end)) * chips + dynamics[i] / seconds[2 - i]
-        for i, end in enumerate(("low", "value", "high"))
-    ]
+            work += copies * (copies - 1) * sum(getattr(p.energy, end) for p in waiting)
+        works.append(work)
+        statics.append(float(getattr(figures[name], end)) * chips)
+        each = float(getattr(figures["power_per_core_in_use"], end))
+        in_use.append(each * len(mapping.cores) * copies)
+    ends = range(3)
+    dynamic = [works[i] + in_use[i] * times[i] for i in ends]
+    found = {
+        "seconds": times,
+        "joules": [dynamic[i] + statics[i] * times[i] for i in ends],
+        "dynamic_joules": dynamic,
+        # powers, and from the least work in the longest time to the most in the shortest
+        "watts": [statics[i] + in_use[i] + works[i] / times[2 - i] for i in ends],
+    }
     return {key: (v[0], v[1], v[2]) for key, v in found.items()}
 
 
 def rows_of(board: dict[str, Any]) -> list[Row]:
     """Every measured figure of a board beside its prediction."""
-    measured = board["measured"]
-    if not measured:
-        return []
+    measured: dict[str, float | None] = board["measured"] | dict.fromkeys(board.get("unread", ()))
     network, counters = network_of(board)
     profile = load_profile("loihi2")
     own = board.get("packing", "middle"), board.get("spread", "packed")
@@ -181,6 +290,16 @@ def rows_of(board: dict[str, Any]) -> list[Row]:
         for spread in SPREADS
     }
     mapping = mappings[own]
+    # how far work is spread hangs on the overhead of a step: as far as for the shortest stated
+    step = profile.coefficients["step_time"]
+    shortest = replace(
+        profile,
+        coefficients={**profile.coefficients, "step_time": replace(step, value=step.low)},
+    )
+    mappings |= {
+        (packing, "furthest"): map_network(network, shortest, packing, counters)
+        for packing in PACKINGS
+    }
     copies = board.get("copies", 1)
     found: dict[str, tuple[float, float, float]] = {}
     for key, counts in {
@@ -208,16 +327,7 @@ def main() -> None:
     if options.json:
         print(json.dumps([{**asdict(r), "inside": r.inside} for r in rows], indent=2))
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("board", "figure", "low", "predicted", "high", "measured", "measured / predicted",
-                 "inside"):  # fmt: skip
-        table.add_column(name)
-    for r in rows:
-        table.add_row(
-            r.board, r.figure, *(f"{v:.3g}" for v in (r.low, r.value, r.high, r.measured)),
-            f"{r.ratio:.2f}", "yes" if r.inside else "NO",
-        )  # fmt: skip
-    Console(width=140).print(table)
+    print("\n".join((*HEADER, *(row.line() for row in rows))))
 
 
 if __name__ == "__main__":

@@ -200,22 +200,30 @@ def energy(
     profiles: Sequence[str] = ("loihi2",),
     *,
     tokens: int | None = None,
+    batches: Sequence[int] = (1, 8, 64),
+    streams: Sequence[int] = (1, 8, 64),
+    rates: Sequence[float] = (1.0, 10.0, 100.0),
     backend: str = "emulator",
     vocabulary: str | PathLike[str] | None = None,
 ) -> Study:
     """Count every event of a run and price it for hardware targets: estimates, never measurements.
 
-    ``profiles``: names (``hardware_profiles.list_profiles``) or TOML files.
+    ``profiles``: names (``hardware_profiles.list_profiles``) or TOML files. ``batches`` of tokens
+    that share the reading of weights, ``streams`` that follow each other through a chip and
+    ``rates`` in tokens a second: what ``Study.batches``, ``streams`` and ``arrivals`` hold.
     """
     from spikegpt_neuro.energy import build_study, run_text
+    from spikegpt_neuro.energy.study import Rows
     from spikegpt_neuro.hardware_profiles import load_profile
 
     if isinstance(profiles, str):
         profiles = (profiles,)
     value = _network(network)
     steps = _steps(value, reads, vocabulary)[:tokens]
-    run = run_text(_backend(backend), value, steps)
-    return build_study(value, run, [load_profile(name) for name in profiles], text="text")
+    rows = Rows(tuple(batches), tuple(streams), tuple(rates))
+    run = run_text(_backend(backend), value, steps, batches=rows.batches)
+    listed = [load_profile(name) for name in profiles]
+    return build_study(value, run, listed, text="text", rows=rows)
 
 
 def classify(

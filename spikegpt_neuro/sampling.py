@@ -12,6 +12,21 @@ import numpy.typing as npt
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.sampling_settings import SamplingSettings
 
+_FEW = 256
+"""Tokens sorted at first."""
+
+
+def _heap(
+    values: npt.NDArray[np.int64], count: int, unit: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The ``count`` largest, largest first, of equals the first, and their shares added up."""
+    candidates = np.arange(values.size)
+    if count < values.size:
+        least = np.partition(values, values.size - count)[values.size - count]
+        candidates = np.flatnonzero(values >= least)
+    order = candidates[np.argsort(-values[candidates], kind="stable")][:count]
+    return order, np.cumsum(np.exp((values[order] - values[order[0]]) * unit))
+
 
 class Sampler:
     """Chooses tokens one after another; remembers what it chose, for the penalties.
@@ -42,13 +57,23 @@ class Sampler:
         return token
 
     def _draw(self, values: npt.NDArray[np.int64]) -> int:
-        order = np.argsort(-values, kind="stable")
-        if self._settings.top_k:
-            order = order[: self._settings.top_k]
-        real = (values[order] - values[order[0]]) * (self._scale / self._settings.temperature)
-        heap = np.cumsum(np.exp(real))
+        """The largest ``top_k``, of these the fewest that hold ``top_p``, of these one.
+
+        Sorting a large vocabulary takes as long as a token of a small model, and ``top_p`` rarely
+        needs more than a few hundred of it: only the largest are sorted, more where these hold too
+        little.
+        """
+        unit = self._scale / self._settings.temperature
+        count = min(self._settings.top_k or values.size, values.size)
+        everything = self._settings.top_p == 1.0 or self._settings.top_k
+        sorted_ = count if everything else min(count, _FEW)
+        order, heap = _heap(values, sorted_, unit)
+        whole = heap[-1] if everything else np.exp((values - values.max()) * unit).sum()
+        while heap[-1] < self._settings.top_p * whole and sorted_ < count:
+            sorted_ = min(count, 8 * sorted_)
+            order, heap = _heap(values, sorted_, unit)
         if self._settings.top_p < 1.0:
-            kept = int(np.searchsorted(heap, self._settings.top_p * heap[-1])) + 1
+            kept = int(np.searchsorted(heap, self._settings.top_p * whole)) + 1
             heap = heap[:kept]
         drawn = self._random.random() * heap[-1]
         return int(order[min(int(np.searchsorted(heap, drawn, side="right")), heap.size - 1)])

@@ -9,7 +9,7 @@ the machine it runs on (``vpdpwssd`` or ``vpmaddwd`` for the products on x86).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -97,26 +97,42 @@ def atomic_load(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-def _halve(builder: Any, vector: Any, lanes: int) -> Any:
-    """Add a vector's halves until ``lanes`` are left."""
-    while vector.type.count > lanes:
-        count = vector.type.count // 2
-        undefined = ir.Constant(vector.type, ir.Undefined)
-        low, high = (
-            builder.shuffle_vector(
-                vector,
-                undefined,
-                ir.Constant(_vector(_INT, count), list(range(start, start + count))),
-            )
-            for start in (0, count)
-        )
-        vector = builder.add(low, high)
-    return vector
+def _pick(builder: Any, first: Any, second: Any, lanes: list[int]) -> Any:
+    """``lanes`` of two vectors put one after the other."""
+    return builder.shuffle_vector(first, second, ir.Constant(_vector(_INT, len(lanes)), lanes))
 
 
-def _sum_lanes(builder: Any, vector: Any) -> Any:
-    """Sum of a vector's lanes."""
-    return builder.extract_element(_halve(builder, vector, 1), ir.Constant(_INT, 0))
+def _sum_lanes(builder: Any, vectors: list[Any]) -> Any:
+    """The sum of each vector's lanes; vectors and lanes are powers of two in number.
+
+    Pairs of vectors become one, half of whose lanes are the first's and half the second's, so that
+    every addition adds lanes of all that are left: n vectors cost n additions and not n log(lanes).
+    """
+    lanes = vectors[0].type.count
+    share = lanes
+    while len(vectors) > 1:
+        if share == 1:  # nothing to add: side by side
+            count = vectors[0].type.count
+            halves = [list(range(2 * count))]
+        else:
+            share //= 2
+            starts = range(0, 2 * lanes, 2 * share)
+            halves = [[s + o + i for s in starts for i in range(share)] for o in (0, share)]
+        vectors = [
+            _added(builder, a, b, halves) for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+    total = vectors[0]
+    while share > 1:
+        share //= 2
+        starts = range(0, total.type.count, 2 * share)
+        halves = [[s + o + i for s in starts for i in range(share)] for o in (0, share)]
+        total = _added(builder, total, ir.Constant(total.type, ir.Undefined), halves)
+    return total
+
+
+def _added(builder: Any, first: Any, second: Any, halves: list[list[int]]) -> Any:
+    picked = [_pick(builder, first, second, lanes) for lanes in halves]
+    return picked[0] if len(picked) == 1 else builder.add(*picked)
 
 
 @intrinsic
@@ -168,16 +184,16 @@ def multiply_tile(
                     )
                     place = sums[j * TILE_TOKENS + t]
                     builder.store(builder.add(builder.load(place), added), place)
-        for i, place in enumerate(sums):
-            target = builder.add(result, ir.Constant(_LONG, 4 * i))
-            total = _sum_lanes(builder, builder.load(place))
-            builder.store(total, _pointer(builder, target, _INT))
+        total = _sum_lanes(builder, [builder.load(place) for place in sums])
+        builder.store(total, _pointer(builder, result, total.type), align=4)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
 
 
-def multiply_fields(bits: int, rows: int, tokens: int) -> Any:
+def multiply_fields(
+    bits: int, rows: int, tokens: int, unshifted: int = 1, ahead: int = AHEAD
+) -> Any:
     """Intrinsic: inner products of ``rows`` packed weight rows with ``tokens`` operand vectors.
 
     A row is of 16-bit words, each of ``16 // bits`` unsigned fields; field f of word i belongs to
@@ -185,20 +201,39 @@ def multiply_fields(bits: int, rows: int, tokens: int) -> Any:
     words (a multiple of 8), address of the int16 operands, bytes from vector to vector, address of
     the int32 sums [rows, tokens]. Sums are modulo 2**32. Fields are unpacked in registers, once for
     all tokens, and an operand is loaded once for all rows.
+
+    ``unshifted`` fields (benchmarks/) are only masked where they lie in the word: their products
+    are ``2**(bits * a)`` times too large, a = 0.. being the field's place among them, go to sums
+    of their own, and those are shifted back. The words taken before that are so few that no such
+    sum leaves int32, whatever the operands. They want the 32 registers that come with vectors of
+    512 bits; elsewhere every field is shifted. ``ahead``: see ``AHEAD``.
     """
+    unshifted = unshifted if TILE_LANES == 32 else 1
+    largest = (1 << (bits * unshifted)) - (1 << (bits * (unshifted - 1)))
+    groups = -(-(16 // bits) // unshifted)
+    steps = ((1 << 31) - 1) // (2 * groups * largest << 15)
+    fields = _Fields(bits, rows, tokens, unshifted, ahead)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         *operands, result = arguments
         words = operands[2]
+        totals = _vector(_INT, rows * tokens)
+        total = cgutils.alloca_once_value(builder, ir.Constant(totals, None))
+
+        def add(begin: Any, end: Any, lanes: int) -> None:
+            sums = _sum_lanes(builder, _field_sums(builder, operands, (begin, end), fields, lanes))
+            builder.store(builder.add(builder.load(total), sums), total)
+
         wide_end = builder.and_(words, ir.Constant(_LONG, -FIELD_LANES))
-        span = (ir.Constant(_LONG, 0), wide_end)
-        nothing = [ir.Constant(_vector(_INT, FIELD_LANES // 2), None)] * (rows * tokens)
-        sums = _field_sums(builder, operands, span, bits, rows, nothing)
-        few = [_halve(builder, vector, NARROW_FIELD_LANES // 2) for vector in sums]
-        sums = _field_sums(builder, operands, (wide_end, words), bits, rows, few)
-        for i, vector in enumerate(sums):
-            target = builder.add(result, ir.Constant(_LONG, 4 * i))
-            builder.store(_sum_lanes(builder, vector), _pointer(builder, target, _INT))
+        span = ir.Constant(_LONG, steps * FIELD_LANES)
+        zero = ir.Constant(_LONG, 0)
+        with cgutils.for_range_slice(builder, zero, wide_end, span, _LONG) as (begin, _):
+            end = builder.add(begin, span)
+            inside = builder.icmp_signed("<", end, wide_end)
+            add(begin, builder.select(inside, end, wide_end), FIELD_LANES)
+        with builder.if_then(builder.icmp_signed("<", wide_end, words)):
+            add(wide_end, words, NARROW_FIELD_LANES)
+        builder.store(builder.load(total), _pointer(builder, result, totals), align=4)
         return context.get_dummy_value()
 
     def typed(
@@ -210,20 +245,32 @@ def multiply_fields(bits: int, rows: int, tokens: int) -> Any:
     return intrinsic(typed)
 
 
-def _field_sums(
-    builder: Any, operands: Any, span: Any, bits: int, rows: int, begin: list[Any]
-) -> list[Any]:
-    """The loop of ``multiply_fields`` over a span of words, its sums added to ``begin``.
+class _Fields(NamedTuple):
+    """What ``multiply_fields`` was asked for."""
 
-    ``begin``: an int32 vector a row and token, of half as many lanes as words are taken at a time.
+    bits: int
+    rows: int
+    tokens: int
+    unshifted: int
+    ahead: int
+
+
+def _field_sums(builder: Any, operands: Any, span: Any, fields: _Fields, lanes: int) -> list[Any]:
+    """The loop of ``multiply_fields`` over a span of words, ``lanes`` at a time.
+
+    An int32 vector of partial sums a row and token, of ``lanes // 2`` lanes.
     """
     weight, stride, words, x, x_stride = operands
-    pairs = begin[0].type
-    lanes, fields, tokens = 2 * pairs.count, 16 // bits, len(begin) // rows
+    bits, rows, tokens, unshifted, ahead = fields
+    pairs = _vector(_INT, lanes // 2)
     half, wide = _vector(_HALF, lanes), _vector(_INT, lanes)
     undefined = ir.Constant(wide, ir.Undefined)
     even, odd = (ir.Constant(pairs, [2 * i + first for i in range(lanes // 2)]) for first in (0, 1))
-    sums = [cgutils.alloca_once_value(builder, vector) for vector in begin]
+    nothing = ir.Constant(pairs, None)
+    count = rows * tokens
+    sums = [cgutils.alloca_once(builder, pairs) for _ in range(unshifted * count)]
+    for place in sums:
+        builder.store(nothing, place)
 
     def load(base: Any, step: Any, index: int, offset: Any) -> tuple[Any, Any]:
         start = builder.add(base, builder.mul(step, ir.Constant(_LONG, index)))
@@ -240,25 +287,31 @@ def _field_sums(
         for r in range(rows):
             word, address = load(weight, stride, r, offset)
             loaded.append(word)
-            _prefetch(builder, builder.add(address, ir.Constant(_LONG, AHEAD)), 3)
-        for f in range(fields):
+            _prefetch(builder, builder.add(address, ir.Constant(_LONG, ahead)), 3)
+        for f in range(16 // bits):
             first = builder.add(x, builder.mul(words, ir.Constant(_LONG, 2 * f)))
             vectors = [
                 builder.sext(load(first, x_stride, t, offset)[0], wide) for t in range(tokens)
             ]
+            within = f % unshifted
             for r, word in enumerate(loaded):
-                field = builder.lshr(word, ir.Constant(half, [bits * f] * lanes))
-                field = builder.and_(field, ir.Constant(half, [(1 << bits) - 1] * lanes))
-                field = builder.zext(field, wide)
+                field = builder.lshr(word, ir.Constant(half, [bits * (f - within)] * lanes))
+                mask = ((1 << bits) - 1) << (bits * within)
+                field = builder.zext(builder.and_(field, ir.Constant(half, [mask] * lanes)), wide)
                 for t, operand in enumerate(vectors):
                     products = builder.mul(field, operand, flags=["nsw"])
                     added = builder.add(
                         builder.shuffle_vector(products, undefined, even),
                         builder.shuffle_vector(products, undefined, odd),
                     )
-                    place = sums[r * tokens + t]
+                    place = sums[within * count + r * tokens + t]
                     builder.store(builder.add(builder.load(place), added), place)
-    return [builder.load(place) for place in sums]
+    kept = [builder.load(place) for place in sums]
+    for within in range(1, unshifted):
+        back = ir.Constant(pairs, [bits * within] * (lanes // 2))
+        for i in range(count):
+            kept[i] = builder.add(kept[i], builder.ashr(kept[within * count + i], back))
+    return kept[:count]
 
 
 def _values(context: Any, arguments: Any) -> list[Any]:

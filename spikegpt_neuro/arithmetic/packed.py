@@ -42,14 +42,11 @@ PADDING = NARROW_FIELD_LANES * (WORD_BITS // FEWEST_BITS)
 """Operands beyond a layer's own, all 0, that ``dense_packed`` may read."""
 
 _ROWS = 4
-_MORE_ROWS = 8
-"""Rows at a time, which share each operand loaded: more where a weight is few bits."""
-_two = multiply_fields(2, _MORE_ROWS, 1)
-_three = multiply_fields(3, _MORE_ROWS, 1)
+"""Rows at a time, which share each operand loaded."""
+_two = multiply_fields(2, _ROWS, 1, unshifted=4, ahead=16384)
+_three = multiply_fields(3, _ROWS, 1, unshifted=2)
 _four = multiply_fields(4, _ROWS, 1)
 _five = multiply_fields(5, _ROWS, 1)
-_two_high = multiply_fields(2, _ROWS, 1)
-_three_high = multiply_fields(3, _ROWS, 1)
 _tile_of_two = multiply_fields(2, TILE_ROWS, TILE_TOKENS)
 _tile_of_three = multiply_fields(3, TILE_ROWS, TILE_TOKENS)
 _tile_of_four = multiply_fields(4, TILE_ROWS, TILE_TOKENS)
@@ -190,28 +187,34 @@ def _product(packed: np.ndarray, bits: int, x: np.ndarray, result: np.ndarray) -
     inputs = x.size - PADDING
     base, stride, operand = packed.ctypes.data, 2 * packed.shape[1], x.ctypes.data
     low = low_plane(bits)
-    rows = _MORE_ROWS if low < LOW_PLANE else _ROWS
-    tiled = packed.shape[0] - packed.shape[0] % rows
+    tiled = packed.shape[0] - packed.shape[0] % _ROWS
     words, high_words = plane_words(inputs, low), plane_words(inputs, bits - low)
-    sums = np.zeros((2, _MORE_ROWS), np.int32)
-    place, high_place = sums.ctypes.data, sums[1].ctypes.data
-    for j in range(0, tiled, rows):
-        address = base + j * stride
-        if low == 2:
-            _two(address, stride, words, operand, 0, place)
-        elif low == 3:
-            _three(address, stride, words, operand, 0, place)
-        elif low == 4:
-            _four(address, stride, words, operand, 0, place)
-        else:
-            _five(address, stride, words, operand, 0, place)
-        if bits - low == 2:
-            _two_high(address + 2 * words, stride, high_words, operand, 0, high_place)
-        elif bits - low == 3:
-            _three_high(address + 2 * words, stride, high_words, operand, 0, high_place)
-        for r in range(rows):
-            high = np.int64(sums[1, r]) << low
-            result[j + r] = np.int32(np.int64(sums[0, r]) + high - total)
+    sums = np.empty((2, tiled), np.int32)
+    # a loop each: what a row of few bits is worth is less than asking each time which they are
+    if bits == 2:
+        for j in range(0, tiled, _ROWS):
+            _two(base + j * stride, stride, words, operand, 0, sums[0, j:].ctypes.data)
+    elif bits == 3:
+        for j in range(0, tiled, _ROWS):
+            _three(base + j * stride, stride, words, operand, 0, sums[0, j:].ctypes.data)
+    elif bits == 5:
+        for j in range(0, tiled, _ROWS):
+            _five(base + j * stride, stride, words, operand, 0, sums[0, j:].ctypes.data)
+    else:
+        for j in range(0, tiled, _ROWS):
+            address, high_place = base + j * stride, sums[1, j:].ctypes.data
+            _four(address, stride, words, operand, 0, sums[0, j:].ctypes.data)
+            if bits == 6:
+                _two(address + 2 * words, stride, high_words, operand, 0, high_place)
+            elif bits == 7:
+                _three(address + 2 * words, stride, high_words, operand, 0, high_place)
+    if bits == low:
+        for j in range(tiled):
+            result[j] = np.int32(np.int64(sums[0, j]) - total)
+    else:
+        for j in range(tiled):
+            high = np.int64(sums[1, j]) << low
+            result[j] = np.int32(np.int64(sums[0, j]) + high - total)
     _rest(packed, bits, x, tiled, result)
 
 

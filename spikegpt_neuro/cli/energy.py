@@ -121,6 +121,33 @@ def energy(
     context: Annotated[
         int, typer.Option(metavar="N", min=1, help="Tokens the transformer opponent attends to.")
     ] = 1024,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Show what N tokens cost that share the reading of weights, on arithmetic "
+            "targets; may be repeated. In reports and --json: 1, 8 and 64.",
+        ),
+    ] = None,
+    streams: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Show what N generations cost that follow each other through a chip's layers; may "
+            "be repeated. In reports and --json: 1, 8 and 64.",
+        ),
+    ] = None,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="R",
+            help="Show what a token costs of which R arrive a second, on a chip that stays on and "
+            "on one that is switched off between them; may be repeated. In reports and --json: 1, "
+            "10 and 100.",
+        ),
+    ] = None,
     details: Annotated[
         bool, typer.Option("--details", help="Show every part, coefficient and source.")
     ] = False,
@@ -143,7 +170,7 @@ def energy(
     check_apart(reports or (), [network, text, labelled, raster, counters, measured, vocab])
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
-    from spikegpt_neuro.energy.study import DEFAULT_PROFILES, read_counted_run
+    from spikegpt_neuro.energy.study import DEFAULT_PROFILES, Rows, read_counted_run
     from spikegpt_neuro.energy.timing import MODES
     from spikegpt_neuro.events.measurement import read_measurements
     from spikegpt_neuro.hardware_profiles import load_profile
@@ -161,6 +188,8 @@ def energy(
     if tokens is not None and labelled is not None:
         raise InputError("--tokens is for one text; --labelled reads all texts of its file.")
     (source,) = given
+    wanted = Rows().only(batch, streams, rate)
+    asked = {"batches": batch, "streams": streams, "arrivals": rate}
     decisions = None
     if source is counters:
         run = read_counted_run(source, value)
@@ -171,11 +200,14 @@ def energy(
     else:
         steps = read_steps(value, text, raster, vocab, tokens)
         with output.progress("counting") as progress:
-            run = run_text(get_backend(backend), value, steps, progress=progress)
+            run = run_text(
+                get_backend(backend), value, steps, progress=progress,
+                batches=wanted.batches if batch or details or as_json or reports else (),
+            )  # fmt: skip
     study = build_study(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context, measured=beside,
-        decisions=decisions,
+        decisions=decisions, rows=wanted,
     )  # fmt: skip
     check_inputs()
     for report in reports or ():
@@ -190,7 +222,10 @@ def energy(
 
         written = write_figures(study, figures)
         output.note(f"{len(written)} figures written to {figures}")
-    output.result(study.to_dict() if as_json else None, *study_summary(study, details=details))
+    rows = [name for name, given in asked.items() if given]
+    output.result(
+        study.to_dict() if as_json else None, *study_summary(study, details=details, also=rows)
+    )
 
 
 def _classified(

@@ -172,9 +172,10 @@ def train(
     from spikegpt_neuro.model.configuration import PRESETS, SpikeGPTConfiguration
     from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
     from spikegpt_neuro.training.corpus import read_corpus
-    from spikegpt_neuro.training.loop import Trainer, TrainingSettings
+    from spikegpt_neuro.training.loop import Trainer
     from spikegpt_neuro.training.optimiser import Rates
     from spikegpt_neuro.training.resuming import resume_path
+    from spikegpt_neuro.training.settings import TrainingSettings
     from spikegpt_neuro.training.start import read_start, transfer
 
     check_apart(

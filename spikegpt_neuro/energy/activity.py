@@ -97,6 +97,11 @@ class LayerActivity:
         return self.output_events / possible if possible else 0.0
 
 
+def is_listed(layer: Layer) -> bool:
+    """Whether only the weights that are not 0 are stored."""
+    return is_sparse(block_of(layer), layer.output.size)
+
+
 def _weights_read(layer: Layer, counters: Counters, listed: bool) -> int:
     """Weights fetched: the column of each non-zero operand, zeros in it included.
 
@@ -136,7 +141,7 @@ def layer_activity(network: Graph, layer: Layer, counters: Counters) -> LayerAct
     elif layer.fan_in:
         operand = "binary"  # recurrent synapses hear the layer's own spikes
     block = block_of(layer) if operand else None
-    listed = block is not None and is_sparse(block, size)
+    listed = block is not None and is_listed(layer)
     stored_bits = block.bits + listed * index_bits(size) if block else 0
     updates = tokens * size if part == "neuron" else 0
     active = min(count("active_updates"), updates)

@@ -18,7 +18,7 @@ from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping.partition import WORD_BYTES
 
 _ACCESS_BITS = 64
-_SMALL_MEMORY_BYTES = 8192
+SMALL_MEMORY_BYTES = 8192
 
 
 def _multiply_accumulate(profile: Profile) -> Figure:
@@ -38,7 +38,7 @@ def _memory(profile: Profile, layer: LayerActivity) -> list[Part]:
         ("weights read", layer.weights_read, layer.weight_bits, layer.weight_memory_bytes),
         ("state words read", layer.state_words_read, 32, layer.size * words),
         ("state words written", layer.state_words_written, 32, layer.size * words),
-        ("parameter words read", layer.parameter_words_read, 32, _SMALL_MEMORY_BYTES),
+        ("parameter words read", layer.parameter_words_read, 32, SMALL_MEMORY_BYTES),
         ("activations read", layer.activation_words_read, 16, layer.input_size * 2),
         ("activations written", layer.activation_words_written, 16, layer.size * 2),
     )

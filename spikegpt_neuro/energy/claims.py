@@ -14,7 +14,7 @@ from typing import Any
 
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.baselines import CLAIM, times_less
-from spikegpt_neuro.energy.pricing import bill
+from spikegpt_neuro.energy.pricing import Bill, bill
 from spikegpt_neuro.energy.report import EnergyReport
 from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.mapping.traffic import measure
@@ -55,13 +55,18 @@ def all_computed(layer: LayerActivity) -> LayerActivity:
     )
 
 
-def dense_joules(report: EnergyReport) -> Fraction:
-    """Joules a token of the network on the same target with nothing skipped."""
+def dense_bill(report: EnergyReport) -> Bill:
+    """The network on the same target and cores with nothing skipped."""
     mapping = report.mapping
     if mapping is not None:
         mapping = replace(mapping, traffic=measure(mapping.machine, mapping.cores, None))
     layers = tuple(all_computed(layer) for layer in report.units)
-    return bill(report.network, layers, report.profile, mapping, report.mode).joules_per_token
+    return bill(report.network, layers, report.profile, mapping, report.mode)
+
+
+def dense_joules(report: EnergyReport) -> Fraction:
+    """Joules a token of ``dense_bill``."""
+    return dense_bill(report).joules_per_token
 
 
 def claims(reports: Sequence[EnergyReport]) -> tuple[Claim, ...]:
@@ -75,10 +80,22 @@ def _where(report: EnergyReport) -> str:
     return f"{report.profile.name}, {MODE_TITLES[report.mode]}"
 
 
-def _unfit(report: EnergyReport) -> str:
-    """What a reader must know where the target cannot run the network."""
+def no_verdict(report: EnergyReport) -> str | None:
+    """Why figures of this target are no answer: it cannot run the network, or prices a part of it.
+
+    None where they are.
+    """
     broken = len(report.violations)
-    return f" It does not run there as it is ({broken} broken design rules)." if broken else ""
+    if broken:
+        return f"the network does not run there as it is ({broken} broken design rules)"
+    if set(report.by_category) <= {"synaptic"}:
+        return "only synaptic operations have a price there"
+    return None
+
+
+def _unpriced(report: EnergyReport) -> str:
+    """A caveat where the target's power at rest is not known."""
+    return "" if "static" in report.by_category else ", power at rest left out (no price)"
 
 
 def _energy(report: EnergyReport) -> float:
@@ -88,22 +105,16 @@ def _energy(report: EnergyReport) -> float:
 
 def _on_chip(report: EnergyReport) -> Claim:
     opponent = "the same network there with every product computed and every value sent"
-    broken = len(report.violations)
-    if broken:
-        text = (
-            f"On {_where(report)}: no verdict, for the network does not run there as it is "
-            f"({broken} broken design rules)."
-        )
-        return Claim(_where(report), opponent, None, None, text)
-    if set(report.by_category) <= {"synaptic"}:
-        text = f"On {_where(report)}: no verdict, for only synaptic operations have a price there."
+    reason = no_verdict(report)
+    if reason is not None:
+        text = f"On {_where(report)}: no verdict, for {reason}."
         return Claim(_where(report), opponent, None, None, text)
     ratio = float(dense_joules(report)) / _energy(report)
     reached = ratio >= CLAIM
     return Claim(
         _where(report), opponent, ratio, reached,
         f"On {_where(report)}: {times_less(ratio)} energy than {opponent}. "
-        f"Five times less: {'yes' if reached else 'no'}.",
+        f"Five times less: {'yes' if reached else 'no'}{_unpriced(report)}.",
     )  # fmt: skip
 
 
@@ -119,12 +130,17 @@ def _beside(machine: EnergyReport, chips: Sequence[EnergyReport]) -> list[Claim]
         return [Claim(machine.profile.name, opponent, None, None, text)]
     answers = []
     for chip in chips:
+        reason = no_verdict(chip)
+        if reason is not None:
+            text = f"On {_where(chip)}, beside {opponent}: no verdict, for {reason}."
+            answers.append(Claim(_where(chip), opponent, None, None, text))
+            continue
         ratio = _energy(machine) / _energy(chip)
         reached = ratio >= CLAIM
         text = (
             f"On {_where(chip)}, beside {opponent}: {times_less(ratio)} energy. Five times less: "
             f"{'yes' if reached else 'no'}, if that was measured with this network and covers the "
-            f"whole machine: the chip's figure leaves out its host.{_unfit(chip)}"
+            f"whole machine: the chip's figure leaves out its host."
         )
         answers.append(Claim(_where(chip), opponent, ratio, reached, text))
     return answers

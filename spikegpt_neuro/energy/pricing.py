@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.arithmetic import price_arithmetic
-from spikegpt_neuro.energy.event_driven import price_event_driven
+from spikegpt_neuro.energy.event_driven import alone, price_event_driven
 from spikegpt_neuro.energy.parts import NotCounted, Part, price
 from spikegpt_neuro.energy.timing import Mode, Timing, token_time
 from spikegpt_neuro.events.measurement import SYSTEM
@@ -42,8 +42,8 @@ def bill(
     if profile.method == "event-driven":
         timing = None if mapping is None else token_time(layers, mapping, profile, mode)
         machine = layers_as_they_are(network) if mapping is None else mapping.machine
-        steps = machine.steps if mode == "fall-through" else None
-        parts, missing = price_event_driven(layers, profile, mapping, timing, steps)
+        occupancy = alone(machine) if mode == "fall-through" else None
+        parts, missing = price_event_driven(layers, profile, mapping, timing, occupancy)
         return Bill(tuple(parts), tuple(missing), timing)
     figure = profile.coefficients.get("energy_per_token")
     if figure is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +13,33 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import Backend, Session, Steps
+from spikegpt_neuro.energy.arrival import (
+    NOT_IN_RATES,
+    RATES,
+    ArrivalRow,
+    arrival_rows,
+    check_rates,
+)
 from spikegpt_neuro.energy.baselines import Comparison, compare, measured_paper_formula
+from spikegpt_neuro.energy.batches import (
+    BATCHES,
+    BatchRow,
+    ReadsCounter,
+    SharedReads,
+    batch_rows,
+    check_batches,
+)
 from spikegpt_neuro.energy.claims import Claim, claims
 from spikegpt_neuro.energy.decisions import Decisions, decisions_dict
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
+from spikegpt_neuro.energy.streams import (
+    NOT_IN_STREAMS,
+    STREAMS,
+    StreamRow,
+    check_streams,
+    stream_rows,
+)
 from spikegpt_neuro.energy.timing import MODES
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.events.counters import Counters
@@ -48,6 +70,7 @@ class TextRun:
     ``windows``: counters of consecutive stretches of the text; they add up to ``counters``.
     ``spikes``: those of a sample of each LIF layer's neurons, int32 [tokens, neurons].
     ``measurement``: what a board's profilers measured of the run, where it ran on one.
+    ``reads``: the weights that batches of its tokens share, where the backend shows operands.
     """
 
     backend: str
@@ -55,6 +78,7 @@ class TextRun:
     windows: tuple[Counters, ...]
     spikes: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
+    reads: tuple[SharedReads, ...] = ()
 
     def __repr__(self) -> str:
         return f"<TextRun: {self.counters.tokens:,} tokens on {self.backend}>"
@@ -71,10 +95,11 @@ class TextRun:
 
 def run_text(
     backend: Backend, network: Network, tokens: Steps, *, windows: int = WINDOWS,
-    progress: Progress | None = None,
+    batches: Sequence[int] = (), progress: Progress | None = None,
 ) -> TextRun:  # fmt: skip
     """Let ``backend`` read ``tokens`` (for a chain a raster) and count; state is carried through.
 
+    ``batches``: count the weights that so many tokens share (``energy.batches``; not of a chain).
     Raises InputError for an empty text or raster.
     """
     if not len(tokens):
@@ -84,15 +109,19 @@ def run_text(
         backend, windows = measuring, 1
     edges = np.linspace(0, len(tokens), min(windows, len(tokens)) + 1).round().astype(int).tolist()
     spiking = _visible(backend, network)
-    with backend.open(network, trace=spiking) as session:
+    reads = ReadsCounter(network, batches, len(tokens))
+    shared = reads.operands if set(reads.operands) <= set(backend.traceable(network)) else ()
+    with backend.open(network, trace={*spiking, *shared}) as session:
         record = _Record(network, session, spiking)
         for begin, end in pairwise(edges):
             session.score(tokens[begin:end])
             record.keep_spikes(end - begin)
+            for name in shared:
+                reads.add(name, begin, session.trace(name))
             record.end_window()
             if progress is not None:
                 progress(end, len(tokens))
-    return record.run(backend)
+    return replace(record.run(backend), reads=reads.counted() if shared else ())
 
 
 def run_texts(
@@ -184,6 +213,33 @@ def read_counted_run(path: Path, network: Network) -> TextRun:
     return TextRun("counted before", counters, (counters,), {})
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which batches, numbers of interleaved streams and tokens a second a study shows.
+
+    Raises InputError for one that cannot be.
+    """
+
+    batches: tuple[int, ...] = BATCHES
+    streams: tuple[int, ...] = STREAMS
+    rates: tuple[float, ...] = RATES
+
+    def __post_init__(self) -> None:
+        check_batches(self.batches)
+        check_streams(self.streams)
+        check_rates(self.rates)
+
+    def only(
+        self, batches: Sequence[int] | None = None, streams: Sequence[int] | None = None,
+        rates: Sequence[float] | None = None,
+    ) -> Rows:  # fmt: skip
+        """These instead, where some are given."""
+        return Rows(
+            tuple(batches or self.batches), tuple(streams or self.streams),
+            tuple(rates or self.rates),
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Study:
     """Reports of all targets and modes over one run, and comparisons in every arithmetic profile.
@@ -192,7 +248,8 @@ class Study:
     ``text`` names what was read. The first report is the one single figures are taken from.
     ``paper`` is the SpikeGPT paper's table with the paper's own energies; ``claims`` are the
     answers for chips and machines, those for arithmetic are in the comparisons. ``decisions``:
-    those of a classifier, where the run was over labelled or single texts.
+    those of a classifier, where the run was over labelled or single texts. ``rows``: the batches,
+    streams and arrival rates of ``batches``, ``streams`` and ``arrivals``.
     """
 
     network: Network
@@ -204,6 +261,8 @@ class Study:
     claims: tuple[Claim, ...]
     measurements: tuple[Measurement, ...] = ()
     decisions: Decisions | None = None
+    rows: Rows = Rows()
+    arithmetic: tuple[Profile, ...] = ()
 
     def __repr__(self) -> str:
         lines = [f"  {report!r}" for report in self.reports]
@@ -230,6 +289,30 @@ class Study:
         possible = counters.tokens * self.network[name].output.size
         return counters.count(name, "output_events") / possible
 
+    @cached_property
+    def batches(self) -> tuple[BatchRow, ...]:
+        """Rows of every arithmetic profile that was compared with."""
+        layers = self.reports[0].layers
+        return tuple(
+            row
+            for profile in self.arithmetic
+            for row in batch_rows(layers, self.run.reads, profile, self.rows.batches)
+        )
+
+    @cached_property
+    def streams(self) -> tuple[StreamRow, ...]:
+        """Rows of every report of generation on a chip with known times."""
+        return tuple(
+            row for report in self.reports for row in stream_rows(report, self.rows.streams)
+        )
+
+    @cached_property
+    def arrivals(self) -> tuple[ArrivalRow, ...]:
+        """Rows of the same reports."""
+        return tuple(
+            row for report in self.reports for row in arrival_rows(report, self.rows.rates)
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values. ``energy_joules_per_token`` is that of ``main``."""
         main = self.main.to_dict()
@@ -255,6 +338,10 @@ class Study:
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "paper_formula": None if self.paper is None else self.paper.to_dict(),
             "claims": [claim.to_dict() for claim in self.claims],
+            "batches": [row.to_dict() for row in self.batches],
+            "streams": [row.to_dict() for row in self.streams],
+            "arrival_rates": [row.to_dict() for row in self.arrivals],
+            "not_in_rows": [*NOT_IN_STREAMS, *NOT_IN_RATES],
             "firing_rates": {
                 "window_end_tokens": list(self.run.boundaries),
                 "by_layer": self.firing_rates(),
@@ -267,11 +354,13 @@ def build_study(
     network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
     modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
     measured: Sequence[Measurement] = (), decisions: Decisions | None = None,
+    rows: Rows | None = None,
 ) -> Study:  # fmt: skip
     """Price a run for every profile and mode, and compare it with its opponents.
 
     ``measured``: measurements to stand beside the estimates, besides the run's own.
-    ``decisions``: of a classifier in that run.
+    ``decisions``: of a classifier in that run. ``rows``: which batches, streams and arrival rates
+    to show; those of the run's ``reads`` are known, and a batch of one.
 
     Opponents are priced with every arithmetic profile given, or with ``cmos45-int8``. Raises
     InputError without any profile, and for everything ``build_report`` refuses.
@@ -296,4 +385,6 @@ def build_study(
         claims(reports),
         (*own, *measured),
         decisions,
+        rows or Rows(),
+        tuple(arithmetic),
     )

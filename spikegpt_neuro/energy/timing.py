@@ -28,7 +28,7 @@ arXiv 2511.21549 (memory-, compute- and traffic-bound states, by the busiest cor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -40,6 +40,7 @@ from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
+from spikegpt_neuro.mapping.mapping import Load
 from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.network.layers import Lif
 
@@ -56,6 +57,9 @@ LIF_OPERATIONS: Final = sum(
     operations(Lif.equation, frozenset({*Lif.array_specs(), *Lif.scalar_ranges()})).values()
 )
 """Element-wise operations of one LIF update, which a neuron update's coefficient covers."""
+
+ENDS: Final = ("low", "value", "high")
+"""Ends of every range, and its middle."""
 
 RESOURCES: Final = ("compute", "synapses", "spikes in", "spikes out", "links", "overhead")
 """What can bound a step."""
@@ -147,7 +151,7 @@ def token_time(
     """The time, or None where the profile has no time of a synaptic operation."""
     if "synaptic_operation_time" not in profile.coefficients:
         return None
-    clocks = {which: _Clock(layers, mapping, profile, which) for which in ("low", "value", "high")}
+    clocks = {which: Clock(layers, mapping, profile, which) for which in ENDS}
     each: dict[str, tuple[Step, ...]]
     if mode == "pipelined":
         each = {which: (clock.pipelined(),) for which, clock in clocks.items()}
@@ -156,12 +160,8 @@ def token_time(
     seconds = {which: sum(step.seconds for step in steps) for which, steps in each.items()}
     host = {which: 0.0 for which in clocks}
     if mode == "fall-through":
-        host = {
-            which: clock.time("host_round_trip") * _NANOSECONDS for which, clock in clocks.items()
-        }
-        if mapping.chips > 1:
-            prefill = clocks["high"].pipelined().seconds
-            seconds["high"] = max(seconds["high"], prefill * len(each["high"]))
+        host = {which: clock.host_round_trip for which, clock in clocks.items()}
+        seconds["high"] = max(seconds["high"], clocks["high"].least_step * len(each["high"]))
     value = seconds["value"] + host["value"]
     busiest = clocks["value"].busiest()
     overhead = sum(step.seconds for step in each["value"] if step.bottleneck == "overhead")
@@ -173,7 +173,7 @@ def token_time(
     )  # fmt: skip
 
 
-class _Clock:
+class Clock:
     """Times of all cores at one end of a profile's ranges; ``high`` lets nothing overlap."""
 
     def __init__(
@@ -195,6 +195,7 @@ class _Clock:
         slices = [(n, part) for n, part, *_ in held]
         self._core = np.array([n for n, _ in slices], np.int64)
         self._step = np.array([step for _, _, step, _, _ in held], np.int64)
+        self._begin = np.array([visits[part.layer][0] for _, part in slices], np.int64)
         self._first = np.array([first for *_, first, _ in held], bool)
         last = np.array([end for *_, end in held], bool)
         neurons = np.array([part.neurons for _, part in slices], np.float64)
@@ -219,6 +220,18 @@ class _Clock:
         figure = self._profile.coefficients.get(f"{name}_time")
         return 0.0 if figure is None else float(getattr(figure, self._which))
 
+    @property
+    def host_round_trip(self) -> float:
+        """Seconds until the host has answered."""
+        return self.time("host_round_trip") * _NANOSECONDS
+
+    @property
+    def least_step(self) -> float:
+        """Seconds below which no step of generation is: at the high end on several chips those of
+        one of prefill, else 0."""
+        spans = self._which == "high" and self._mapping.chips > 1
+        return self.pipelined().seconds if spans else 0.0
+
     def busiest(self) -> int:
         """The core that is busy longest, over a whole token."""
         work = np.maximum(self._all_compute(), self._over_cores(self._synapses))
@@ -226,7 +239,8 @@ class _Clock:
 
     def pipelined(self) -> Step:
         """The step in which everything works."""
-        return self._step_of(0, self._all_compute(), self._over_cores(self._synapses))
+        load = self._mapping.load_of(0)
+        return self._step_of(0, self._all_compute(), self._over_cores(self._synapses), load)
 
     def _all_compute(self) -> FloatArray:
         """Of every core while all layers work: one update of each neuron."""
@@ -234,20 +248,35 @@ class _Clock:
 
     def fall_through(self) -> tuple[Step, ...]:
         """The steps of one token, in order."""
+        steps = self._mapping.machine.steps
+        return tuple(self.step_with((number,)) for number in range(1, steps + 1))
+
+    def step_with(self, depths: Sequence[int]) -> Step:
+        """A step in which a token is at each of these steps of its way; all else rests.
+
+        A neuron that two of them meet is updated once. Packets over the busiest link are at most
+        those of all these steps, and at most those of a step in which everything works.
+        """
         resting = self._over_cores(np.where(self._first, self._idle, 0.0))
-        found = []
-        for number in range(1, self._mapping.machine.steps + 1):
-            here = self._step == number
-            compute = resting + self._over_cores(np.where(here, self._compute - self._idle, 0.0))
-            synapses = self._over_cores(np.where(here, self._synapses, 0.0))
-            found.append(self._step_of(number, compute, synapses))
-        return tuple(found)
+        here = np.isin(self._step, depths)
+        once = here & (self._first | ~np.isin(self._begin, depths))
+        compute = resting + self._over_cores(np.where(once, self._compute - self._idle, 0.0))
+        synapses = self._over_cores(np.where(here, self._synapses, 0.0))
+        loads = [self._mapping.load_of(number) for number in depths]
+        load = loads[0]
+        if len(loads) > 1:
+            link = sum(part.link for part in loads)
+            load = Load(
+                np.sum([part.received for part in loads], 0),
+                np.sum([part.sent for part in loads], 0),
+                min(link, self._mapping.load_of(0).link),
+            )
+        return self._step_of(depths[0], compute, synapses, load)
 
     def _over_cores(self, times: FloatArray) -> FloatArray:
         return np.bincount(self._core, times, self._count).astype(np.float64)
 
-    def _step_of(self, number: int, compute: FloatArray, synapses: FloatArray) -> Step:
-        load = self._mapping.load_of(number)
+    def _step_of(self, number: int, compute: FloatArray, synapses: FloatArray, load: Load) -> Step:
         arrays = (
             compute,
             synapses,

@@ -8,15 +8,17 @@ from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.roles import Graph, synapses_of
 
-NEGLIGIBLE: Final = 0.1
-"""Part of a step's overhead that is not worth more cores: their packets cost more."""
+HIDDEN: Final = 0.8
+"""Part of a step's overhead below which a core's work gets no more cores: it hides behind the
+overhead, and more cores cost power and packets. Calibrated on the cores of three published
+networks on Loihi 2 (docs/validation.md)."""
 
 
 def short_work(profile: Profile) -> float:
-    """Nanoseconds of work of a core that are short beside the overhead of a step."""
+    """Nanoseconds of work of a core that hide behind the overhead of a step."""
     figure, curve = profile.coefficients.get("step_time"), profile.curves.get("barrier_time")
     overhead = 0.0 if figure is None else float(figure.value)
-    return NEGLIGIBLE * max(overhead, 0.0 if curve is None else float(curve.at(1)))
+    return HIDDEN * max(overhead, 0.0 if curve is None else float(curve.at(1)))
 
 
 def work_of(network: Graph, profile: Profile, counters: Counters | None) -> dict[str, float]:

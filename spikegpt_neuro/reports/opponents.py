@@ -34,6 +34,8 @@ def _arithmetic(comparison: Comparison, name: str) -> str:
             if b.joules_with_memory_per_token is None
             else engineering(b.joules_with_memory_per_token, "J"),
             "" if b.ratio_with_memory is None else f"{b.ratio_with_memory:.2f}",
+            engineering(b.joules_whole_per_token, "J"),
+            "" if b.ratio_whole is None else f"{b.ratio_whole:.2f}",
             b.note,
         )
         for b in comparison.baselines
@@ -48,7 +50,7 @@ def _arithmetic(comparison: Comparison, name: str) -> str:
             "Every opponent: operations and energies",
             table(
                 f"Opponents, {comparison.profile}",
-                "network|AC|MAC|arithmetic|ratio|with memory|ratio|note*",
+                "network|AC|MAC|arithmetic|ratio|with memory|ratio|whole bill|ratio|note*",
                 rows,
             ),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +18,7 @@ from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.reports.decisions import decisions_title
 from spikegpt_neuro.reports.numbers import count, engineering, extent, points, share, times_price
 from spikegpt_neuro.reports.opponents import paper_sentences
+from spikegpt_neuro.reports.rows import ALL_ROWS, rows_in_terminal
 from spikegpt_neuro.reports.tables import table, titled_lines
 
 _MOST_ROWS = 12
@@ -30,8 +33,13 @@ def _range(energy: Energy | None) -> tuple[str, str]:
     return engineering(energy.value, "J"), f"{low} .. {high}"
 
 
-def study_summary(study: Study, *, details: bool = False) -> list[RenderableType]:
-    """The whole study: targets side by side, where spikes enter, what dominates, the opponents."""
+def study_summary(
+    study: Study, *, details: bool = False, also: Collection[str] = ()
+) -> list[RenderableType]:
+    """The whole study: targets side by side, where spikes enter, what dominates, the opponents.
+
+    ``also``: those of ``ALL_ROWS`` to show; with ``details`` all.
+    """
     counters = study.run.counters
     rows = table(
         "target|>mode|>energy/token|>range|>time/token|>bound by|>chips|>largest part",
@@ -84,6 +92,7 @@ def study_summary(study: Study, *, details: bool = False) -> list[RenderableType
     if study.paper is not None:
         sentences = paper_sentences(study.paper)
         shown += [paper_table(study.paper), titled_lines("By the paper's table", sentences)]
+    shown += rows_in_terminal(study, ALL_ROWS if details else also)
     seen = set()
     for report in study.reports:
         first = report.profile.name not in seen
@@ -299,8 +308,8 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
 def comparison_table(comparison: Comparison) -> Table:
     """The network beside its opponents."""
     rows = table(
-        "network|>AC|>MAC|>arithmetic|>ratio|>with memory|>ratio",
-        title=f"Matrix products per token, {comparison.profile}",
+        "network|>AC|>MAC|>arithmetic|>ratio|>with memory|>ratio|>whole bill|>ratio",
+        title=f"Matrix products per token, and all else, {comparison.profile}",
     )
     for row in comparison.baselines:
         rows.add_row(
@@ -313,5 +322,7 @@ def comparison_table(comparison: Comparison) -> Table:
             if row.joules_with_memory_per_token is None
             else engineering(row.joules_with_memory_per_token, "J"),
             "-" if row.ratio_with_memory is None else f"{row.ratio_with_memory:.2f}",
+            engineering(row.joules_whole_per_token, "J"),
+            "-" if row.ratio_whole is None else f"{row.ratio_whole:.2f}",
         )
     return rows

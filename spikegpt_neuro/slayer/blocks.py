@@ -36,6 +36,13 @@ from spikegpt_neuro.model.passage import straight_through
 from spikegpt_neuro.model.wkv import WkvState, wkv
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.network.schema import Layer
+from spikegpt_neuro.slayer.groups import (
+    export_dense,
+    export_shifts,
+    export_type,
+    floats,
+    integer_weight,
+)
 from spikegpt_neuro.slayer.norms import check_norms
 
 _StockNeuron: Any = import_lava_dl("lava.lib.dl.slayer.neuron.cuba").Neuron
@@ -258,8 +265,8 @@ class SRWKV(_Block):
         part = mixing(
             "srwkv",
             self.neuron.w_scale,
-            _integer_weight(self.value),
-            *(_floats(constant) for constant in (self.time_decay, self.time_first)),
+            integer_weight(self.value),
+            *(floats(constant) for constant in (self.time_decay, self.time_first)),
         )
         mixed = self._exact(
             part, {"key": k, "value": v, "receptance": r}, torch.sigmoid(r) * averaged.mT
@@ -269,14 +276,14 @@ class SRWKV(_Block):
 
     def export_hdf5(self, handle: Any) -> None:
         """Write the block: its projections as stock dense groups, its constants as float32."""
-        _export_type(handle, "srwkv", self.shape)
+        export_type(handle, "srwkv", self.shape)
         handle.create_dataset("scale", data=self.neuron.w_scale)
-        _export_shifts(handle, k=self.time_mix_k, v=self.time_mix_v, r=self.time_mix_r)
+        export_shifts(handle, k=self.time_mix_k, v=self.time_mix_v, r=self.time_mix_r)
         for name in ("time_decay", "time_first"):
-            handle.create_dataset(name, data=_floats(getattr(self, name)))
+            handle.create_dataset(name, data=floats(getattr(self, name)))
         for name in ("key", "value", "receptance"):
-            _export_dense(handle.create_group(name), getattr(self, name), self.product_neuron)
-        _export_dense(handle.create_group("output"), self.output, self.neuron)
+            export_dense(handle.create_group(name), getattr(self, name), self.product_neuron)
+        export_dense(handle.create_group("output"), self.output, self.neuron)
 
 
 class SRFFN(_Block):
@@ -309,12 +316,12 @@ class SRFFN(_Block):
 
     def export_hdf5(self, handle: Any) -> None:
         """Write the block: its projections as stock dense groups, its constants as float32."""
-        _export_type(handle, "srffn", self.shape)
+        export_type(handle, "srffn", self.shape)
         handle.create_dataset("scale", data=self.neuron.w_scale)
-        _export_shifts(handle, k=self.time_mix_k, r=self.time_mix_r)
-        _export_dense(handle.create_group("key"), self.key, self.hidden_neuron)
+        export_shifts(handle, k=self.time_mix_k, r=self.time_mix_r)
+        export_dense(handle.create_group("key"), self.key, self.hidden_neuron)
         for name in ("receptance", "value"):
-            _export_dense(handle.create_group(name), getattr(self, name), self.neuron)
+            export_dense(handle.create_group(name), getattr(self, name), self.neuron)
 
 
 class BinaryEmbedding(nn.Module):
@@ -337,7 +344,7 @@ class BinaryEmbedding(nn.Module):
 
     def export_hdf5(self, handle: Any) -> None:
         """Write the table as bits, uint8 [vocabulary, channels]."""
-        _export_type(handle, "embedding", self.shape)
+        export_type(handle, "embedding", self.shape)
         handle.create_dataset("table", data=(self.weight >= 0).cpu().numpy().astype(np.uint8))
 
 
@@ -368,35 +375,3 @@ def export_chain(path: Path, blocks: Iterable[Any], *, stock: bool = True) -> No
                     + ", ".join(k.decode() for k in STOCK_TYPES)
                     + "; with stock=False the file is for `spikegpt-neuro netx import`.",
                 )
-
-
-def _integer_weight(synapse: Any) -> npt.NDArray[np.float32]:
-    """The whole numbers [outputs, inputs] that are deployed."""
-    weight = synapse.pre_hook_fx(synapse.weight, descale=True)
-    return _floats(weight.reshape(synapse.weight.shape[:2]))
-
-
-def _floats(values: Tensor) -> npt.NDArray[np.float32]:
-    return values.detach().cpu().float().numpy()
-
-
-def _export_type(handle: Any, kind: str, shape: torch.Size) -> None:
-    handle.create_dataset("type", (1,), "S10", [kind.encode("ascii")])
-    handle.create_dataset("shape", data=np.array(shape))
-
-
-def _export_shifts(handle: Any, **mixes: Tensor) -> None:
-    """1 where a channel takes this token's spike, 0 where the previous token's."""
-    for name, mix in mixes.items():
-        chosen = (mix.detach() > 0.5).flatten().cpu().numpy().astype(np.uint8)
-        handle.create_dataset(f"shift_{name}", data=chosen)
-
-
-def _export_dense(handle: Any, synapse: Any, neuron: Neuron) -> None:
-    """The datasets of a stock NetX dense layer, so that stock lava-dl can load the group."""
-    _export_type(handle, "dense", torch.Size([synapse.out_channels]))
-    handle.create_dataset("inFeatures", data=synapse.in_channels)
-    handle.create_dataset("outFeatures", data=synapse.out_channels)
-    handle.create_dataset("weight", data=_integer_weight(synapse))
-    for key, value in neuron.device_params.items():
-        handle.create_dataset(f"neuron/{key}", data=value)

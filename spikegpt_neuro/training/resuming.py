@@ -19,7 +19,7 @@ from spikegpt_neuro.training.optimiser import Rates, schedule
 
 if TYPE_CHECKING:
     from spikegpt_neuro.training.classifier_loop import ClassificationSettings
-    from spikegpt_neuro.training.loop import TrainingSettings
+    from spikegpt_neuro.training.settings import TrainingSettings
 
     Settings: TypeAlias = TrainingSettings | ClassificationSettings
 

@@ -21,8 +21,9 @@ from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.training.data import token_tensor
-from spikegpt_neuro.training.loop import Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Trainer
 from spikegpt_neuro.training.optimiser import Rates
+from spikegpt_neuro.training.settings import TrainingSettings
 from spikegpt_neuro.verification import verify
 
 VOCABULARY = 12

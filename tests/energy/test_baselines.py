@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from spikegpt_neuro.energy import build_report
 from spikegpt_neuro.energy.activity import activities
-from spikegpt_neuro.energy.baselines import compare, measured_paper_formula
+from spikegpt_neuro.energy.baselines import Baseline, _answers, compare, measured_paper_formula
+from spikegpt_neuro.energy.beside_products import transformer_beside_products, transformer_counts
 from spikegpt_neuro.energy.paper_formula import paper_formula
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import load_profile
+from spikegpt_neuro.network import LanguageModel
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 
 def test_the_papers_spiking_side_reproduces_within_two_per_cent() -> None:
@@ -159,3 +164,84 @@ def test_reading_weights_is_charged_to_every_opponent_alike(run: Any) -> None:
     assert row.joules_with_memory_per_token == pytest.approx(
         row.joules_per_token + float(blocks + head) / 1e12, rel=1e-12
     )
+
+
+PRICES = {"add": "0.1", "multiply": "3.1", "shift": "0.1", "compare": "0.1", "table": "7.5"}
+"""Picojoules of element-wise operations in cmos45-int8."""
+
+
+def _sram(size: int) -> Fraction:
+    """Picojoules of 64 bits from a memory of so many bytes: straight lines, constant above 1 MB."""
+    points = [(0, 0), (8192, 10), (32768, 20), (1048576, 100)]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if size <= x1:
+            return y0 + Fraction((y1 - y0) * (size - x0), x1 - x0)
+    return Fraction(100)
+
+
+@pytest.mark.parametrize("layout", ["upstream", "spike-driven", "rwkv"])
+def test_the_whole_bill_adds_what_all_opponents_pay(run: Any, layout: str) -> None:
+    """Element-wise operations, states, parameters and activations, by hand from the counts."""
+    network, counters = run(layout, 1)
+    layers = activities(network, counters)
+    rest = Fraction(0)
+    for layer in layers:
+        rest += sum(n * Fraction(PRICES[kind]) for kind, n in layer.elementwise.items())
+        rest += (layer.state_words_read + layer.state_words_written) * _sram(4 * layer.size) / 2
+        rest += layer.parameter_words_read * Fraction(10, 2)
+        rest += layer.activation_words_read * _sram(2 * layer.input_size) / 4
+        rest += layer.activation_words_written * _sram(2 * layer.size) / 4
+    picojoules = rest / counters.tokens
+    found = {b.name: b for b in compare(network, layers, load_profile("cmos45-int8")).baselines}
+    for name, row in found.items():
+        if name != "transformer":
+            products = row.joules_with_memory_per_token
+            assert products is not None
+            assert row.joules_whole_per_token == pytest.approx(
+                products + float(picojoules) / 1e12, rel=1e-12
+            )  # two roundings
+    own, dense = found["this network"], found["dense int8"]
+    report = build_report(network, counters, load_profile("cmos45-int8"))
+    assert report.energy is not None
+    assert own.joules_whole_per_token == pytest.approx(report.energy.value, rel=1e-12)
+    assert dense.ratio_whole is not None and dense.ratio_with_memory is not None
+    assert 1 < dense.ratio_whole < dense.ratio_with_memory
+    assert own.ratio_whole == 1.0
+
+
+def test_the_transformer_pays_its_own_norms_softmax_and_activations() -> None:
+    """Two blocks of width 128, 256 tokens attended to: each count written out."""
+    network = random_network(RandomShape(layout="upstream", n_layer=2, n_embd=128))
+    assert isinstance(network, LanguageModel)
+    d, context, heads, blocks = 128, 256, 2, 2
+    norms = 2 * blocks + 1
+    # a norm's 20 operations a channel and 46 a token, as docs/energy.md has them
+    counts = transformer_counts(network, context)
+    scores = heads * context
+    softmax = {"multiply": 2, "shift": 1, "compare": 1, "add": 2, "table": 1}
+    rest = {"multiply": 10 * d, "shift": 10 * d, "add": 12 * d, "table": 4 * d + heads}
+    expected = sum(softmax.values()) * scores * blocks + sum(rest.values()) * blocks
+    assert sum(counts.values()) == expected + norms * (20 * d + 46)
+    assert counts["table"] - blocks * (scores + heads + 4 * d) <= norms  # roots of norms
+    operations = sum(n * Fraction(PRICES[kind]) for kind, n in counts.items())
+    memory = 3 * d * norms * Fraction(10, 2)  # multiplier, shift and offset of a channel
+    words = {d: 21 * blocks + 3, 4 * d: 4 * blocks, scores: 4 * blocks}
+    memory += sum(n * size * _sram(2 * size) / 4 for size, n in words.items())
+    memory += blocks * 2 * d * _sram(2 * context * d) / 8
+    profile = load_profile("cmos45-int8")
+    assert transformer_beside_products(network, profile, context) == operations + memory
+
+
+def test_the_answer_names_by_which_count_the_claim_holds() -> None:
+    def row(name: str, ratio: float, with_memory: float, whole: float) -> Baseline:
+        return Baseline(name, 0.0, 0.0, 1.0, ratio, 1.0, with_memory, 1.0, whole, "")
+
+    for ratios, word in (
+        ((6.0, 7.0, 5.0), "yes"),
+        ((6.0, 7.0, 4.9), "only by arithmetic and products with their weights"),
+        ((4.0, 3.0, 2.0), "no"),
+    ):
+        rows = [row("dense int8", *ratios), row("1-bit activations", 1.0, 1.0, 1.0)]
+        first = _answers(rows, None, 0.5, True)[0]
+        assert first.endswith(f"Five times less: {word}.")
+        assert f"{ratios[2]:.2f} times less by the whole bill" in first

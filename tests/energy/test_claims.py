@@ -72,3 +72,48 @@ def test_a_measured_machine_gets_an_answer_and_a_figure_of_something_else_none(r
     assert "no answer" in refusal.sentence
     far = build_report(network, counters, _machine("measured", 10 * joules))
     assert claims([replace(chip), far])[1].reached is True
+
+
+def test_a_chip_that_cannot_run_the_network_gets_no_verdict_beside_a_machine_either(
+    run: Any,
+) -> None:
+    network, counters = run("upstream", 1)
+    chips = [
+        build_report(network, counters, load_profile(name))
+        for name in ("loihi1-paper", "truenorth", "loihi2")
+    ]
+    assert [bool(chip.violations) for chip in chips] == [True, True, False]
+    machine = build_report(network, counters, _machine("measured", 1.0))
+    found = claims([*chips, machine])
+    for claim, chip in zip(found, chips * 2, strict=True):
+        if chip.violations:
+            assert (claim.ratio, claim.reached) == (None, None)
+            broken = f"({len(chip.violations)} broken design rules)"
+            assert "no verdict" in claim.sentence and broken in claim.sentence
+        else:
+            assert claim.reached is not None
+
+
+def test_where_only_synapses_are_priced_there_is_no_verdict_beside_a_machine_either(
+    run: Any,
+) -> None:
+    network, counters = run("spike-driven", 1)
+    chip = build_report(network, counters, load_profile("spinnaker2-catalogue"))
+    assert not chip.violations and set(chip.by_category) == {"synaptic"}
+    found = claims([chip, build_report(network, counters, _machine("measured", 1.0))])
+    assert len(found) == 2
+    for claim in found:
+        assert (claim.ratio, claim.reached) == (None, None)
+        assert "only synaptic operations have a price there" in claim.sentence
+
+
+def test_a_verdict_says_where_power_at_rest_has_no_price(run: Any) -> None:
+    network, counters = run("spike-driven", 1)
+    reports = [
+        build_report(network, counters, load_profile(name))
+        for name in ("spinnaker2-prototype", "loihi2")
+    ]
+    assert not reports[0].violations
+    silent, told = claims(reports)
+    assert silent.reached is not None and "power at rest left out" in silent.sentence
+    assert "power at rest" not in told.sentence

@@ -14,7 +14,7 @@ from spikegpt_neuro.energy import EnergyReport, build_report, build_reports
 from spikegpt_neuro.energy.timing import LIF_OPERATIONS
 from spikegpt_neuro.errors import IncompleteKind, InputError
 from spikegpt_neuro.events.counters import Counters
-from spikegpt_neuro.hardware_profiles import Figure, list_profiles, load_profile
+from spikegpt_neuro.hardware_profiles import Figure, Profile, list_profiles, load_profile
 from spikegpt_neuro.network.layers import Dense, Requantise
 
 PRICED = ("cmos45-int8", "cmos45-fp32", "loihi1-paper", "loihi1-sanafe", "loihi2", "truenorth")
@@ -113,6 +113,51 @@ def test_static_power_times_time_times_chips(run: Any) -> None:
     watts = Fraction(257, 1000) + Fraction(7, 10_000) * len(report.mapping.cores)
     exact = watts * Fraction(report.timing.value)
     assert _close(report.by_category["static"].value, exact, len(report.parts))
+
+
+def _of_small_chips(cores: int, ceiling: Fraction) -> Profile:
+    """Loihi 2 with chips of few cores, and another published ceiling of a chip's power."""
+    profile = load_profile("loihi2")
+    figures, limits = profile.coefficients, profile.limits
+    fewer = replace(limits["cores_per_chip"], value=Fraction(cores))
+    highest = replace(figures["power_ceiling_per_chip"], value=ceiling, low=ceiling, high=ceiling)
+    return replace(
+        profile,
+        coefficients={**figures, "power_ceiling_per_chip": highest},
+        limits={**limits, "cores_per_chip": fewer},
+    )
+
+
+@pytest.mark.parametrize("mode", ["pipelined", "fall-through"])
+def test_chips_of_a_system_draw_the_power_measured_of_systems(run: Any, mode: str) -> None:
+    """Watts, not from the report: 0.7 a chip (0.6 to 1.003), 0.0007 a core (0 to 0.0025)."""
+    report = build_report(*run("upstream", 1), _of_small_chips(16, Fraction(226, 100)), mode=mode)
+    assert report.timing is not None and report.mapping is not None
+    chips, cores = report.mapping.chips, len(report.mapping.cores)
+    assert chips == -(-cores // 16) > 1
+    static = report.by_category["static"]
+    for end, each_chip, each_core in (
+        ("low", "0.6", "0"), ("value", "0.7", "0.0007"), ("high", "1.003", "0.0025"),
+    ):  # fmt: skip
+        watts = Fraction(each_chip) * chips + Fraction(each_core) * cores
+        exact = watts * Fraction(getattr(report.timing, end))
+        assert _close(getattr(static, end), exact, len(report.parts))
+    named = {line.coefficient for line in report.lines if line.category == "static"}
+    assert named == {"static_power_per_chip_in_system", "power_per_core_in_use"}
+
+
+def test_mean_power_of_a_chip_above_the_published_ceiling_warns(run: Any) -> None:
+    """Energy over time over chips, against ceilings just below and just above it."""
+    probe = build_report(*run("upstream", 1), _of_small_chips(16, Fraction(226, 100)))
+    assert probe.energy is not None and probe.timing is not None and probe.mapping is not None
+    each = Fraction(probe.energy.value) / Fraction(probe.timing.value) / probe.mapping.chips
+    for ceiling, warned in ((each * Fraction(99, 100), True), (each * Fraction(101, 100), False)):
+        report = build_report(*run("upstream", 1), _of_small_chips(16, ceiling))
+        found = [text for text in report.warnings if text.startswith("Mean power is")]
+        assert len(found) == warned
+        if warned:
+            assert f"{float(each):.2f} W a chip" in found[0]
+            assert found[0] in report.to_dict()["warnings"]
 
 
 def test_upstream_layout_is_all_multiplications_and_the_report_says_so(run: Any) -> None:

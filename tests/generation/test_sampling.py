@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.sampling import Sampler
-from spikegpt_neuro.sampling_settings import SamplingSettings
+from spikegpt_neuro.sampling_settings import FOR_TEXT, SamplingSettings
 
 SCALE = 2.0**-16
 
@@ -110,3 +111,27 @@ def test_a_state_that_is_none() -> None:
     for state in ({}, {"random": 3, "chosen": {}}, {"random": {}, "chosen": {"x": "y"}}):
         with pytest.raises(InputError):
             sampler().state = state
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {}, {"top_p": 1.0}, {"top_k": 40}, {"top_k": 40, "top_p": 1.0}, {"top_k": 10**6},
+        {"top_p": 0.9999, "temperature": 4.0},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("spread", [4, 900])
+def test_draws_are_those_of_the_sorted_vocabulary(choice: dict, spread: int) -> None:
+    """A spread of 4 over 3,000 tokens: hundreds of equal logits on every border."""
+    settings = replace(FOR_TEXT, **choice)
+    drawing = Sampler(settings, 0.01, 3000)
+    numbers, logits = np.random.Generator(np.random.PCG64(settings.seed)), np.random.default_rng(1)
+    for _ in range(30):
+        values = (logits.standard_normal(3000) * spread).astype(np.int32)
+        order = sorted(range(3000), key=lambda token: (-int(values[token]), token))
+        order = order[: settings.top_k or 3000]
+        shares = np.exp((values[order] - values.max()) * 0.01 / settings.temperature)
+        kept = int((np.cumsum(shares) < settings.top_p * shares.sum()).sum()) + 1
+        heap = np.cumsum(shares[:kept])
+        drawn = int((heap <= numbers.random() * heap[-1]).sum())
+        assert drawing.choose(values) == order[drawn]

@@ -185,3 +185,22 @@ def test_the_documentation_names_every_key_of_the_schema() -> None:
         assert name in page or (name.startswith(prefixes) and f"_{name.split('_')[-1]}" in page)
     for name in list_profiles():
         assert f"`{name}`" in page, name
+
+
+def test_truenorth_keeps_its_two_operating_points_apart() -> None:
+    """72 mW over a million neurons at 20 Hz with 128 synapses, and the peak of 400 GSOPS/W."""
+    figure = load_profile("truenorth").coefficients["synaptic_operation"]
+    assert figure.value == figure.high == 26 and figure.low == Fraction(5, 2)
+    assert round(0.072 / (2**20 * 20 * 128) * 1e12, 1) == 26.8  # printed as 26
+    assert figure.low == Fraction(10**12, 400 * 10**9)
+    assert figure.status == "measured"
+    for word in ("20 Hz", "128 active synapses", "0.775 V", "400 GSOPS/W", "0.75 V"):
+        assert word in figure.note
+
+
+def test_spinnaker2_idle_updates_are_an_assumption_of_their_own() -> None:
+    figures = load_profile("spinnaker2-prototype").coefficients
+    active, idle = figures["neuron_update_active"], figures["neuron_update_idle"]
+    assert active.value == 2190 and active.status == "measured"
+    assert (idle.low, idle.value, idle.high) == (0, 219, 2190)
+    assert idle.status == "assumed" and "No figure of an idle update was found" in idle.note

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import spikegpt_neuro as sn
 from spikegpt_neuro.cli.main import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.file import write_network
@@ -161,3 +162,32 @@ def test_profiles_lists_and_shows(files: dict[str, Path]) -> None:
     assert values["coefficients"]["static_power_per_chip"]["status"] == "measured"
     unknown = CliRunner().invoke(app, ["profiles", "loihi9"])
     assert isinstance(unknown.exception, InputError)
+
+
+def test_the_command_and_the_library_give_the_same_rows(files: dict[str, Path]) -> None:
+    arguments = _energy(
+        files, "--tokens", "40", "--profile", "cmos45-int8", "--profile", "loihi2", "--batch", "4",
+        "--streams", "3", "--rate", "50",
+    )  # fmt: skip
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    study = sn.energy(
+        files["model.net"], files["text.txt"].read_text("utf-8"), ("cmos45-int8", "loihi2"),
+        tokens=40, batches=(4,), streams=(3,), rates=(50,), vocabulary=files["vocabulary.json"],
+    )  # fmt: skip
+    assert len(values["batches"]) == 2 and len(values["streams"]) == 1
+    assert values["batches"] == [row.to_dict() for row in study.batches]
+    assert values["streams"] == [row.to_dict() for row in study.streams]
+    assert values["arrival_rates"] == [row.to_dict() for row in study.arrivals]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0 and all(
+        title in shown.stdout
+        for title in ("Batches:", "Interleaved generations:", "Arrival rates:")
+    )
+
+
+def test_a_rate_that_cannot_be_is_refused_before_anything_runs(files: dict[str, Path]) -> None:
+    result = CliRunner().invoke(app, _energy(files, "--rate", "0"))
+    assert isinstance(result.exception, InputError)
+    assert "a rate is a number above 0" in str(result.exception)

@@ -18,8 +18,9 @@ from spikegpt_neuro.model import wkv as wkv_module
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.training.data import token_tensor
-from spikegpt_neuro.training.loop import Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Trainer
 from spikegpt_neuro.training.optimiser import Rates
+from spikegpt_neuro.training.settings import TrainingSettings
 
 TEXT = token_tensor(np.arange(3000) * 3 % 5, 5, 16, "text")
 

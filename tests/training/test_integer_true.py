@@ -22,8 +22,9 @@ from spikegpt_neuro.network.file import read_network
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import token_tensor
 from spikegpt_neuro.training.evaluation import evaluate
-from spikegpt_neuro.training.loop import Progress, Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Progress, Trainer
 from spikegpt_neuro.training.optimiser import Rates
+from spikegpt_neuro.training.settings import TrainingSettings
 
 VOCABULARY, CONTEXT = 11, 24
 TEXT = token_tensor(

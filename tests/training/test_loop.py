@@ -19,8 +19,9 @@ from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import token_tensor, windows
 from spikegpt_neuro.training.evaluation import evaluate, paired_difference
 from spikegpt_neuro.training.log import COLUMNS
-from spikegpt_neuro.training.loop import Progress, Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Progress, Trainer
 from spikegpt_neuro.training.optimiser import Rates, orthogonalise, schedule
+from spikegpt_neuro.training.settings import TrainingSettings
 from spikegpt_neuro.training.spike_counts import SpikeCounts
 
 VOCABULARY = 5

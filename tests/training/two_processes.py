@@ -18,8 +18,9 @@ from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.data import draw_batch, token_tensor
-from spikegpt_neuro.training.loop import Progress, Trainer, TrainingSettings
+from spikegpt_neuro.training.loop import Progress, Trainer
 from spikegpt_neuro.training.optimiser import Rates, make_optimisers, schedule, set_share
+from spikegpt_neuro.training.settings import TrainingSettings
 
 CONTEXT, VOCABULARY, BATCH = 16, 5, 3
 TEXT = token_tensor(np.arange(2000) * 3 % VOCABULARY, VOCABULARY, CONTEXT, "text")
