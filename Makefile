@@ -87,7 +87,7 @@ locked:
 	build/locked/bin/python -m pip install --quiet --no-deps $(TORCH)
 	build/locked/bin/python -m pip install --quiet --no-deps --no-build-isolation .
 	build/locked/bin/python -m pip check
-	build/locked/bin/spikegpt-neuro demo --json
+	build/locked/bin/spikegpt-neuro demo
 
 # CycloneDX: what the wheel needs with hashes, and what the build and its tests ran with
 sbom: setup $(RELEASE_TOOLS)

@@ -374,6 +374,44 @@ def test_a_step_that_links_bound_takes_their_time_and_at_worst_the_overhead(run:
     assert report.timing.high == pytest.approx(packets * 1e-3 + 5400e-9, rel=1e-12)
 
 
+def test_steps_that_nothing_fills_are_overhead_all_of_them(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    second = Fraction(10**9)
+    step = replace(profile.coefficients["step_time"], value=second, low=second, high=second)
+    coefficients = {**profile.coefficients, "step_time": step}
+    del coefficients["host_round_trip_time"]
+    slow = replace(profile, coefficients=coefficients)
+    report = build_report(network, counters, slow, mode="fall-through")
+    assert report.timing is not None
+    assert report.timing.value == pytest.approx(report.timing.steps, rel=1e-12)
+    assert report.timing.overhead_share == 1
+    assert list(report.timing.bottlenecks) == ["overhead"]
+
+
+def test_a_step_lasts_as_long_as_the_core_with_most_active_neurons_computes(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    second = Fraction(10**9)
+    update = replace(
+        profile.coefficients["neuron_update_active_time"], value=second, low=second, high=second
+    )
+    coefficients = {**profile.coefficients, "neuron_update_active_time": update}
+    dear = replace(profile, coefficients=coefficients)
+    report = build_report(network, counters, dear, mode="pipelined")
+    assert report.timing is not None and report.mapping is not None
+    active = {
+        unit.name: Fraction(unit.active_updates, unit.tokens * unit.size) for unit in report.units
+    }
+    busiest = max(
+        sum(part.neurons * active[part.layer] for part in core.slices)
+        for core in report.mapping.cores
+    )
+    # all other times are below a millionth of these
+    assert report.timing.value == pytest.approx(float(busiest), rel=1e-6)
+    assert list(report.timing.bottlenecks) == ["compute"]
+
+
 def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> None:
     network, counters = run("upstream", 1)
     report = build_report(network, counters, load_profile("loihi2"))

@@ -58,6 +58,19 @@ def test_no_core_holds_more_than_its_limits() -> None:
     assert max(core.bytes for core in cores) <= 196608
 
 
+def test_small_layers_share_cores_until_their_memory_is_full(
+    make_profile: Callable[..., Profile],
+) -> None:
+    network = _network(n_layer=1, n_embd=64)
+    limits = {"cores_per_chip": 500, "weights_per_core": 2048}
+    free = partition(network, make_profile(**limits), "middle")
+    most = 2500
+    assert max(core.bytes for core in free) > most
+    cores = partition(network, make_profile(**limits, memory_per_core=most), "middle")
+    assert 0.9 * most < max(core.bytes for core in cores) <= most
+    assert sum(core.bytes for core in cores) == sum(core.bytes for core in free)
+
+
 def test_layers_are_cut_until_their_output_axons_fit(make_profile: Callable[..., Profile]) -> None:
     network = _network(n_layer=2, n_embd=64)
     limits = {"cores_per_chip": 500, "weights_per_core": 2048}
