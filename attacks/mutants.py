@@ -224,18 +224,36 @@ def _keep(done: dict[str, Any], kept: Path | None) -> None:
 
 
 def again(found: dict[str, Any]) -> None:
-    """Try a result's survivors once more; those now noticed become its ``killed_later``."""
+    """Try a result's survivors once more; those now noticed become its ``killed_later``.
+
+    SystemExit where a line that was changed is no more in its module.
+    """
     with copied():
         for area, row in found["areas"].items():
             survivors, row["survivors"] = row["survivors"], []
             for survivor in survivors:
-                module = survivor["module"]
-                wanted = {key: survivor[key] for key in survivor.keys() - {"diff"}}
-                mutation = next(m for m in mutations([module]) if identity(m) == wanted)
-                if survives(mutation, AREAS[area][module], row["seconds"]) is None:
+                module = Path(survivor["module"])
+                source = module.read_text("utf-8")
+                module.write_text(_changed(source, survivor), "utf-8")
+                noticed = not passes(AREAS[area][str(module)], 30 + PATIENCE * row["seconds"])
+                module.write_text(source, "utf-8")
+                print(f"{module}:{survivor['line']}: {noticed=}", file=sys.stderr, flush=True)
+                if noticed:
                     row.setdefault("killed_later", []).append(survivor)
                 else:
                     row["survivors"].append(survivor)
+
+
+def _changed(source: str, survivor: dict[str, Any]) -> str:
+    """A module with a survivor's change, at the place of these lines nearest to where it was."""
+    diff = [line for line in survivor["diff"].splitlines() if line[:3] not in ("---", "+++")]
+    old, new = ([line[1:] for line in diff if line[:1] == sign] for sign in "-+")
+    lines = source.split("\n")
+    places = [i for i in range(len(lines)) if lines[i : i + len(old)] == old]
+    if not places:
+        raise SystemExit(f"{survivor['module']} has no line {old} any more; try new mutants")
+    place = min(places, key=lambda i: abs(i + 1 - survivor["line"]))
+    return "\n".join([*lines[:place], *new, *lines[place + len(old) :]])
 
 
 def main(arguments: list[str]) -> int:

@@ -412,6 +412,32 @@ def test_a_step_lasts_as_long_as_the_core_with_most_active_neurons_computes(run:
     assert list(report.timing.bottlenecks) == ["compute"]
 
 
+@pytest.mark.parametrize(("cores", "chips"), [(12, 2), (24, 1)])
+def test_from_two_chips_on_a_step_may_last_as_long_as_one_of_prefill(
+    run: Any, cores: int, chips: int
+) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    limit = replace(
+        profile.limits["cores_per_chip"],
+        value=Fraction(cores), low=Fraction(cores), high=Fraction(cores),
+    )  # fmt: skip
+    coefficients = dict(profile.coefficients)
+    del coefficients["host_round_trip_time"]
+    small = replace(
+        profile, coefficients=coefficients, limits={**profile.limits, "cores_per_chip": limit}
+    )
+    prefill = build_report(network, counters, small, mode="pipelined")
+    generation = build_report(network, counters, small, mode="fall-through")
+    assert prefill.timing is not None and generation.timing is not None
+    assert generation.mapping is not None and generation.mapping.chips == chips
+    most = prefill.timing.high * generation.timing.steps
+    if chips > 1:
+        assert generation.timing.high == pytest.approx(most, rel=1e-12)
+    else:
+        assert generation.timing.high < 0.9 * most
+
+
 def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> None:
     network, counters = run("upstream", 1)
     report = build_report(network, counters, load_profile("loihi2"))
