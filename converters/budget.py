@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -33,12 +36,13 @@ def least(
     item = np.repeat(np.arange(len(sizes)), sizes)
     one_each = (item[None, :] == np.arange(len(sizes))[:, None]).astype(np.float64)
     scale = max(float(np.abs(objective).max()), 1e-300)
-    solved = milp(
-        objective / scale, integrality=np.ones(objective.size), bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None, :], -np.inf,
-                                                                        limit)],
-        options={"time_limit": SECONDS, "mip_rel_gap": GAP},
-    )  # fmt: skip
+    with _silent_output():
+        solved = milp(
+            objective / scale, integrality=np.ones(objective.size), bounds=Bounds(0, 1),
+            constraints=[LinearConstraint(one_each, 1, 1),
+                         LinearConstraint(cost[None, :], -np.inf, limit)],
+            options={"time_limit": SECONDS, "mip_rel_gap": GAP},
+        )  # fmt: skip
     if solved.x is None:
         raise InputError(f"no choice was found under {limit:.6g}: {solved.message}")
     begins = np.cumsum([0, *sizes[:-1]])
@@ -46,3 +50,28 @@ def least(
         int(np.argmax(solved.x[begin : begin + size]))
         for begin, size in zip(begins, sizes, strict=True)
     ]
+
+
+@contextmanager
+def _silent_output() -> Iterator[None]:
+    """Nothing that the solver's own code prints reaches the process's output.
+
+    HiGHS prints lines of its developers' past every option of its log. They go through C's buffers,
+    which are emptied on both sides of the change: nobody else's lines are lost, none comes late.
+    """
+    flush = ctypes.CDLL(None).fflush
+    try:
+        kept = os.dup(1)
+    except OSError:  # the process has no output
+        yield
+        return
+    try:
+        flush(None)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)

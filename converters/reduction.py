@@ -161,8 +161,8 @@ def candidate(
     return found
 
 
-def fits(network: LanguageModel, name: str, one: Candidate) -> bool:
-    """Whether what reads the projection can hold its factor in the new unit.
+def fits(network: LanguageModel, name: str, one: Candidate, gain: float = 1.0) -> bool:
+    """Whether what reads the projection can hold its factor in the new unit, times ``gain``.
 
     A row of few bits and large weights has a large unit; factors are limited (``scales``).
     """
@@ -170,7 +170,7 @@ def fits(network: LanguageModel, name: str, one: Candidate) -> bool:
         for reader in network.layers:
             for index, source in enumerate(reader.inputs):
                 if source == name:
-                    rescaled(reader, index, one.scale)
+                    rescaled(reader, index, gain * one.scale)
     except InputError:
         return False
     return True

@@ -12,10 +12,10 @@ are what is expected, and a loss counts for more than that the less it is noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,17 @@ ATTEMPTS = 8
 """Times bits are chosen anew where the losses did not add up as foreseen."""
 MARGIN, CLOSE = 0.8, 0.6
 """Shares of the allowed loss to stay below, for other texts than this one, and to be content at."""
+
+
+class Option(Protocol):
+    """What a part of a network may become."""
+
+    @property
+    def error(self) -> float:
+        """Share of its output power that changes; 0: it stays as it is."""
+
+
+AnyOption = TypeVar("AnyOption", bound=Option)
 
 
 class CandidateStore(Protocol):
@@ -127,12 +138,13 @@ def mean_bits(network: LanguageModel, windows: npt.NDArray[np.int64]) -> float:
 @in_one_thread
 def candidates(
     network: LanguageModel, moments: Moments, choices: Sequence[Choice], *, threads: int = 1,
-    store: CandidateStore | None = None,
+    store: CandidateStore | None = None, gains: Mapping[str, float] | None = None,
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, list[Candidate]]:  # fmt: skip
     """Every projection rounded in every way of ``choices``, in the network's order.
 
-    Ways that do not fit (``reduction.fits``) are left out. What ``store`` holds is not computed
+    Ways that do not fit (``reduction.fits``) are left out, with the gain of a projection's spikes
+    where ``gains`` has one. What ``store`` holds is not computed
     again; what is computed is put there.
     """
     names = [layer.name for layer in network.layers if isinstance(layer, Dense)]
@@ -144,7 +156,9 @@ def candidates(
 
     def made(name: str, moment: npt.NDArray[np.float32]) -> list[Candidate]:
         found = [
-            one for one in candidate(network, name, choices, moment) if fits(network, name, one)
+            one
+            for one in candidate(network, name, choices, moment)
+            if fits(network, name, one, (gains or {}).get(name, 1.0))
         ]
         if store is not None:
             store.put(name, found)
@@ -168,17 +182,24 @@ def candidates(
 
 
 def sensitivities(
-    network: LanguageModel, table: Table, windows: npt.NDArray[np.int64], *, threads: int = 1,
+    network: LanguageModel, windows: npt.NDArray[np.int64],
+    table: Mapping[str, Sequence[AnyOption]],
+    made: Callable[[LanguageModel, Mapping[str, AnyOption]], LanguageModel], *, threads: int = 1,
     progress: Progress = lambda what, step, steps: None,
 ) -> dict[str, float]:  # fmt: skip
-    """What each projection loses per unit of error, in bits a token: measured, each alone."""
+    """What each part loses per unit of error, in bits a token: measured, each alone.
+
+    ``made`` gives the network with these options in place of its parts (``adopt`` of projections).
+    """
+    if not table:
+        return {}
     work = len(table) * weights_of(network)
     chosen = _spread(windows, int(min(MOST_TOKENS, max(LEAST_TOKENS, PROBING_PRODUCTS / work))))
     before = list(log_probabilities(network, chosen))
 
     def measured(name: str) -> Probe:
         coarsest = max(table[name], key=lambda option: option.error)
-        predictions = log_probabilities(adopt(network, {name: coarsest}), chosen)
+        predictions = log_probabilities(made(network, {name: coarsest}), chosen)
         losses, divergences = [], []
         for window, known, after in zip(chosen, before, predictions, strict=True):
             told = np.arange(window.size - 1), window[1:]
@@ -232,7 +253,7 @@ def fewest_bits(
     """
     widths = [Choice(bits) for bits in range(FEWEST_BITS, MOST_BITS + 1)]
     table = candidates(network, moments, widths, progress=progress)
-    known = sensitivities(network, table, windows, progress=progress)
+    known = sensitivities(network, windows, table, adopt, progress=progress)
     losses = [[known[name] * o.error for o in options] for name, options in table.items()]
     sizes = [[float(option.bytes) for option in options] for options in table.values()]
     before = mean_bits(network, windows)

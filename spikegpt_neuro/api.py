@@ -267,14 +267,14 @@ def fit(
     vocabulary: str | PathLike[str] | None = None,
 ) -> TextFit:
     """The smaller network that loses least on ``text`` under a number of cores or chips, or joules
-    a token: bits and pruning of every projection are searched.
+    a token: bits of every projection are searched, for joules its pruning and spike levels, too.
 
     ``network`` may also be the path of a checkpoint, exported first with ``text``. ``path``: write
     the network there, and the front of what could be had beside it. ``work``: folder in which a
     search broken off goes on.
     """
     from spikegpt_neuro.fitting.of_text import fit_on_text
-    from spikegpt_neuro.fitting.search import Budget
+    from spikegpt_neuro.fitting.points import Budget
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.network.network import as_language_model
     from spikegpt_neuro.opening import open_or_export

@@ -22,7 +22,7 @@ from spikegpt_neuro.reports.tables import table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from spikegpt_neuro.fitting.search import Fit
+    from spikegpt_neuro.fitting.points import Fit
 
 
 def fit(
@@ -46,7 +46,11 @@ def fit(
     chips: Annotated[int | None, typer.Option(metavar="N", help="Chips it must fit.")] = None,
     cores: Annotated[int | None, typer.Option(metavar="N", help="Or neuro cores.")] = None,
     joules: Annotated[
-        float | None, typer.Option(metavar="J", help="Or joules a token it may take.")
+        float | None,
+        typer.Option(
+            metavar="J",
+            help="Or joules a token it may take: pruning and spike levels are searched, too.",
+        ),
     ] = None,
     mode: Annotated[
         Literal["fall-through", "pipelined"],
@@ -67,14 +71,14 @@ def fit(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Search bits and pruning of every projection for the least loss under a budget.
+    """Search bits and pruning of projections and spike levels for the least loss under a budget.
 
     Writes NET, and beside it NET.front.csv and NET.front.svg: what could be had for other budgets.
     """
     output = Output(as_json=as_json, quiet=quiet)
     watch = Stopwatch()
     from spikegpt_neuro.fitting.of_text import fit_on_text, front_files
-    from spikegpt_neuro.fitting.search import Budget
+    from spikegpt_neuro.fitting.points import Budget
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.opening import open_or_export
     from spikegpt_neuro.texts import read_text
@@ -105,6 +109,7 @@ def fit(
             name: {"bits": choice.bits, "pruned": choice.pruned}
             for name, choice in found.choices.items()
         },
+        "levels": dict(found.levels),
     }  # fmt: skip
     output.result(
         value,
@@ -115,12 +120,15 @@ def fit(
 
 
 def _front_table(found: Fit, characters: float) -> Table:
+    levels = ">levels|" if found.levels else ""
     made = table(
-        ">bits a weight|>cores|>chips|>mJ a token|>ms a token|>bits a character|>loss|network"
+        f">bits a weight|{levels}>cores|>chips|>mJ a token|>ms a token|>bits a character|>loss|"
+        "network"
     )
     for point in found.front:
         made.add_row(
-            f"{point.bits:.2f}", str(point.cores), str(point.chips),
+            f"{point.bits:.2f}", *([f"{point.levels or 1:.1f}"] if levels else []),
+            str(point.cores), str(point.chips),
             "-" if point.joules is None else f"{1e3 * point.joules:.4g}",
             "-" if point.seconds is None else f"{1e3 * point.seconds:.4g}",
             f"{point.bits_per_token / characters:.4f}", f"{point.loss / characters:+.4f}",

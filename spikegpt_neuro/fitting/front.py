@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from spikegpt_neuro.fitting.search import Point
+from spikegpt_neuro.fitting.points import Point
 from spikegpt_neuro.network.atomic import replaced_file
 
 _AXES = (

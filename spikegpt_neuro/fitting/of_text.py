@@ -8,7 +8,8 @@ from pathlib import Path
 
 from spikegpt_neuro.converters.moments import sample_windows
 from spikegpt_neuro.fitting.front import write_plot, write_table
-from spikegpt_neuro.fitting.search import Budget, Fit, Fitting, Mode
+from spikegpt_neuro.fitting.points import Budget, Fit
+from spikegpt_neuro.fitting.search import Fitting, Mode
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.file import write_network
@@ -69,7 +70,7 @@ def fit_on_text(
     tokens = vocabulary.encode(text)
     windows = sample_windows(network, tokens)
     search = Fitting(
-        network, windows, profile, packing=packing, mode=mode, prune=budget.joules is not None,
+        network, windows, profile, packing=packing, mode=mode, joules=budget.joules is not None,
         threads=threads, folder=work, progress=progress,
     )  # fmt: skip
     return TextFit(search.fit(budget), int(windows.size), len(text) / max(1, len(tokens)))

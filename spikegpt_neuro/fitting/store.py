@@ -85,7 +85,7 @@ class Store:
         return self._folder / f"{name}.npz"
 
     def sensitivities(self, names: Iterable[str]) -> dict[str, float] | None:
-        """What was kept of the projections ``names``, or None."""
+        """What was kept of the projections and populations ``names``, or None."""
         path = self._folder / _SENSITIVITIES
         if not path.exists():
             return None
@@ -94,7 +94,7 @@ class Store:
             isinstance(value, float) and 0 < value < float("inf") for value in found.values()
         ):
             raise InputError(
-                f"{path} does not hold one positive number for each projection.",
+                f"{path} does not hold one positive number for each projection and population.",
                 advice="Remove it; it is computed again.",
             )
         return found

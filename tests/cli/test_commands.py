@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import signal
 import subprocess
@@ -17,6 +18,9 @@ import typer.main
 import typer.testing
 
 from spikegpt_neuro.cli.main import app, main
+from spikegpt_neuro.network.file import read_network, write_network
+from spikegpt_neuro.network.layers import Lif
+from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RunJson = Callable[..., Any]
@@ -382,3 +386,38 @@ def test_the_demo_tells_the_whole_story(run_json: RunJson, tmp_path: Path) -> No
     assert {report["profile"] for report in found["energy"]["reports"]} >= {"loihi2"}
     assert found["simulate"]["text"]
     assert found["seconds"] < 180
+
+
+def test_fit_writes_json_only(tmp_path: Path, example: Path) -> None:
+    """Standard output is one JSON value, whatever the solver prints, and names what was chosen."""
+    shape = RandomShape(
+        "spike-driven", 1, 16, 63, levels=7, voltage_decay=4096, binary_embedding=False
+    )  # fmt: skip
+    write_network(random_network(shape), tmp_path / "whole.net")
+    (tmp_path / "text.txt").write_text((example / "kjv-valid.txt").read_text()[:300])
+    talking = (
+        "import ctypes, sys\n"
+        "from spikegpt_neuro.cli.main import main\n"
+        "from spikegpt_neuro.converters import budget\n"
+        "original = budget.milp\n"
+        "def talking(*arguments, **options):\n"
+        "    ctypes.CDLL(None).puts(b'a line for developers')\n"
+        "    return original(*arguments, **options)\n"
+        "budget.milp = talking\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable, "-c", talking, "fit", tmp_path / "whole.net", tmp_path / "fitted.net",
+            "--text", tmp_path / "text.txt", "--vocab", example / "kjv-4x192.vocab.json",
+            "--joules", "1", "--json",
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["path"] == str(tmp_path / "fitted.net")
+    populations = [x for x in read_network(tmp_path / "fitted.net").layers if isinstance(x, Lif)]
+    assert found["levels"] == {layer.name: layer.levels for layer in populations}
+    assert found["chosen"]["loss"] == 0  # a joule a token is enough for the whole network
+    assert found["chosen"]["levels"] <= 7  # levels that no neuron reached on the text go

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import os
+from typing import Any
 
 import numpy as np
 import pytest
 
+from spikegpt_neuro.converters import budget
 from spikegpt_neuro.converters.budget import least
 from spikegpt_neuro.errors import InputError
 
@@ -31,3 +35,20 @@ def test_no_combination_is_better(seed: int) -> None:
 def test_a_limit_nothing_keeps() -> None:
     with pytest.raises(InputError, match="smallest choice costs 5"):
         least([[1.0], [2.0, 3.0]], [[2.0], [3.0, 9.0]], 4.9)
+
+
+def test_what_the_solver_prints_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    original = budget.milp
+
+    def talking(*arguments: Any, **options: Any) -> Any:
+        ctypes.CDLL(None).puts(b"a line for developers")  # through C's buffer, as HiGHS does
+        os.write(1, b"and one past it")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(budget, "milp", talking)
+    assert least([[1.0], [2.0, 3.0]], [[2.0], [3.0, 9.0]], 20.0) == [0, 0]
+    ctypes.CDLL(None).puts(b"heard again")
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == "heard again\n"

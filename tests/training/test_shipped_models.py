@@ -60,5 +60,5 @@ def test_the_plain_opponent_is_what_its_card_says() -> None:
     text = (EXAMPLES / "kjv-4x192" / "kjv-valid.txt").read_text("ascii")[:25601]
     found = evaluate(model, token_tensor(vocabulary.encode(text), 63, 256, "text"), 256)
     # float32 sums in another order
-    assert abs(found.bits_per_character - 1.6608) < 1e-3
+    assert abs(found.bits_per_character - 1.6711) < 1e-3
     assert found.firing_rates == {}
