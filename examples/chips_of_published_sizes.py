@@ -20,8 +20,9 @@ from rich.table import Table
 
 from spikegpt_neuro.arithmetic.packed import store
 from spikegpt_neuro.hardware_profiles import load_profile
+from spikegpt_neuro.mapping.cores import PACKINGS
 from spikegpt_neuro.mapping.machine import machine_of
-from spikegpt_neuro.mapping.partition import PACKINGS, partition
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

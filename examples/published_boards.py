@@ -31,8 +31,8 @@ from spikegpt_neuro.energy import EnergyReport, build_report, run_text
 from spikegpt_neuro.events.counters import COLUMNS, Counters
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import PACKINGS, map_network
-from spikegpt_neuro.mapping.machine import Unit
 from spikegpt_neuro.mapping.partition import SPREADS
+from spikegpt_neuro.mapping.units import Unit
 from spikegpt_neuro.network import ChainInfo, Network
 from spikegpt_neuro.network.schema import Port, Role
 

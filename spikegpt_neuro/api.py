@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.backends.base import Session
     from spikegpt_neuro.classification import Classification
     from spikegpt_neuro.converters.export_report import ExportReport
+    from spikegpt_neuro.energy.mapping_choice import Aim
     from spikegpt_neuro.energy.study import Study
     from spikegpt_neuro.fitting.of_text import TextFit
     from spikegpt_neuro.mapping import Mapping
@@ -205,12 +206,14 @@ def energy(
     rates: Sequence[float] = (1.0, 10.0, 100.0),
     backend: str = "emulator",
     vocabulary: str | PathLike[str] | None = None,
+    aim: Aim | None = None,
 ) -> Study:
     """Count every event of a run and price it for hardware targets: estimates, never measurements.
 
     ``profiles``: names (``hardware_profiles.list_profiles``) or TOML files. ``batches`` of tokens
     that share the reading of weights, ``streams`` that follow each other through a chip and
     ``rates`` in tokens a second: what ``Study.batches``, ``streams`` and ``arrivals`` hold.
+    ``aim``: ``time`` or ``energy``, of which each mapping is to take the least.
     """
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import Rows
@@ -223,7 +226,7 @@ def energy(
     rows = Rows(tuple(batches), tuple(streams), tuple(rates))
     run = run_text(_backend(backend), value, steps, batches=rows.batches)
     listed = [load_profile(name) for name in profiles]
-    return build_study(value, run, listed, text="text", rows=rows)
+    return build_study(value, run, listed, text="text", rows=rows, aim=aim)
 
 
 def classify(
@@ -294,12 +297,36 @@ def fit(
     return found
 
 
-def map(network: Source, profile: str = "loihi2", *, packing: str = "middle") -> Mapping:
-    """Place a network on the cores and chips of a target; ``violations`` lists broken rules."""
+def map(
+    network: Source,
+    profile: str = "loihi2",
+    *,
+    packing: str = "middle",
+    reads: Reads | None = None,
+    aim: Aim | None = None,
+    vocabulary: str | PathLike[str] | None = None,
+) -> Mapping:
+    """Place a network on the cores and chips of a target; ``violations`` lists broken rules.
+
+    ``reads``: what weighs traffic by its events; without it every value is one. ``aim``: ``time``
+    or ``energy``, of which the mapping is to take the least; needs ``reads``.
+    ``energy.mapping_choice.choose_mapping`` also gives the simple mappings beside it.
+    """
+    from spikegpt_neuro.backends.emulator import Emulator
+    from spikegpt_neuro.energy import run_text
+    from spikegpt_neuro.energy.mapping_choice import choose_mapping
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.mapping import map_network
 
-    return map_network(_network(network), load_profile(profile), packing)
+    value, target = _network(network), load_profile(profile)
+    counters = None
+    if reads is not None:
+        counters = run_text(Emulator(), value, _steps(value, reads, vocabulary)).counters
+    if aim is None:
+        return map_network(value, target, packing, counters)
+    if counters is None:
+        raise InputError("aim needs reads: a mapping is chosen by the events of a run.")
+    return choose_mapping(value, target, counters, aim, packing=packing).chosen.mapping
 
 
 def _network(source: Source) -> AnyNetwork:

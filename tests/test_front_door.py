@@ -68,6 +68,12 @@ def test_verify_energy_map(network: object) -> None:
     assert "loihi2" in repr(study)
     mapping = sn.map(network, "loihi2")
     assert mapping.chips >= 1
+    least = sn.map(network, reads=TEXT[:40], aim="energy")
+    priced = sn.energy(network, TEXT[:40], aim="energy").main
+    assert priced.mapping is not None and priced.mapping.cores == least.cores
+    assert len(least.cores) < len(mapping.cores)  # which cost power
+    with pytest.raises(InputError, match="aim needs reads"):
+        sn.map(network, aim="time")
 
 
 def test_nothing_prints_a_novel(network: object) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from spikegpt_neuro.cli import completion
 from spikegpt_neuro.cli.inputs import (
+    AimOption,
     BackendOption,
     NetworkArgument,
     PackingOption,
@@ -98,6 +99,7 @@ def energy(
         ),
     ] = "both",
     packing: PackingOption = "middle",
+    aim: AimOption = None,
     reports: Annotated[
         list[Path] | None,
         typer.Option(
@@ -207,7 +209,7 @@ def energy(
     study = build_study(
         value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
         packing=packing, context=context, measured=beside,
-        decisions=decisions, rows=wanted,
+        decisions=decisions, rows=wanted, aim=aim,
     )  # fmt: skip
     check_inputs()
     for report in reports or ():

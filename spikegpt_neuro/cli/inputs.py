@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -59,6 +59,13 @@ ThreadsOption = Annotated[
         "--threads",
         metavar="N",
         help="Threads of the emulator: the same integers; pays only where N cores are idle.",
+    ),
+]
+AimOption = Annotated[
+    Literal["time", "energy"] | None,
+    typer.Option(
+        "--for",
+        help="Divide cores so that time or energy a token is least, see `map`.",
     ),
 ]
 PackingOption = Annotated[

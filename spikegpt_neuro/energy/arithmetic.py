@@ -15,7 +15,7 @@ from fractions import Fraction
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.parts import NotCounted, Part, price
 from spikegpt_neuro.hardware_profiles import Figure, Profile
-from spikegpt_neuro.mapping.partition import WORD_BYTES
+from spikegpt_neuro.mapping.demand import WORD_BYTES
 
 _ACCESS_BITS = 64
 SMALL_MEMORY_BYTES = 8192

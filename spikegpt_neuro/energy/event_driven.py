@@ -20,8 +20,8 @@ from spikegpt_neuro.energy.timing import extra_operations, synaptic_work
 from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Figure, Profile
 from spikegpt_neuro.mapping import Mapping as Placed
-from spikegpt_neuro.mapping.machine import Machine
 from spikegpt_neuro.mapping.roles import balancing_words
+from spikegpt_neuro.mapping.units import Machine
 
 ACTIVE = "neuron_update_active"
 _NO_PRICE = "the profile has no coefficient for it"

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from spikegpt_neuro.energy.activity import LayerActivity, activities
+from spikegpt_neuro.energy.mapping_choice import Aim, mapping_for
 from spikegpt_neuro.energy.parts import (
     CATEGORIES,
     Energy,
@@ -253,14 +254,17 @@ def build_report(
 def build_reports(
     network: Network, counters: Counters, profiles: Sequence[Profile], *,
     modes: Sequence[str] = ("pipelined", "fall-through"), packing: str = "middle",
-    spread: str = "spread",
+    spread: str = "spread", aim: Aim | None = None,
 ) -> tuple[EnergyReport, ...]:  # fmt: skip
-    """Reports of every profile in every mode; each profile is mapped once."""
+    """Reports of every profile in every mode; each profile is mapped once, for least ``aim``."""
     reports = []
     for profile in profiles:
         mapping = None
         if describes_cores(profile):
-            mapping = map_network(network, profile, packing, counters, spread)
+            mapping = mapping_for(
+                network, profile, counters, aim, packing=packing, spread=spread,
+                modes=[check_mode(mode) for mode in modes],
+            )  # fmt: skip
         used = modes if profile.method == "event-driven" else tuple(modes)[:1]
         reports += [build_report(network, counters, profile, mode=m, mapping=mapping) for m in used]
     return tuple(reports)

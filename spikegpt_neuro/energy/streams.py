@@ -34,8 +34,8 @@ from spikegpt_neuro.energy.timing import ENDS, Clock
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.mapping import Mapping as Placed
 from spikegpt_neuro.mapping import Violation
-from spikegpt_neuro.mapping.machine import Machine
-from spikegpt_neuro.mapping.partition import WORD_BYTES
+from spikegpt_neuro.mapping.demand import WORD_BYTES
+from spikegpt_neuro.mapping.units import Machine
 
 STREAMS: Final = (1, 8, 64)
 """Streams that a report shows unless told otherwise."""

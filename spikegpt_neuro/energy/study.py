@@ -31,6 +31,7 @@ from spikegpt_neuro.energy.batches import (
 )
 from spikegpt_neuro.energy.claims import Claim, claims
 from spikegpt_neuro.energy.decisions import Decisions, decisions_dict
+from spikegpt_neuro.energy.mapping_choice import Aim
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.energy.streams import (
@@ -354,20 +355,21 @@ def build_study(
     network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
     modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
     measured: Sequence[Measurement] = (), decisions: Decisions | None = None,
-    rows: Rows | None = None,
+    rows: Rows | None = None, aim: Aim | None = None,
 ) -> Study:  # fmt: skip
     """Price a run for every profile and mode, and compare it with its opponents.
 
     ``measured``: measurements to stand beside the estimates, besides the run's own.
     ``decisions``: of a classifier in that run. ``rows``: which batches, streams and arrival rates
-    to show; those of the run's ``reads`` are known, and a batch of one.
+    to show; those of the run's ``reads`` are known, and a batch of one. ``aim``: what mappings are
+    to be the least of.
 
     Opponents are priced with every arithmetic profile given, or with ``cmos45-int8``. Raises
     InputError without any profile, and for everything ``build_report`` refuses.
     """
     if not profiles:
         raise InputError("Name at least one hardware profile.")
-    reports = build_reports(network, run.counters, profiles, modes=modes, packing=packing)
+    reports = build_reports(network, run.counters, profiles, modes=modes, packing=packing, aim=aim)
     arithmetic = [p for p in profiles if p.method == "arithmetic"] or [load_profile("cmos45-int8")]
     layers = reports[0].layers
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)

@@ -29,7 +29,7 @@ arXiv 2511.21549 (memory-, compute- and traffic-bound states, by the busiest cor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -43,6 +43,7 @@ from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.mapping import Load
 from spikegpt_neuro.mapping.roles import synapses_of
+from spikegpt_neuro.mapping.units import Machine
 from spikegpt_neuro.network.layers import Lif
 
 Mode = Literal["pipelined", "fall-through"]
@@ -184,8 +185,7 @@ class Clock:
         self._profile = profile
         self._which = which
         self._mapping = mapping
-        activity = {layer.name: layer for layer in layers}
-        self._ends = synapses_of(mapping.machine)
+        each = neuron_times(layers, mapping.machine, profile, which)
         visits = mapping.machine.visits
         # a slice once for every step it works in; synapses are read for the last of them
         held = [
@@ -201,14 +201,6 @@ class Clock:
         self._first = np.array([first for *_, first, _ in held], bool)
         last = np.array([end for *_, end in held], bool)
         neurons = np.array([part.neurons for _, part in slices], np.float64)
-        each = {
-            name: _neuron_time(
-                activity[name],
-                [synaptic_work(activity[s], profile) for s in (*self._ends.get(name, ()), name)],
-                self.time,
-            )
-            for name in {part.layer for _, part in slices}
-        }
         self._compute = neurons * np.array([each[part.layer][0] for _, part in slices])
         self._synapses = last * neurons * np.array([each[part.layer][1] for _, part in slices])
         self._idle = neurons * self.time("neuron_update_idle")
@@ -218,9 +210,8 @@ class Clock:
         self.overhead = self.time("step")
 
     def time(self, name: str) -> float:
-        """Nanoseconds of an event at this end of its range; 0 where the profile has none."""
-        figure = self._profile.coefficients.get(f"{name}_time")
-        return 0.0 if figure is None else float(getattr(figure, self._which))
+        """See ``time_of``."""
+        return time_of(self._profile, name, self._which)
 
     @property
     def host_round_trip(self) -> float:
@@ -301,15 +292,35 @@ class Clock:
         )
 
 
-def _neuron_time(
-    layer: LayerActivity, operations: list[int], time_of: Callable[[str], float]
-) -> tuple[float, float]:
-    """Nanoseconds a token that one neuron of a layer keeps its core computing, and that its
+def time_of(profile: Profile, name: str, which: str) -> float:
+    """Nanoseconds of an event at one end of its range; 0 where the profile has none."""
+    figure = profile.coefficients.get(f"{name}_time")
+    return 0.0 if figure is None else float(getattr(figure, which))
+
+
+def neuron_times(
+    layers: tuple[LayerActivity, ...], machine: Machine, profile: Profile, which: str
+) -> dict[str, tuple[float, float]]:
+    """Nanoseconds a token that one neuron of each layer keeps its core computing, and that its
     synapses keep the synaptic memory busy."""
-    each = 1.0 / (layer.tokens * layer.size)
-    compute = (
-        layer.active_updates * time_of("neuron_update_active")
-        + layer.idle_updates * time_of("neuron_update_idle")
-        + extra_operations(layer) * time_of("neuron_operation")
-    )
-    return each * compute, each * sum(operations) * time_of("synaptic_operation")
+    activity = {layer.name: layer for layer in layers}
+    ends = synapses_of(machine)
+    active, idle, operation, synapse = (
+        time_of(profile, name, which)
+        for name in (
+            "neuron_update_active", "neuron_update_idle", "neuron_operation", "synaptic_operation",
+        )
+    )  # fmt: skip
+    found = {}
+    for layer in layers:
+        if layer.role != "neuron":
+            continue
+        name, each = layer.name, 1.0 / (layer.tokens * layer.size)
+        operations = sum(synaptic_work(activity[s], profile) for s in (*ends.get(name, ()), name))
+        compute = (
+            layer.active_updates * active
+            + layer.idle_updates * idle
+            + extra_operations(layer) * operation
+        )
+        found[name] = each * compute, each * operations * synapse
+    return found

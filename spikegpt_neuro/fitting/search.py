@@ -43,9 +43,10 @@ from spikegpt_neuro.fitting.store import Store
 from spikegpt_neuro.generation import network_digest
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import map_network
+from spikegpt_neuro.mapping.cores import weights_per_core
 from spikegpt_neuro.mapping.encoding import SynapseBlock, synapse_bits
 from spikegpt_neuro.mapping.machine import machine_of
-from spikegpt_neuro.mapping.partition import partition, weights_per_core
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.predictions import prediction_bits

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.partition import capacity_needed
+from spikegpt_neuro.mapping.demand import capacity_needed
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.network import Network
 

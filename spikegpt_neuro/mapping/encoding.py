@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from spikegpt_neuro.mapping.machine import Unit
+from spikegpt_neuro.mapping.units import Unit
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.schema import Layer
 

@@ -10,17 +10,14 @@ import numpy as np
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, System
-from spikegpt_neuro.mapping.machine import Machine, machine_of
-from spikegpt_neuro.mapping.partition import (
-    PACKINGS,
-    Core,
-    partition,
-    weights_per_core,
-)
+from spikegpt_neuro.mapping.cores import PACKINGS, Core, weights_per_core
+from spikegpt_neuro.mapping.machine import machine_of
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
 from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
+from spikegpt_neuro.mapping.units import Machine
 from spikegpt_neuro.mapping.work import short_work, work_of
 from spikegpt_neuro.network import Network
 
@@ -82,7 +79,8 @@ class Mapping:
 
     def under(self, counters: Counters) -> Mapping:
         """The same cores in the same places, with the traffic of another run."""
-        return replace(self, traffic=measure(self.network, self.cores, counters))
+        counted = self.machine.counters(counters)
+        return replace(self, traffic=measure(self.machine, self.cores, counted))
 
     @property
     def has_mesh(self) -> bool:
@@ -258,9 +256,17 @@ def map_network(
     profile describes no cores.
     """
     machine = machine_of(network, profile)
-    counters = machine.counters(counters)
-    work = work_of(machine, profile, counters)
+    counted = machine.counters(counters)
+    work = work_of(machine, profile, counted)
     cores = partition(machine, profile, packing, spread, work, short_work(profile))
+    return place_cores(machine, profile, packing, counted, spread, cores)
+
+
+def place_cores(
+    machine: Machine, profile: Profile, packing: str, counters: Counters | None, spread: str,
+    cores: tuple[Core, ...],
+) -> Mapping:  # fmt: skip
+    """Place cores that are cut already. ``counters``: by the machine's units."""
     traffic = measure(machine, cores, counters)
     placement = keep_local(traffic, len(cores), profile)
     baseline = in_order(len(cores), profile)

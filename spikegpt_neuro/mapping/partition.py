@@ -9,255 +9,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.encoding import BYTE_BITS
-from spikegpt_neuro.mapping.roles import Graph, made_by, synapses_of
-from spikegpt_neuro.mapping.synapses import Synapses, projection, recurrent, stored_bytes
-from spikegpt_neuro.network.schema import Layer
-
-PACKINGS: Final = ("pessimistic", "middle", "optimistic")
-"""How much a core's synaptic memory holds: the worst packing a compiler showed, its whole memory
-as listed, nothing lost."""
+from spikegpt_neuro.mapping.axons import output_axons, reach
+from spikegpt_neuro.mapping.cores import Core, Limits, Slice
+from spikegpt_neuro.mapping.demand import WORD_BYTES, Demand, demands
+from spikegpt_neuro.mapping.roles import Graph
 
 SPREADS: Final = ("spread", "packed")
 """How cores are used: all cores of the chips that are needed anyway, or as few as possible."""
-
-WORD_BYTES: Final = 4
-"""State and parameters are 32-bit words."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Channels ``begin`` to ``end - 1`` of a neuron layer on one core, with all their synapses.
-
-    Channels of an image are numbered column by column, so that a slice is a stripe of the image:
-    the receptive field of a stripe lies on few cores. ``weights`` counts synapses (a shared kernel
-    once), ``words`` state and parameters, ``synapse_bytes`` the memory the synapses take.
-    """
-
-    layer: str
-    begin: int
-    end: int
-    weights: int
-    words: int
-    synapse_bytes: int
-
-    @property
-    def neurons(self) -> int:
-        """Number of channels."""
-        return self.end - self.begin
-
-
-@dataclass(frozen=True)
-class Core:
-    """One neuro core's contents."""
-
-    stage: str
-    slices: tuple[Slice, ...]
-
-    @property
-    def neurons(self) -> int:
-        """Neurons on the core."""
-        return sum(s.neurons for s in self.slices)
-
-    @property
-    def weights(self) -> int:
-        """Weights on the core, zeros included."""
-        return sum(s.weights for s in self.slices)
-
-    @property
-    def synapse_bytes(self) -> int:
-        """Bytes of synaptic memory."""
-        return sum(s.synapse_bytes for s in self.slices)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of synapses, state and per-neuron parameters."""
-        return self.synapse_bytes + WORD_BYTES * sum(s.words for s in self.slices)
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What one neuron layer needs: its synapses, words of one neuron, and how it may be cut.
-
-    ``columns``: columns of the image its channels form, 1 where they form none.
-    """
-
-    layer: Layer
-    synapses: tuple[Synapses, ...]
-    words_per_neuron: int
-    columns: int
-
-    @property
-    def fan_in(self) -> int:
-        """Synapses that end at one neuron."""
-        return sum(s.fan_in for s in self.synapses)
-
-    @property
-    def shares(self) -> bool:
-        """Whether its neurons share cores with others of their stage: without synapses, or few."""
-        return all(s.light for s in self.synapses)
-
-    def weights(self, neurons: int) -> int:
-        """Weights stored for some of its neurons; a convolution's kernels once."""
-        return sum(s.kernel or s.fan_in * neurons for s in self.synapses)
-
-
-def image_columns(network: Graph) -> dict[str, int]:
-    """Columns of the images that layers' channels form: what convolutions read and make."""
-    found: dict[str, int] = {}
-    for name, synapses in synapses_of(network).items():
-        for synapse in synapses:
-            geometry = projection(network, synapse).geometry
-            if geometry is None:
-                continue
-            found[name] = geometry[5]
-            for origin in made_by(network, network[synapse].inputs[0]):
-                found.setdefault(origin, geometry[2])
-    return found
-
-
-def demands(network: Graph) -> tuple[Demand, ...]:
-    """Every neuron layer with the synapses that end at it, in execution order."""
-    ends = synapses_of(network)
-    columns = image_columns(network)
-    found = []
-    for layer in network.layers:
-        if layer.role != "neuron":
-            continue
-        synapses = [projection(network, name) for name in ends.get(layer.name, ())]
-        if layer.fan_in:
-            synapses.append(recurrent(layer))
-        words = layer.state_words + layer.parameter_words
-        found.append(
-            Demand(
-                layer, tuple(synapses), -(-words // layer.output.size), columns.get(layer.name, 1)
-            )
-        )
-    return tuple(found)
-
-
-def capacity_needed(network: Graph) -> dict[str, int]:
-    """Totals a chip without described cores is checked against: neurons, weights, bytes.
-
-    A convolution's kernels count once; bytes are those of the weights' encodings.
-    """
-    listed = demands(network)
-    neurons = sum(d.layer.output.size for d in listed)
-    weights = sum(d.weights(d.layer.output.size) for d in listed)
-    words = sum(d.layer.output.size * d.words_per_neuron for d in listed)
-    stored = sum(
-        stored_bytes(s, d.layer.output.size, BYTE_BITS, exact=False)
-        for d in listed
-        for s in d.synapses
-    )
-    return {"neurons": neurons, "weights": weights, "bytes": stored + WORD_BYTES * words}
-
-
-def weights_per_core(profile: Profile, packing: str) -> int:
-    """Bytes of synaptic memory of a core under a packing: as many 8-bit weights as it holds.
-
-    Raises InputError where the profile has none.
-    """
-    if packing not in PACKINGS:
-        raise InputError(f"packing {packing!r} is unknown; allowed: {', '.join(PACKINGS)}.")
-    capacity = profile.limit(f"weights_per_core_{packing}")
-    if capacity is None or profile.limit("cores_per_chip") is None:
-        raise InputError(
-            f"The profile {profile.name!r} describes no neuro cores: nothing can be placed.",
-            advice="Mapping needs limits.cores_per_chip and limits.weights_per_core_*.",
-        )
-    return capacity
-
-
-def reach(network: Graph, cores: tuple[Core, ...]) -> dict[str, int]:
-    """For every neuron layer whose values meet synapses, the cores each value is sent to.
-
-    These are the output axons of one of its neurons. Of a convolution these are the cores whose
-    receptive fields hold the value, at most.
-    """
-    ends = synapses_of(network)
-    holders: dict[str, int] = {}
-    for core in cores:
-        for part in core.slices:
-            holders[part.layer] = holders.get(part.layer, 0) + 1
-    found: dict[str, int] = {}
-    for name, synapses in ends.items():
-        for synapse in synapses:
-            reached = holders[name]
-            geometry = projection(network, synapse).geometry
-            if geometry is not None:
-                # columns of the output one column of the input meets, and the stripes they lie in
-                met = -(-((geometry[7] - 1) * geometry[13] + 1) // geometry[9])
-                stripe = geometry[5] / reached
-                reached = min(reached, 1 + int(-(-(met - 1) // max(1.0, stripe))))
-            for origin in made_by(network, network[synapse].inputs[0]):
-                found[origin] = found.get(origin, 0) + reached
-        # recurrent synapses: a neuron's spikes also go to the cores of its own layer
-        if network[name].fan_in and name in holders:
-            found[name] = found.get(name, 0) + holders[name]
-    return found
-
-
-def output_axons(core: Core, reached: Mapping[str, int]) -> int:
-    """Axons that leave a core: one for each neuron and each core it sends to."""
-    return sum(part.neurons * reached.get(part.layer, 0) for part in core.slices)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one core holds under a packing."""
-
-    synapses: int
-    neurons: int
-    axons: int
-    memory: int
-    overhead: int
-    word_bits: int
-    exact: bool
-
-    @classmethod
-    def of(cls, profile: Profile, packing: str) -> Limits:
-        """The limits of a profile; what it does not state does not bind."""
-        return cls(
-            weights_per_core(profile, packing),
-            profile.limit("neurons_per_core") or 1 << 30,
-            profile.limit("output_axons_per_core") or 1 << 60,
-            profile.limit("memory_per_core") or 1 << 60,
-            profile.limit("neuron_overhead") or 0,
-            profile.limit("synapse_word") or BYTE_BITS,
-            packing == "optimistic",
-        )
-
-    def hold(self, demand: Demand, neurons: int, axons: int) -> bool:
-        """True if so many neurons of a layer, alone on a core, keep all limits."""
-        synapses = self.bytes_of(demand, neurons)
-        state = neurons * (WORD_BYTES * demand.words_per_neuron + self.overhead)
-        return (
-            synapses <= self.synapses
-            and neurons <= self.neurons
-            and neurons * axons <= self.axons
-            and synapses + state <= self.memory
-        )
-
-    def bytes_of(self, demand: Demand, neurons: int) -> int:
-        """Synaptic memory of so many neurons."""
-        return sum(
-            stored_bytes(s, neurons, self.word_bits, exact=self.exact) for s in demand.synapses
-        )
-
-    def slice_of(self, demand: Demand, begin: int, end: int) -> Slice:
-        """The slice of these channels."""
-        count = end - begin
-        return Slice(
-            demand.layer.name, begin, end, demand.weights(count), demand.words_per_neuron * count,
-            self.bytes_of(demand, count),
-        )  # fmt: skip
 
 
 def partition(
@@ -269,7 +32,8 @@ def partition(
     A layer with synapses fills cores of its own, neurons cut evenly (images at whole columns);
     layers without, or with few (delays, norms, element-wise neurons), of one stage share cores.
     Where output axons are limited, layers are cut smaller until no core has too many; smaller
-    slices of one layer are more cores for another to send to, so this is repeated. A layer one of
+    slices of one layer are more cores for another to send to, so this is repeated. Where it saves
+    a chip, what is left of a stage's layers beside full cores shares cores, too. A layer one of
     whose neurons does not fit a core gets one neuron a core, and ``mapping.rules`` reports it.
 
     ``spread``: one of ``SPREADS``; ``work`` is then the time of each layer a token, in any
@@ -277,16 +41,8 @@ def partition(
     """
     if spread not in SPREADS:
         raise InputError(f"spread {spread!r} is unknown; allowed: {', '.join(SPREADS)}.")
-    limits = Limits.of(profile, packing)
-    reached: dict[str, int] = {}
-    listed = demands(network)
-    cores = _cut(listed, limits, reached, {})
-    while profile.limit("output_axons_per_core") is not None:
-        now = reach(network, cores)
-        if now == reached or all(output_axons(core, now) <= limits.axons for core in cores):
-            break
-        reached = now
-        cores = _cut(listed, limits, reached, {})
+    limits, listed = Limits.of(profile, packing), demands(network)
+    cores, reached = _packed(network, profile, listed, limits)
     if spread == "packed" or not work:
         return cores
     per_chip = profile.limit("cores_per_chip") or len(cores)
@@ -301,9 +57,95 @@ def partition(
     return cores
 
 
-def _group(demand: Demand) -> str:
+def cut_into(
+    network: Graph, profile: Profile, packing: str, counts: Mapping[str, int]
+) -> tuple[Core, ...] | None:
+    """The partition with so many cores for each group; None where a core would break a limit.
+
+    ``counts``: by ``group_of``, at least those of the packed partition.
+    """
+    limits, listed = Limits.of(profile, packing), demands(network)
+    _, reached = _packed(network, profile, listed, limits)
+    cores = _cut(listed, limits, reached, counts)
+    now = reach(network, cores)
+    if all(limits.keeps(core) and output_axons(core, now) <= limits.axons for core in cores):
+        return cores
+    return None
+
+
+def _packed(
+    network: Graph, profile: Profile, listed: tuple[Demand, ...], limits: Limits
+) -> tuple[tuple[Core, ...], Mapping[str, int]]:
+    """As few cores as the limits allow, and the cores each layer was taken to reach."""
+    reached: dict[str, int] = {}
+    cores = _cut(listed, limits, reached, {})
+    while profile.limit("output_axons_per_core") is not None:
+        now = reach(network, cores)
+        if now == reached or all(output_axons(core, now) <= limits.axons for core in cores):
+            break
+        reached = now
+        cores = _cut(listed, limits, reached, {})
+    per_chip = profile.limit("cores_per_chip") or len(cores)
+    tight = _tight(listed, limits, reached)
+    if -(-len(tight) // per_chip) < -(-len(cores) // per_chip):
+        now = reach(network, tight)
+        if all(output_axons(core, now) <= limits.axons for core in tight):
+            return tight, now
+    return cores, reached
+
+
+def _tight(
+    listed: tuple[Demand, ...], limits: Limits, reached: Mapping[str, int]
+) -> tuple[Core, ...]:
+    """Full cores, and what is left of a stage's layers together on few.
+
+    Used where it saves a chip: cores of one layer alone, evenly cut, are what compilers show.
+    """
+    cores: list[Core] = []
+    for stage, members in groupby(listed, key=lambda demand: demand.layer.stage):
+        shared: list[Demand] = []
+        rests: list[Slice] = []
+        for demand in members:
+            if demand.shares:
+                shared.append(demand)
+                continue
+            size = demand.layer.output.size
+            rows = _most(demand, limits, reached.get(demand.layer.name, 0))
+            *full, (begin, _) = [(a, min(a + rows, size)) for a in range(0, size, rows)]
+            cores += [Core(stage, (limits.slice_of(demand, *pair),)) for pair in full]
+            rests.append(limits.slice_of(demand, begin, size))
+        bins = _next_fit(shared, limits, reached) if shared else []
+        for rest in sorted(rests, key=lambda found: found.synapse_bytes, reverse=True):
+            _first_fit(bins, rest, stage, limits, reached)
+        cores += bins
+    return tuple(cores)
+
+
+def _first_fit(
+    bins: list[Core], rest: Slice, stage: str, limits: Limits, reached: Mapping[str, int]
+) -> None:
+    """Put a slice on the first core that holds it beside its own, or on a new one."""
+    for i, core in enumerate(bins):
+        joined = Core(stage, (*core.slices, rest))
+        if limits.keeps(joined) and output_axons(joined, reached) <= limits.axons:
+            bins[i] = joined
+            return
+    bins.append(Core(stage, (rest,)))
+
+
+def group_of(demand: Demand) -> str:
     """What shares cores: a layer with many synapses stands alone, others with their stage."""
     return f"{demand.layer.stage}: shared" if demand.shares else demand.layer.name
+
+
+def cores_of_groups(cores: tuple[Core, ...], listed: tuple[Demand, ...]) -> dict[str, int]:
+    """Cores of every group of layers that share cores."""
+    group = {d.layer.name: group_of(d) for d in listed}
+    counts: dict[str, int] = {}
+    for core in cores:
+        name = group[core.slices[0].layer]
+        counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def _shares(
@@ -311,15 +153,11 @@ def _shares(
     enough: float,
 ) -> dict[str, int]:  # fmt: skip
     """Cores of every group when ``spare`` more go, one by one, to the group with the busiest."""
-    group = {d.layer.name: _group(d) for d in listed}
-    counts: dict[str, int] = {}
-    for core in cores:
-        name = group[core.slices[0].layer]
-        counts[name] = counts.get(name, 0) + 1
+    counts = cores_of_groups(cores, listed)
     total: dict[str, float] = {}
     most: dict[str, int] = {}
     for d in listed:
-        name = group[d.layer.name]
+        name = group_of(d)
         total[name] = total.get(name, 0.0) + work.get(d.layer.name, 0.0)
         most[name] = max(most.get(name, 0), d.layer.output.size)
     heap = [(-total[name] / count, name) for name, count in counts.items() if total[name]]
@@ -349,7 +187,7 @@ def _cut(
 
     def close() -> None:
         if waiting:
-            wanted = counts.get(_group(waiting[0]), 0)
+            wanted = counts.get(group_of(waiting[0]), 0)
             cores.extend(
                 _evenly(waiting, limits, wanted) if wanted else _next_fit(waiting, limits, reached)
             )
@@ -364,7 +202,9 @@ def _cut(
         size = demand.layer.output.size
         axons = reached.get(demand.layer.name, 0)
         rows = _most(demand, limits, axons)
-        bounds = _bounds(size, demand.columns, max(-(-size // rows), counts.get(_group(demand), 0)))
+        bounds = _bounds(
+            size, demand.columns, max(-(-size // rows), counts.get(group_of(demand), 0))
+        )
         if max(b - a for a, b in bounds) > rows:  # whole columns do not fit: cut them
             bounds = _bounds(size, 1, len(bounds))
         cores += [Core(demand.layer.stage, (limits.slice_of(demand, *pair),)) for pair in bounds]

@@ -11,16 +11,10 @@ from typing import Final
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.partition import (
-    WORD_BYTES,
-    Core,
-    Limits,
-    capacity_needed,
-    demands,
-    reach,
-    weights_per_core,
-)
-from spikegpt_neuro.mapping.partition import output_axons as leaving
+from spikegpt_neuro.mapping.axons import output_axons as leaving
+from spikegpt_neuro.mapping.axons import reach
+from spikegpt_neuro.mapping.cores import Core, Limits, weights_per_core
+from spikegpt_neuro.mapping.demand import WORD_BYTES, capacity_needed, demands
 from spikegpt_neuro.mapping.roles import Graph, synapses_of
 
 

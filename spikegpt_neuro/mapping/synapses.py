@@ -11,8 +11,8 @@ from spikegpt_neuro.mapping.encoding import (
     is_sparse,
     synapse_bytes,
 )
-from spikegpt_neuro.mapping.machine import Unit
 from spikegpt_neuro.mapping.roles import Graph
+from spikegpt_neuro.mapping.units import Unit
 from spikegpt_neuro.network.schema import Layer
 
 

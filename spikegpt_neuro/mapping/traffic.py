@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.events.counters import Counters
-from spikegpt_neuro.mapping.machine import Unit
-from spikegpt_neuro.mapping.partition import Core
+from spikegpt_neuro.mapping.cores import Core
 from spikegpt_neuro.mapping.roles import Graph
+from spikegpt_neuro.mapping.units import Unit
 from spikegpt_neuro.network import TOKEN
 from spikegpt_neuro.network.schema import Layer
 

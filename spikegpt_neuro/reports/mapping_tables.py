@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.text import Text
 
+from spikegpt_neuro.energy.mapping_choice import MappingChoice
+from spikegpt_neuro.energy.timing import MODE_TITLES, MODES
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import (
     RULES,
@@ -14,7 +16,7 @@ from spikegpt_neuro.mapping import (
     Violation,
     unchecked_rules,
 )
-from spikegpt_neuro.reports.numbers import count, share
+from spikegpt_neuro.reports.numbers import count, engineering, share
 from spikegpt_neuro.reports.tables import table, titled_lines
 
 _MOST_ROWS = 12
@@ -71,6 +73,35 @@ def mapping_summary(mapping: Mapping, sizes: tuple[Size, ...]) -> list[Renderabl
         lines.append("no run was given: every value counts as an event")
     traffic = titled_lines("Traffic", lines)
     return [packings, stages, chips, cores, traffic, _rules(mapping.violations, mapping.profile)]
+
+
+def choice_summary(choice: MappingChoice) -> list[RenderableType]:
+    """Time and energy of the chosen mapping beside those of simple ones, and who wins."""
+    rows = table(
+        "mapping|>cores|>chips|>prefill: time|>energy|>generation: time|>energy",
+        title=f"Least {choice.aim} a token, estimated",
+    )
+    for name, priced in choice.rows:
+        figures = []
+        for mode in MODES:
+            joules = priced.joules(mode)
+            figures += [
+                engineering(priced.seconds(mode), "s"),
+                "-" if joules is None else engineering(joules, "J"),
+            ]
+        rows.add_row(name, str(len(priced.mapping.cores)), str(priced.mapping.chips), *figures)
+    found = choice.chosen.mapping.spread
+    lines = []
+    for name, priced in choice.rows[:-1]:
+        gains = []
+        for mode in MODES:
+            gain = choice.gain(choice.aim, mode, priced)
+            if gain is not None:
+                gains.append(f"{gain:.2f} times the {choice.aim} in {MODE_TITLES[mode]}")
+        lines.append(f"{name}: {', '.join(gains)}")
+    if found != choice.aim:
+        lines.append(f"none of the {choice.looked_at} mappings priced is better than {found}")
+    return [rows, titled_lines("Against the mapping chosen", lines)]
 
 
 def _rules(violations: tuple[Violation, ...], profile: Profile) -> Text:

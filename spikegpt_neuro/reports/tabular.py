@@ -8,6 +8,7 @@ import json
 from typing import Any, Final
 
 from spikegpt_neuro.energy import Study
+from spikegpt_neuro.energy.mapping_choice import MappingChoice
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping, Size
 
@@ -58,8 +59,10 @@ def parts_csv(study: Study) -> str:
     return _csv(("profile", "mode", *_PART_COLUMNS), rows)
 
 
-def mapping_dict(mapping: Mapping, sizes: tuple[Size, ...]) -> dict[str, Any]:
-    """A mapping and the sizes under every packing."""
+def mapping_dict(
+    mapping: Mapping, sizes: tuple[Size, ...], choice: MappingChoice | None = None
+) -> dict[str, Any]:
+    """A mapping, the sizes under every packing, and what a chosen one is compared with."""
     return {
         **mapping.to_dict(),
         "packings": [
@@ -70,6 +73,7 @@ def mapping_dict(mapping: Mapping, sizes: tuple[Size, ...]) -> dict[str, Any]:
             }
             for s in sizes
         ],
+        "choice": None if choice is None else choice.to_dict(),
     }  # fmt: skip
 
 

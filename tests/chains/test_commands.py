@@ -97,6 +97,9 @@ def test_map_and_energy(files: Files, tmp_path: Path) -> None:
     assert (mapped["cores"], mapped["chips"], mapped["violations"]) == (120, 1, [])
     assert mapped["traffic_assumes_every_value_non_zero"] is False
     assert run_json("map", files[0])["packets_per_token"] > mapped["packets_per_token"]
+    best = run_json("map", files[0], "--raster", files[1], "--for", "time")["choice"]
+    seconds = [row["pipelined"]["seconds_per_token"] for row in best["compared"]]
+    assert seconds[2] <= min(seconds)
     page = tmp_path / "report.html"
     found = run_json("energy", files[0], "--raster", files[1], "--output", page, "--tokens", 20)
     assert found["tokens"] == 20 and found["energy_joules_per_token"] > 0

@@ -1,13 +1,17 @@
-"""Profiles and networks the mapping tests share."""
+"""Profiles the mapping tests share; makes the helper beside them importable, as in tests/kinds."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spikegpt_neuro.hardware_profiles import Profile, parse_profile
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 MakeProfile = Callable[..., Profile]
 

@@ -16,8 +16,8 @@ import pytest
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import map_network
+from spikegpt_neuro.mapping.demand import demands
 from spikegpt_neuro.mapping.encoding import SynapseBlock
-from spikegpt_neuro.mapping.partition import demands
 from spikegpt_neuro.mapping.synapses import Synapses, stored_bytes
 from spikegpt_neuro.mapping.traffic import Fan, Traffic, busiest_link, hops
 from spikegpt_neuro.network import Network

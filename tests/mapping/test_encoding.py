@@ -11,6 +11,8 @@ import pytest
 from spikegpt_neuro.arithmetic.packed import store
 from spikegpt_neuro.hardware_profiles import load_profile
 from spikegpt_neuro.mapping import Mapping, map_network
+from spikegpt_neuro.mapping.cores import Slice
+from spikegpt_neuro.mapping.demand import demands
 from spikegpt_neuro.mapping.encoding import (
     SynapseBlock,
     block_of,
@@ -18,7 +20,6 @@ from spikegpt_neuro.mapping.encoding import (
     is_sparse,
     synapse_bits,
 )
-from spikegpt_neuro.mapping.partition import Slice, demands
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from multiprocessing import RawArray
-from typing import Any
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from unit_checks import compare_chain, compare_fine
 
-from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.backends.lava.fine.session import FineSession
-from spikegpt_neuro.backends.lava.runtime.compatibility import prepare_lava
 from spikegpt_neuro.decomposition.elements import FLAGS, SYNAPSES
 from spikegpt_neuro.decomposition.neuron_programs import programs_of
 from spikegpt_neuro.decomposition.schedule import schedule
-from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import load_profile
-from spikegpt_neuro.mapping.machine import HOST_GATE, Machine, Unit, fine_machine, machine_of
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.mapping.fine_units import HOST_GATE, fine_machine
+from spikegpt_neuro.mapping.machine import machine_of
+from spikegpt_neuro.mapping.units import Unit
+from spikegpt_neuro.network import Chain, ChainInfo, LanguageModel, Network, Port
+from spikegpt_neuro.network.layers import Lif, RecurrentVariedCuba, VariedCuba, VariedLif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
+from spikegpt_neuro.network.schema import Array, Layer
+from spikegpt_neuro.network.slayer_layers import ChannelDelay, NetxDense, RasterInput
 
 SHAPES = {
     "upstream": RandomShape(n_layer=1, n_embd=16, vocabulary_size=12),
@@ -28,102 +29,30 @@ SHAPES = {
     "memoryless": RandomShape("spike-driven", 1, 16, 12, firing=0.3, voltage_decay=4096),
     "pre": RandomShape("upstream", 1, 16, 12, ffn_pre=True),
 }
+VARIED = "varied"
+"""Upstream, with LIF neurons that each leak at a rate of their own."""
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6]
-MOST = 400
-SENT, RECEIVED, OPERATIONS = range(3)
 
 
-class Observed:
-    """The processes of a fine graph, by element, and what each sent and read, in its own process.
+def network_of(name: str) -> LanguageModel:
+    if name != VARIED:
+        return random_network(SHAPES[name])
+    network = random_network(SHAPES["upstream"])
+    random = np.random.default_rng(5)
 
-    Each is told a row of memory that the processes share; their ports count into it.
-    """
+    def varied(layer: Lif) -> VariedLif:
+        values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+        decays = random.integers(0, 4097, layer.output.size).astype(np.int32)
+        return VariedLif(**{**values, "voltage_decay": decays})
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        prepare_lava()
-        from lava.magma.core.model.py import ports
-
-        from spikegpt_neuro.backends.lava.processes.fine_stage.models import _PartOfProcesses
-        from spikegpt_neuro.backends.lava.processes.norm.models import LayerNormOfProcesses
-
-        self.rows: dict[str, int] = {}
-        self.built: dict[str, Any] = {}
-        self._shared = RawArray("q", MOST * 3)
-        self.counts = np.frombuffer(self._shared, np.int64).reshape(MOST, 3)
-        counts, see = self.counts, self._see
-        build, norm = _PartOfProcesses._build, LayerNormOfProcesses.__init__
-        receive, send = ports.PyInPortVectorDense.recv, ports.PyOutPortVectorDense.send
-
-        def building(part: Any, element: Any) -> Any:
-            made = build(part, element)
-            made.proc_params["element"] = element.name
-            if element.program != "layer_norm":
-                see(element.name, made)
-            return made
-
-        def norming(circuit: Any, proc: Any) -> None:
-            norm(circuit, proc)
-            name = proc.proc_params["element"]
-            for suffix, made in (
-                ("", circuit.channels), (".sums", circuit.sums), (".root", circuit.root),
-                (".spread", circuit.spread),
-            ):  # fmt: skip
-                see(name + suffix, made)
-
-        def row_of(port: Any) -> int | None:
-            try:
-                return int(port._process_model.proc_params["counted"])
-            except KeyError:
-                return None
-
-        def receiving(port: Any) -> Any:
-            values = receive(port)
-            row, model = row_of(port), port._process_model
-            if row is not None and hasattr(model, "weights"):
-                read = np.asarray(values).reshape(-1) != 0
-                reached = np.asarray((model.weights != 0).sum(axis=0)).reshape(-1)
-                counts[row, RECEIVED] += int(read.sum())
-                counts[row, OPERATIONS] += int(reached[read].sum())
-            return values
-
-        def sending(port: Any, values: Any) -> Any:
-            row = row_of(port)
-            sends = row is not None and not hasattr(port._process_model, "weights")
-            # a norm's channels send limbs to their sums, which count them, and then values
-            if sends and np.size(values) == port._process_model.s_out.shape[0]:
-                counts[row, SENT] += int((np.asarray(values) != 0).sum())
-            return send(port, values)
-
-        monkeypatch.setattr(_PartOfProcesses, "_build", building)
-        monkeypatch.setattr(LayerNormOfProcesses, "__init__", norming)
-        monkeypatch.setattr(ports.PyInPortVectorDense, "recv", receiving)
-        monkeypatch.setattr(ports.PyOutPortVectorDense, "send", sending)
-
-    def _see(self, name: str, made: Any) -> None:
-        self.rows[name] = made.proc_params["counted"] = len(self.rows)
-        self.built[name] = made
-
-    def of(self, name: str, what: int) -> int:
-        return int(self.counts[self.rows[name], what])
-
-
-def units(machine: Machine) -> list[Unit]:
-    """Those that are processes; a chip's gates and what the host sends are not."""
-    found = [unit for unit in machine.layers if isinstance(unit, Unit)]
-    assert len(found) == len(machine.layers)
-    return [unit for unit in found if unit.program not in ("host", "gate", "gate_lines")]
-
-
-def emulated(network: Network) -> Counters:
-    with Emulator().open(network) as session:
-        session.score(TOKENS)
-        return session.counters
+    layers = tuple(varied(x) if isinstance(x, Lif) else x for x in network.layers)
+    return replace(network, layers=layers)
 
 
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        *((name, "pipelined") for name in SHAPES),
+        *((name, "pipelined") for name in (*SHAPES, VARIED)),
         *((name, "fall-through") for name in SHAPES if name not in ("pre", "rwkv")),
     ],
 )
@@ -131,50 +60,47 @@ def test_what_is_priced_is_what_lava_built_and_counted(
     name: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also that in steps without a token nothing is sent: fall-through counts no more."""
-    network = random_network(SHAPES[name])
-    machine = machine_of(network, load_profile("loihi2"))
-    assert machine.is_fine
-    lava = Observed(monkeypatch)
-    with FineSession(network) as session:
-        assert session.depth == machine.steps
-        if mode == "pipelined":
-            session.score(TOKENS)
-        else:
-            for token in TOKENS:
-                session.step(token)
-        done = session.counters
-    assert done == emulated(network)
-    priced = machine.counters(done)
-    assert priced is not None
-    assert priced.tokens == len(TOKENS)
-    embedding = network.layers[0].name
-    looked_up = {e.name for e in schedule(network).elements if e.layer == embedding}
-    assert {unit.name for unit in units(machine)} == set(lava.built) - looked_up
-    halves: Counter[str] = Counter()
-    for unit in units(machine):
-        process = lava.built[unit.name]
-        if unit.part == "neuron":
-            shape = process.a_in.shape if unit.program == "reciprocal_root" else process.s_out.shape
-            assert unit.output.size == (1 if unit.program == "reciprocal_root" else shape[0])
-            assert priced.count(unit.name, "output_events") == lava.of(unit.name, SENT), unit.name
-            continue
-        weights = process.weights.init
-        assert unit.output.size * (MOST_OF_ROOT if unit.name.endswith(".sums") else 1) == (
-            process.a_out.shape[0] // (3 if unit.name.endswith(".spread") else 1)
-        )
-        assert unit.non_zero == int((weights != 0).sum()), unit.name
-        found = lava.of(unit.name, OPERATIONS), lava.of(unit.name, RECEIVED)
-        if unit.name.endswith((".current", ".previous")):
-            halves[unit.owner] += found[0] - priced.count(unit.name, "synaptic_operations")
-            continue
-        columns = ("synaptic_operations", "input_events")
-        assert tuple(priced.count(unit.name, column) for column in columns) == found, unit.name
-    # halves of a projection behind a hard token shift are counted together
-    assert not any(halves.values())
+    compared = compare_fine(network_of(name), TOKENS, mode, monkeypatch)
+    assert min(compared.populations, compared.projections, compared.operations) > 0
 
 
-MOST_OF_ROOT = 6
-"""Sums that reach the one neuron of a norm's root."""
+def test_a_chain_of_varied_neurons_is_what_stock_lava_built_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also with recurrent synapses; every neuron leaks at a rate of its own."""
+    random = np.random.default_rng(7)
+
+    def dense(name: str, source: str, n: int, m: int) -> NetxDense:
+        port = Port(n, "accumulator", 32, True, 1.0)
+        return NetxDense(name, (source,), port, random.integers(-60, 90, (n, m), np.int16))
+
+    def delay(name: str, source: Layer) -> ChannelDelay:
+        ones = np.ones(source.output.size, np.int32)
+        return ChannelDelay(name, (source.name,), source.output, ones, 1)
+
+    def decays(n: int) -> tuple[Array, Array]:
+        current, voltage = (random.integers(1, 4097, n).astype(np.int32) for _ in range(2))
+        return current, voltage
+
+    spikes = ("binary", 1, False, 1.0)
+    first = RasterInput("input.raster", (), Port(16, *spikes))
+    before = delay("a.delay", first)
+    bias = random.integers(0, 9, 24).astype(np.int32)
+    one = VariedCuba("a.neuron", ("a.synapse",), Port(24, *spikes), bias, *decays(24), 300)
+    between = delay("b.delay", one)
+    other = RecurrentVariedCuba(
+        "b.neuron", ("b.synapse",), Port(12, *spikes), np.zeros(12, np.int32), *decays(12), 400,
+        random.integers(-60, 60, (12, 12), np.int16),
+    )  # fmt: skip
+    network = Chain(
+        ChainInfo(),
+        (first, before, dense("a.synapse", "a.delay", 24, 16), one, between,
+         dense("b.synapse", "b.delay", 12, 24), other),
+    )  # fmt: skip
+    raster = (random.random((40, 16)) < 0.3).astype(np.int64)
+    compared = compare_chain(network, raster, monkeypatch)
+    assert (compared.populations, compared.projections, compared.neurons) == (2, 3, 36)
+    assert 100 < compared.spikes < 40 * 36 and compared.operations > compared.spikes
 
 
 def check_structure(network: Network) -> None:
@@ -213,9 +139,9 @@ def check_structure(network: Network) -> None:
                 assert machine[source].role in ("neuron", "input")
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, VARIED])
 def test_the_machine_has_the_graph_s_processes_and_steps(name: str) -> None:
-    check_structure(random_network(SHAPES[name]))
+    check_structure(network_of(name))
 
 
 def test_other_targets_and_chains_run_their_layers() -> None:

@@ -15,7 +15,10 @@ from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping import PACKINGS, check_rules, map_network, sizes
-from spikegpt_neuro.mapping.partition import demands, output_axons, partition, reach
+from spikegpt_neuro.mapping.axons import output_axons, reach
+from spikegpt_neuro.mapping.cores import Core
+from spikegpt_neuro.mapping.demand import demands
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
 from spikegpt_neuro.mapping.roles import balancing_words, depths
 from spikegpt_neuro.mapping.traffic import hops, measure
@@ -69,6 +72,31 @@ def test_small_layers_share_cores_until_their_memory_is_full(
     cores = partition(network, make_profile(**limits, memory_per_core=most), "middle")
     assert 0.9 * most < max(core.bytes for core in cores) <= most
     assert sum(core.bytes for core in cores) == sum(core.bytes for core in free)
+
+
+def test_rests_of_layers_share_cores_where_that_saves_a_chip(
+    make_profile: Callable[..., Profile],
+) -> None:
+    network = _network(n_layer=2, n_embd=32)
+
+    def cores_on_chips_of(per_chip: int) -> tuple[Core, ...]:
+        profile = make_profile(
+            cores_per_chip=per_chip, weights_per_core=900, neurons_per_core=64,
+            memory_per_core=8192,
+        )  # fmt: skip
+        return partition(network, profile, "middle")
+
+    alone, shared = cores_on_chips_of(10**6), cores_on_chips_of(1)
+    assert len(shared) < len(alone)
+    assert all(core.synapse_bytes <= 900 and core.neurons <= 64 for core in shared)
+    assert all(core.bytes <= 8192 for core in shared)
+    placed = [(s.layer, c) for core in shared for s in core.slices for c in range(s.begin, s.end)]
+    assert sorted(placed) == sorted(
+        (s.layer, c) for core in alone for s in core.slices for c in range(s.begin, s.end)
+    )
+    # what shares a core works in one time step
+    stages = {layer.name: layer.stage for layer in network.layers}
+    assert all({stages[s.layer] for s in core.slices} == {core.stage} for core in shared)
 
 
 def test_layers_are_cut_until_their_output_axons_fit(make_profile: Callable[..., Profile]) -> None:

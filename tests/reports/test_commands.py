@@ -154,6 +154,41 @@ def test_map_weighs_traffic_by_a_text(files: dict[str, Path]) -> None:
     assert values["traffic_assumes_every_value_non_zero"] is False
 
 
+def test_map_and_energy_choose_the_same_mapping(files: dict[str, Path]) -> None:
+    ran = ["--text", str(files["text.txt"]), "--vocab", str(files["vocabulary.json"]), "--quiet"]
+    chosen = ["--profile", "loihi2", "--for", "energy", "--mode", "fall-through", *ran]
+    result = CliRunner().invoke(app, ["map", str(files["model.net"]), "--json", *chosen])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    choice = values["choice"]
+    assert (choice["for"], choice["modes"]) == ("energy", ["fall-through"])
+    packed, spread, best = choice["compared"]
+    assert (packed["mapping"], spread["mapping"], best["mapping"]) == ("packed", "spread", "energy")
+    joules = [row["fall-through"]["joules_per_token"] for row in choice["compared"]]
+    assert joules[2] == min(joules)
+    over = packed["fall-through"]["joules_over_those_of_the_choice"]
+    assert over == joules[0] / joules[2]
+    assert values["cores"] == best["cores"] and values["spread"] == choice["found"]
+    energy = CliRunner().invoke(app, ["energy", str(files["model.net"]), "--json", *chosen])
+    assert energy.exit_code == 0, energy.output
+    (report,) = json.loads(energy.stdout)["reports"]
+    assert report["energy_joules_per_token"] == pytest.approx(joules[2], rel=1e-12)
+    assert report["mapping"]["cores"] == best["cores"]
+    shown = CliRunner().invoke(app, ["map", str(files["model.net"]), *chosen])
+    assert "Least energy a token, estimated" in shown.stdout
+    assert "packed: 1." in shown.stdout
+
+
+def test_map_chooses_by_the_events_of_a_run(files: dict[str, Path]) -> None:
+    net = str(files["model.net"])
+    result = CliRunner().invoke(app, ["map", net, "--for", "time"])
+    assert isinstance(result.exception, InputError)
+    assert "--for needs the events of a run" in str(result.exception)
+    ran = ["--text", str(files["text.txt"]), "--vocab", str(files["vocabulary.json"])]
+    refused = CliRunner().invoke(app, ["map", net, "--for", "time", "--profile", "xylo", *ran])
+    assert "describes no neuro cores" in str(refused.exception)
+
+
 def test_profiles_lists_and_shows(files: dict[str, Path]) -> None:
     listed = CliRunner().invoke(app, ["profiles", "--json"])
     assert "loihi2" in [p["name"] for p in json.loads(listed.stdout)["profiles"]]

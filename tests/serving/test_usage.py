@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from spikegpt_neuro.energy import build_report
@@ -75,6 +76,12 @@ def test_a_mapping_takes_the_traffic_of_another_run() -> None:
     assert under.cores == mapping.cores and under.placement is mapping.placement
     assert not under.traffic.assumed_dense
     assert 0 < under.traffic.total < mapping.traffic.total
+    # the traffic is that of a mapping made with this run
+    cores = map_network(network, profile, spread="packed")
+    again = map_network(network, profile, counters=counters, spread="packed")
+    assert cores.cores == again.cores
+    taken, made = cores.under(counters).traffic, again.traffic
+    assert taken.layers == made.layers and np.array_equal(taken.packets, made.packets)
 
 
 def test_targets_without_cores_price_too_and_none_prices_nothing() -> None:
