@@ -260,13 +260,15 @@ def mutants() -> str:
 
 def lines() -> str:
     """What tests reach."""
-    (found,) = _read("lines.json")
+    measured: dict[str, dict[str, int]] = {}
+    for found in _read("lines*.json"):
+        measured |= {name: found["packages"][name] for name in found["tests"]}
     rows = [
         (package, row["lines"], row["reached"], f"{row['reached'] / row['lines']:.0%}",
          row["left_out"])
-        for package, row in found["packages"].items()
+        for package, row in sorted(measured.items())
     ]  # fmt: skip
-    folders = ", ".join(f"`tests/{name}`" for name in found["tests"])
+    folders = ", ".join(f"`tests/{name}`" for name in sorted(measured))
     return "\n".join(
         [
             "## Lines that tests reach\n\nBy coverage.py, of the tests in "
