@@ -21,7 +21,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format types bench docs dist audit lock sbom pages clean
+.PHONY: help setup demo test lint format types bench docs dist audit lock locked sbom pages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -78,11 +78,23 @@ lock: setup $(RELEASE_TOOLS)
 	$(RELEASE_TOOLS)/bin/python -m release.lock
 	$(BIN)/python -m release.licences --write
 
+# the wheel and what it needs, each file held against its SHA-256 before it is installed; torch as the
+# index has it (6 GB), unless TORCH names another build: `make locked TORCH=torch==2.13.0+cpu`
+TORCH ?= --require-hashes --requirement requirements/torch-cuda.lock
+locked:
+	rm -rf build/locked && $(PYTHON) -m venv build/locked
+	build/locked/bin/python -m pip install --quiet --require-hashes --requirement requirements/runtime.lock
+	build/locked/bin/python -m pip install --quiet --no-deps $(TORCH)
+	build/locked/bin/python -m pip install --quiet --no-deps --no-build-isolation .
+	build/locked/bin/python -m pip check
+	build/locked/bin/spikegpt-neuro demo
+
 # CycloneDX: what the wheel needs with hashes, and what the build and its tests ran with
 sbom: setup $(RELEASE_TOOLS)
-	mkdir -p dist
+	mkdir -p build dist
+	cat requirements/runtime.lock requirements/torch-cuda.lock > build/wheel.lock
 	$(RELEASE_TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
-	    --output-file dist/sbom-runtime.cdx.json requirements/runtime.lock
+	    --output-file dist/sbom-runtime.cdx.json build/wheel.lock
 	$(RELEASE_TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 	    --output-file dist/sbom-environment.cdx.json $(BIN)/python
 

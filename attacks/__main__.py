@@ -9,6 +9,7 @@ KINDS = {
     "served": "attacks.served",
     "guided": "attacks.guided",
     "determinism": "attacks.determinism",
+    "lines": "attacks.lines",
     "mutants": "attacks.mutants",
     "page": "attacks.page",
 }

@@ -1,9 +1,15 @@
 """``python -m attacks determinism``: the same bytes under every circumstance that must not matter.
 
-A *work* runs the commands that write and say something (export, score, simulate, energy) in a
-folder of its own, and is known by the SHA-256 of every file and result. It is repeated with other
-hash seeds, thread counts, processor generations and Pythons; every digest must be the first one's.
-``--network`` begins with a network instead of an export, for Pythons without PyTorch.
+A *work* runs the commands that write and say something (export to 8 and to 4 bits, score, simulate,
+a chain of SLAYER's neurons, map, energy) in a folder of its own, and is known by the SHA-256 of
+every file and result. It is repeated with other hash seeds, thread counts, processor generations
+and Pythons; every digest must be the first one's. All works read the networks that were exported
+first, so that a difference of an export is seen where it is, and only there. ``--network`` leaves
+the exports out, for Pythons without PyTorch. ``--json FILE``: what FILE has already is not done
+again.
+
+Processors: LLVM compiles for the one named; numpy, its OpenBLAS, PyTorch, oneDNN and glibc each
+choose between the code of several by variables of their own.
 """
 
 from __future__ import annotations
@@ -20,8 +26,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attacks.faults.commands import VOLATILE, result
-from attacks.formats import EXAMPLE
+from attacks.formats import EXAMPLE, _make_netx
 
 NO_AVX512 = ",".join(
     f"-avx512{part}"
@@ -33,14 +41,32 @@ CIRCUMSTANCES: dict[str, dict[str, str]] = {
     "hash seed 1": {"PYTHONHASHSEED": "1"},
     "hash seed random": {"PYTHONHASHSEED": "random"},
     "2 threads": {"THREADS": "2", "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
-    "a generic processor": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
-    "Haswell": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
-    "no AVX-512": {"NUMBA_CPU_FEATURES": NO_AVX512},
     "another locale and time zone": {"LC_ALL": "C", "TZ": "Asia/Kathmandu"},
+    "kernels for a generic processor": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    "kernels for Haswell": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
+    "kernels without AVX-512": {"NUMBA_CPU_FEATURES": NO_AVX512},
+    "numpy without AVX-512": {"NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL"},
+    "numpy without AVX2": {"NPY_DISABLE_CPU_FEATURES": "X86_V3,X86_V4,AVX512_ICL"},
+    "OpenBLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
+    "OpenBLAS for Prescott": {"OPENBLAS_CORETYPE": "Prescott"},
+    "PyTorch for AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "PyTorch for SSE": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "glibc without AVX2 and FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"},
 }
 """By name: changes of the environment; THREADS is the commands' ``--threads``."""
-SUITE = ("as it is", "hash seed 0", "hash seed 1", "2 threads", "another locale and time zone")
-"""Those that need no kernel compiled anew."""
+AT_ONCE = "seed, threads, locale and time zone at once"
+CIRCUMSTANCES[AT_ONCE] = {
+    key: value
+    for name in ("hash seed 1", "2 threads", "another locale and time zone")
+    for key, value in CIRCUMSTANCES[name].items()
+}
+SUITE = ("as it is", AT_ONCE)
+"""What the test suite runs: no kernel is compiled anew."""
+EXPORT = ("--vocab", "v.json", "--calibration", "t.txt")
+EXPORTS = {
+    "export": ("export", "m.pth", "m.net", *EXPORT),
+    "export-4": ("export", "m.pth", "m4.net", "--weight-bits", "4", *EXPORT),
+}
 
 
 def work(
@@ -49,26 +75,24 @@ def work(
     """Digests of what the commands write and say in ``folder``, which has their inputs."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **circumstance}
     threads = environment.pop("THREADS", "1")
-    runs: dict[str, list[str]] = {
-        "score": ["score", "m.net", "t.txt", "--threads", threads],
-        "simulate": [
-            "simulate", "m.net", "--prompt", "In the", "--tokens", "40", "--temperature", "1",
+    runs: dict[str, tuple[str, ...]] = {
+        **(EXPORTS if export else {}),
+        "score": ("score", "n.net", "t.txt", "--threads", threads),
+        "simulate": (
+            "simulate", "n.net", "--prompt", "In the", "--tokens", "40", "--temperature", "1",
             "--trace", "trace.npz", "--state", "state.npz", "--threads", threads,
-        ],
-        "energy": [
-            "energy", "m.net", "--text", "t.txt", "--tokens", "60", "--date", "2026-01-01",
+        ),
+        "chain": ("simulate", "chain.net", "--raster", "raster.npy", "--output", "o.npy"),
+        "map": ("map", "n.net"),
+        "energy": (
+            "energy", "n.net", "--text", "t.txt", "--tokens", "60", "--date", "2026-01-01",
             "--output", "e.json", "--output", "e.html", "--output", "e.parts.csv",
-        ],
+        ),
     }  # fmt: skip
-    if export:
-        begin = ["export", "m.pth", "m.net", "--vocab", "v.json", "--calibration", "t.txt"]
-        runs = {"export": begin, **runs}
+    if (folder / "n4.net").exists():
+        runs["score-4"] = ("score", "n4.net", "t.txt", "--threads", threads)
     for name, arguments in runs.items():
-        with (folder / f"{name}.out").open("wb") as out:
-            subprocess.run(
-                [python, "-m", "spikegpt_neuro.cli.main", *arguments, "--json"],
-                cwd=folder, env=environment, stdout=out, check=True,
-            )  # fmt: skip
+        _run(folder, python, environment, name, arguments)
     found = {}
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
@@ -78,42 +102,80 @@ def work(
     return found
 
 
-def _lay_out(folder: Path, small: Path | None) -> None:
+def _run(
+    folder: Path, python: str, environment: Mapping[str, str], name: str, arguments: Sequence[str]
+) -> None:
+    with (folder / f"{name}.out").open("wb") as out:
+        subprocess.run(
+            [python, "-m", "spikegpt_neuro.cli.main", *arguments, "--json"],
+            cwd=folder, env=environment, stdout=out, check=True,
+        )  # fmt: skip
+
+
+def _here(folder: Path, name: str, arguments: Sequence[str]) -> None:
+    _run(folder, sys.executable, {**os.environ, "OMP_NUM_THREADS": "1"}, name, arguments)
+    (folder / f"{name}.out").unlink()
+
+
+def _lay_out(folder: Path, network: Path | None) -> None:
+    """The works' inputs, with the exports of this interpreter where no network is given."""
     text = (EXAMPLE / "kjv-valid.txt").read_text("utf-8")
     (folder / "t.txt").write_text(text[:1500], "utf-8")
-    if small is not None:
-        shutil.copy(small, folder / "m.net")
+    _make_netx(folder / "chain.net")
+    np.save(folder / "raster.npy", np.eye(5, dtype=np.int64)[[0, 3, 1, 4] * 50])
+    if network is not None:
+        shutil.copy(network, folder / "n.net")
+        # what reads stock NetX needs PyTorch, too
+        _here(folder, "import", ("netx", "import", "chain.net", "own.net"))
+        (folder / "own.net").replace(folder / "chain.net")
         return
     shutil.copy(EXAMPLE / "kjv-4x192.pth", folder / "m.pth")
     shutil.copy(EXAMPLE / "kjv-4x192.vocab.json", folder / "v.json")
+    for name, arguments in EXPORTS.items():
+        _here(folder, name, arguments)
+    (folder / "m.net").rename(folder / "n.net")
+    (folder / "m4.net").rename(folder / "n4.net")
 
 
 def compare(
-    names: Sequence[str], pythons: Sequence[str], network: Path | None = None
-) -> dict[str, Any]:
+    names: Sequence[str], pythons: Sequence[str], network: Path | None = None,
+    kept: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Which files and results differ from the first work's, by circumstance.
 
-    ``network``: begin with it, instead of with the export of the example's checkpoint.
+    ``network``: what is read, instead of exports of the example's checkpoint. ``kept``: where the
+    result is kept while it grows, and gone on from.
     """
-    wanted: dict[str, str] = {}
-    rows: dict[str, list[str]] = {}
+    done: dict[str, Any] = {"left_out": sorted(VOLATILE), "digests": {}, "circumstances": {}}
+    if kept is not None and kept.exists():
+        done = json.loads(kept.read_text("utf-8"))
+    rows: dict[str, list[str]] = done["circumstances"]
     here = str(Path(sys.executable))
     cases = [(name, here, CIRCUMSTANCES[name]) for name in names]
-    cases += [(f"Python {python}", python, {}) for python in pythons]
-    for name, python, circumstance in cases:
-        with tempfile.TemporaryDirectory() as found:
-            folder = Path(found)
-            _lay_out(folder, network)
-            digests = work(folder, python, circumstance, export=network is None)
-        wanted = wanted or digests
-        rows[name] = sorted(
-            key for key in wanted.keys() | digests.keys() if wanted.get(key) != digests.get(key)
-        )
-        print(f"{name}: {', '.join(rows[name]) or 'the same'}", file=sys.stderr, flush=True)
-    return {
-        "compared": sorted(wanted), "left_out": sorted(VOLATILE), "circumstances": rows,
-        "bad": [name for name, differ in rows.items() if differ],
-    }  # fmt: skip
+    cases += [(f"Python {_version(python)}", python, {}) for python in pythons]
+    with tempfile.TemporaryDirectory() as inputs:
+        _lay_out(Path(inputs), network)
+        for name, python, circumstance in cases:
+            if name in rows:
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch) / "work"
+                shutil.copytree(inputs, folder)
+                digests = work(folder, python, circumstance, export=network is None)
+            wanted = done["digests"] = done["digests"] or digests
+            rows[name] = sorted(
+                key for key in wanted.keys() | digests.keys() if wanted.get(key) != digests.get(key)
+            )
+            done["bad"] = [name for name, differ in rows.items() if differ]
+            print(f"{name}: {', '.join(rows[name]) or 'the same'}", file=sys.stderr, flush=True)
+            if kept is not None:
+                kept.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+    return done
+
+
+def _version(python: str) -> str:
+    command = [python, "-c", "import platform; print(platform.python_version())"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main(arguments: list[str]) -> int:
@@ -124,9 +186,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--network", type=Path, help="instead of exporting the example; no PyTorch")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    found = compare(options.circumstances, options.pythons, options.network)
-    text = json.dumps(found, indent=1)
-    if options.json is not None:
-        options.json.write_text(text + "\n", "utf-8")
-    print(text)
+    found = compare(options.circumstances, options.pythons, options.network, options.json)
+    print(json.dumps(found, indent=1))
     return 1 if found["bad"] else 0

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.calibration import WINDOW
+from spikegpt_neuro.converters.one_thread import in_one_thread
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense
@@ -55,6 +56,7 @@ class Moments:
         self._windows = windows
         self._operands: dict[str, npt.NDArray[np.int16]] = {}
 
+    @in_one_thread
     def __call__(self, name: str) -> npt.NDArray[np.float32]:
         """Of the layer of that name."""
         layer = self._network[name]

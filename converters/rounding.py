@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from spikegpt_neuro.arithmetic.compiler import kernel
 from spikegpt_neuro.arithmetic.packed import largest_weight
+from spikegpt_neuro.converters.one_thread import in_one_thread
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -65,6 +66,7 @@ class Prepared:
     inverse_diagonal: npt.NDArray[np.float64]
 
 
+@in_one_thread
 def prepare(second_moment: FloatArray) -> Prepared:
     """From ``H`` [inputs, inputs], of any rank: ``DAMPING`` of its mean diagonal is added."""
     damped = second_moment.astype(np.float64)
@@ -199,6 +201,7 @@ def kept_weights(
     return (rank < n).reshape(outputs, -1)[:, :inputs]
 
 
+@in_one_thread
 def nearest(weight: FloatArray, bits: int, importance: FloatArray | None = None) -> Rounded:
     """Plain rounding at the best clipping; ``importance`` [inputs] weighs the inputs."""
     limit = largest_weight(bits)
@@ -210,6 +213,7 @@ def nearest(weight: FloatArray, bits: int, importance: FloatArray | None = None)
     return Rounded(integers, scale, (difference**2) @ weighing / power)
 
 
+@in_one_thread
 def compensated(
     weight: FloatArray, prepared: Prepared, bits: int, kept: npt.NDArray[np.bool_] | None = None
 ) -> Rounded:

@@ -24,6 +24,7 @@ from spikegpt_neuro.arithmetic.packed import FEWEST_BITS, MOST_BITS
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.budget import least
 from spikegpt_neuro.converters.moments import Moments, weights_of
+from spikegpt_neuro.converters.one_thread import in_one_thread
 from spikegpt_neuro.converters.reduction import Candidate, Choice, Progress, adopt, candidate, fits
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
@@ -134,6 +135,7 @@ def mean_bits(network: LanguageModel, windows: npt.NDArray[np.int64]) -> float:
     return float(np.concatenate(bits).mean())
 
 
+@in_one_thread
 def candidates(
     network: LanguageModel, moments: Moments, choices: Sequence[Choice], *, threads: int = 1,
     store: CandidateStore | None = None, gains: Mapping[str, float] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,7 +141,7 @@ def _judged(found: Classification, confidence: float | None) -> dict[str, Any]:
     judged: dict[str, Any] = {
         "accuracy": decided.accuracy,
         "confusion": matrix.tolist(),
-        "mean_confidence": sum(d.confidence for d in found.decisions) / count,
+        "mean_confidence": math.fsum(d.confidence for d in found.decisions) / count,
         "mean_settled_after_tokens": sum(d.settled for d in found.decisions) / count,
     }
     if confidence is not None:

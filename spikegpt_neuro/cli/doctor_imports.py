@@ -73,6 +73,7 @@ PACKAGES = (
         "Install torch again; a CPU build is enough: docs/installing.md.",
     ),
     _needed("safetensors", "safetensors.torch", "no .safetensors checkpoints"),
+    _needed("threadpoolctl", "threadpoolctl", "no weights of fewer than 8 bits"),
     _needed("tokenizers", "tokenizers", "no Hugging Face tokenizer files"),
     _needed("scipy", "scipy.sparse", "no decomposition into simple elements; no Lava"),
     _needed("matplotlib", "matplotlib.figure", "no figures in files; no lava-dl"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.energy.activity import LayerActivity
@@ -116,9 +117,9 @@ def _layer_dict(report: EnergyReport, layer: LayerActivity) -> dict[str, Any]:
             for name, found in report.mapping.transport.items()
             if report.mapping.machine.owners[name] == layer.name
         ]
-        packets = sum(number for number, _ in sent)
+        packets = math.fsum(number for number, _ in sent)
         if report.mapping.has_mesh:
-            hops = sum(travelled.total for _, travelled in sent)
+            hops = math.fsum(travelled.total for _, travelled in sent)
     return {
         "name": layer.name,
         "kind": layer.kind,

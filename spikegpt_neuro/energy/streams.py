@@ -20,6 +20,7 @@ Every neuron holds the state of each stream, which must fit the target's memory.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def interleave(
                 tokens = len(settled) * streams
                 counts = sum((found for _, found in settled), Counter[tuple[int, ...]]())
                 return Schedule(
-                    sum(lasted for lasted, _ in settled) / tokens,
+                    math.fsum(lasted for lasted, _ in settled) / tokens,
                     {places: Fraction(n, tokens) for places, n in counts.items()},
                 )
 

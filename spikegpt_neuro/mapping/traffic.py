@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,7 +51,7 @@ class Traffic:
     @cached_property
     def total(self) -> float:
         """Packets a token."""
-        return float(self.packets.sum()) + sum(
+        return float(self.packets.sum()) + math.fsum(
             float(fan.packets.sum()) * fan.target.size for fan in self.fans
         )
 
@@ -291,7 +292,9 @@ def _fan_hops(fan: Fan, chip: Int64Array, x: Int64Array, y: Int64Array) -> Hops:
         held = np.bincount(chip[target] * width + place[target], None, chips * width)
         distance = np.abs(np.arange(width)[:, None] - np.arange(width)[None, :])
         sent, held = sent.reshape(chips, width), held.reshape(chips, width)
-        along.append(float(((sent @ distance) * held).sum()))
+        # not `@`, whose sums are of another order on every processor
+        reached = np.einsum("cs,st->ct", sent, distance)
+        along.append(float((reached * held).sum()))
         near = float((sent.sum(axis=1) * held.sum(axis=1)).sum())
     away = float(packets.sum()) * target.size - near if chips > 1 else 0.0
     return Hops(along[0], along[1], max(0.0, away))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from spikegpt_neuro.energy import EnergyReport, Study
@@ -38,7 +39,7 @@ def energy_by_stage(report: EnergyReport) -> StackedBars:
     bars = []
     for stage, by in report.by_stage.items():
         parts = tuple(by[c].value if c in by else 0.0 for c in present)
-        bars.append(Bar(stage, parts, engineering(sum(parts), "J")))
+        bars.append(Bar(stage, parts, engineering(math.fsum(parts), "J")))
     total = report.energy.value if report.energy else 0.0
     largest = max(report.by_category.items(), key=lambda item: item[1].value)
     description = (
@@ -103,7 +104,7 @@ def firing_over_text(study: Study) -> HeatMap:
     return HeatMap(
         "Firing rate of each LIF layer over the text",
         f"{len(rates)} layers, {len(study.run.windows)} stretches of the text. "
-        + "; ".join(f"{layer} {share(sum(r) / len(r))}" for layer, r in rates.items() if r),
+        + "; ".join(f"{layer} {share(math.fsum(r) / len(r))}" for layer, r in rates.items() if r),
         list(rates.items()),
         study.run.counters.tokens,
     )
@@ -114,7 +115,7 @@ def mean_rates(study: Study) -> Curves:
     dense = [layer for layer in study.main.layers if layer.role == "synapse"]
     operands = sum(layer.input_size for layer in dense)
     rates = list(study.firing_rates().values())
-    mean = [sum(column) / len(column) for column in zip(*rates, strict=True)]
+    mean = [math.fsum(column) / len(column) for column in zip(*rates, strict=True)]
     density = [
         sum(w.count(layer.name, "input_events") for layer in dense) / (w.tokens * operands)
         for w in study.run.windows

@@ -99,7 +99,7 @@ def _legend(
 @draw.register
 def _(chart: StackedBars, name: str) -> str:
     names, colours = chart.names, chart.colours
-    longest = max((sum(bar.parts) for bar in chart.bars), default=0.0) or 1.0
+    longest = max((math.fsum(bar.parts) for bar in chart.bars), default=0.0) or 1.0
     room = WIDTH - _LABEL - 130
     body = _legend(names, 0, 12, colours)
     y = 28.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from rich.console import RenderableType
@@ -283,7 +284,7 @@ def report_details(report: EnergyReport) -> list[RenderableType]:
             layer.operand if layer else "",
         )
     if len(ordered) > _MOST_ROWS:
-        rest = sum(energy.value for _, energy in ordered[_MOST_ROWS:])
+        rest = math.fsum(energy.value for _, energy in ordered[_MOST_ROWS:])
         layers.add_row(
             f"{len(ordered) - _MOST_ROWS} more", engineering(rest, "J"), share(rest / total)
         )

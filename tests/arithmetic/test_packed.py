@@ -11,6 +11,8 @@ from spikegpt_neuro.arithmetic.packed import (
     largest_weight,
     pack,
     row_words,
+    store,
+    stored,
     unpack,
 )
 
@@ -69,3 +71,13 @@ def test_the_proven_bound_is_reached_exactly(bits: int, sign: int) -> None:
     result = np.empty((1, 9), np.int32)
     dense_packed(pack(weight, bits), bits, x, result)
     assert (result == sign * largest_weight(bits) * 32767 * inputs).all()
+
+
+def test_a_layer_keeps_fewer_bits_packed_and_eight_as_they_are() -> None:
+    weight = np.arange(-7, 8, dtype=np.int8).reshape(3, 5)
+    assert store(weight, 8) is weight
+    assert stored(weight) == (weight, 8)
+    kept = store(weight, 4)
+    words, bits = stored(kept)
+    assert (words.dtype, bits) == (np.uint16, 4)
+    np.testing.assert_array_equal(np.asarray(kept), weight)

@@ -21,4 +21,5 @@ def test_files_and_results_do_not_depend_on_the_circumstances(tmp_path: Path) ->
     write_network(dataclasses.replace(random_network(shape), vocabulary=vocabulary), path)
     found = compare(SUITE, (), path)
     assert found["bad"] == []
-    assert {"e.json", "e.html", "trace.npz", "score.out"} <= set(found["compared"])
+    assert list(found["circumstances"]) == list(SUITE)
+    assert {"e.json", "e.html", "trace.npz", "score.out", "o.npy"} <= set(found["digests"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from spikegpt_neuro.arithmetic.packed import largest_weight
 from spikegpt_neuro.converters.rounding import (
@@ -103,3 +104,19 @@ def test_at_most_n_of_every_m_stay(pattern: tuple[int, int], inputs: int) -> Non
     for begin in range(0, inputs, m):
         group = kept[:, begin : begin + m]
         assert (group.sum(axis=1) == min(n, group.shape[1])).all()
+
+
+def test_the_integers_do_not_depend_on_the_threads_of_linear_algebra() -> None:
+    """Sizes at which OpenBLAS adds in another order when it has two threads."""
+    rng = np.random.default_rng(0)
+    moment, weight = _moment(rng, 192), rng.normal(size=(63, 192)).astype(np.float32)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            before = [one["num_threads"] for one in threadpool_info()]
+            prepared = prepare(moment)
+            rounded = compensated(weight, prepared, 4)
+            assert [one["num_threads"] for one in threadpool_info()] == before
+        found.append([prepared.factor, rounded.integers, rounded.scale, rounded.error])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -359,6 +359,85 @@ def test_a_sequence_pays_for_the_time_its_pipeline_fills(run: Any) -> None:
     assert time["seconds_per_sequence"] == step * (40 + steps - 1)
 
 
+def test_a_step_that_links_bound_takes_their_time_and_at_worst_the_overhead(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    dear = Fraction(10**6)
+    link = replace(profile.coefficients["link_time"], value=dear, low=dear, high=dear)
+    dear_links = replace(profile, coefficients={**profile.coefficients, "link_time": link})
+    report = build_report(network, counters, dear_links, mode="pipelined")
+    assert report.timing is not None and report.mapping is not None
+    packets = report.mapping.load_of(0).link
+    assert packets > 0 and set(report.timing.bottlenecks) == {"links"}
+    assert report.timing.low == report.timing.value == pytest.approx(packets * 1e-3, rel=1e-12)
+    # 5400 ns is the longest step without work that the profile has
+    assert report.timing.high == pytest.approx(packets * 1e-3 + 5400e-9, rel=1e-12)
+
+
+def test_steps_that_nothing_fills_are_overhead_all_of_them(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    second = Fraction(10**9)
+    step = replace(profile.coefficients["step_time"], value=second, low=second, high=second)
+    coefficients = {**profile.coefficients, "step_time": step}
+    del coefficients["host_round_trip_time"]
+    slow = replace(profile, coefficients=coefficients)
+    report = build_report(network, counters, slow, mode="fall-through")
+    assert report.timing is not None
+    assert report.timing.value == pytest.approx(report.timing.steps, rel=1e-12)
+    assert report.timing.overhead_share == 1
+    assert list(report.timing.bottlenecks) == ["overhead"]
+
+
+def test_a_step_lasts_as_long_as_the_core_with_most_active_neurons_computes(run: Any) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    second = Fraction(10**9)
+    update = replace(
+        profile.coefficients["neuron_update_active_time"], value=second, low=second, high=second
+    )
+    coefficients = {**profile.coefficients, "neuron_update_active_time": update}
+    dear = replace(profile, coefficients=coefficients)
+    report = build_report(network, counters, dear, mode="pipelined")
+    assert report.timing is not None and report.mapping is not None
+    active = {
+        unit.name: Fraction(unit.active_updates, unit.tokens * unit.size) for unit in report.units
+    }
+    busiest = max(
+        sum(part.neurons * active[part.layer] for part in core.slices)
+        for core in report.mapping.cores
+    )
+    # all other times are below a millionth of these
+    assert report.timing.value == pytest.approx(float(busiest), rel=1e-6)
+    assert list(report.timing.bottlenecks) == ["compute"]
+
+
+@pytest.mark.parametrize(("cores", "chips"), [(4, 2), (120, 1)])
+def test_from_two_chips_on_a_step_may_last_as_long_as_one_of_prefill(
+    run: Any, cores: int, chips: int
+) -> None:
+    network, counters = run("upstream", 1)
+    profile = load_profile("loihi2")
+    limit = replace(
+        profile.limits["cores_per_chip"],
+        value=Fraction(cores), low=Fraction(cores), high=Fraction(cores),
+    )  # fmt: skip
+    coefficients = dict(profile.coefficients)
+    del coefficients["host_round_trip_time"]
+    small = replace(
+        profile, coefficients=coefficients, limits={**profile.limits, "cores_per_chip": limit}
+    )
+    prefill = build_report(network, counters, small, mode="pipelined")
+    generation = build_report(network, counters, small, mode="fall-through")
+    assert prefill.timing is not None and generation.timing is not None
+    assert generation.mapping is not None and generation.mapping.chips == chips
+    most = prefill.timing.high * generation.timing.steps
+    if chips > 1:
+        assert generation.timing.high == pytest.approx(most, rel=1e-12)
+    else:
+        assert generation.timing.high < 0.9 * most
+
+
 def test_the_bill_names_every_event_once_with_its_count_and_price(run: Any) -> None:
     network, counters = run("upstream", 1)
     report = build_report(network, counters, load_profile("loihi2"))

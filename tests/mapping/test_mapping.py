@@ -61,6 +61,19 @@ def test_no_core_holds_more_than_its_limits() -> None:
     assert max(core.bytes for core in cores) <= 196608
 
 
+def test_small_layers_share_cores_until_their_memory_is_full(
+    make_profile: Callable[..., Profile],
+) -> None:
+    network = _network(n_layer=1, n_embd=64)
+    limits = {"cores_per_chip": 500, "weights_per_core": 2048}
+    free = partition(network, make_profile(**limits), "middle")
+    most = 2500
+    assert max(core.bytes for core in free) > most
+    cores = partition(network, make_profile(**limits, memory_per_core=most), "middle")
+    assert 0.9 * most < max(core.bytes for core in cores) <= most
+    assert sum(core.bytes for core in cores) == sum(core.bytes for core in free)
+
+
 def test_rests_of_layers_share_cores_where_that_saves_a_chip(
     make_profile: Callable[..., Profile],
 ) -> None:
@@ -142,10 +155,17 @@ def test_packets_of_a_projection_are_its_events_times_its_cores(
     assert found == pytest.approx(expected, rel=1e-12)  # sums of shares in floats
 
 
-def test_without_counters_every_value_is_an_event() -> None:
+def test_without_counters_every_value_is_an_event(make_profile: Callable[..., Profile]) -> None:
     network = _network()
-    profile = load_profile("loihi2")
-    mapping = map_network(network, profile)
+    profile = make_profile(cores_per_chip=64, cores_per_tile=1, mesh_width=8, weights_per_core=512)
+    cores = partition(network, profile, "middle")
+    found = measure(network, cores, None)
+    numbers = {layer.name: i for i, layer in enumerate(network.layers)}
+    holders = sum(any(p.layer == "blocks.1.srffn.product" for p in c.slices) for c in cores)
+    hidden = 4 * 32
+    packets = found.of({numbers["blocks.1.srffn.value"]}).total
+    assert packets == pytest.approx(hidden * holders, rel=1e-12)  # sums of shares in floats
+    mapping = map_network(network, load_profile("loihi2"))
     assert mapping.to_dict()["traffic_assumes_every_value_non_zero"] is True
 
 

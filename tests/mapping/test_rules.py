@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -183,3 +184,14 @@ def test_a_chip_of_described_cores_has_its_own_capacity(
     assert {v.subject for v in found if v.rule == "chip_capacity"} == {
         f"chip {i}" for i in range(0, -(-len(cores) // 8))
     }
+
+
+def test_chips_that_a_system_lacks_are_whole(make_profile: Callable[..., Profile]) -> None:
+    network = random_network(RandomShape(n_layer=1, n_embd=32))
+    limits = {"cores_per_chip": 8, "cores_per_tile": 1, "mesh_width": 4, "weights_per_core": 512}
+    profile = make_profile(**limits, chips=1)
+    cores = partition(network, profile, "middle")
+    assert 16 < len(cores) < 64 and len(cores) % 8
+    found = check_rules(network, profile, "middle", cores, None)
+    (told,) = (violation.message for violation in found if violation.rule == "system_size")
+    assert told == f"needs {math.ceil(len(cores) / 8)} chips, board has 1"
