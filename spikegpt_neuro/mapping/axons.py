@@ -41,3 +41,10 @@ def reach(network: Graph, cores: tuple[Core, ...]) -> dict[str, int]:
 def output_axons(core: Core, reached: Mapping[str, int]) -> int:
     """Axons that leave a core: one for each neuron and each core it sends to."""
     return sum(part.neurons * reached.get(part.layer, 0) for part in core.slices)
+
+
+def input_axons(network: Graph, core: Core) -> int:
+    """Axons that end at a core: one for each operand its synapses read."""
+    ends = synapses_of(network)
+    vectors = {network[name].inputs[0] for part in core.slices for name in ends.get(part.layer, ())}
+    return sum(network[vector].output.size for vector in vectors)

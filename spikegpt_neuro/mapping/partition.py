@@ -14,7 +14,7 @@ from typing import Final
 
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.mapping.axons import output_axons, reach
+from spikegpt_neuro.mapping.axons import input_axons, output_axons, reach
 from spikegpt_neuro.mapping.cores import Core, Limits, Slice
 from spikegpt_neuro.mapping.demand import WORD_BYTES, Demand, demands
 from spikegpt_neuro.mapping.roles import Graph
@@ -88,8 +88,12 @@ def _packed(
     per_chip = profile.limit("cores_per_chip") or len(cores)
     tight = _tight(listed, limits, reached)
     if -(-len(tight) // per_chip) < -(-len(cores) // per_chip):
-        now = reach(network, tight)
-        if all(output_axons(core, now) <= limits.axons for core in tight):
+        now, most = reach(network, tight), profile.limit("input_axons_per_core")
+        if all(
+            output_axons(core, now) <= limits.axons
+            and (most is None or input_axons(network, core) <= most)
+            for core in tight
+        ):
             return tight, now
     return cores, reached
 

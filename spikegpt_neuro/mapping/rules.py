@@ -11,11 +11,12 @@ from typing import Final
 
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
+from spikegpt_neuro.mapping.axons import input_axons as ending
 from spikegpt_neuro.mapping.axons import output_axons as leaving
 from spikegpt_neuro.mapping.axons import reach
 from spikegpt_neuro.mapping.cores import Core, Limits, weights_per_core
 from spikegpt_neuro.mapping.demand import WORD_BYTES, capacity_needed, demands
-from spikegpt_neuro.mapping.roles import Graph, synapses_of
+from spikegpt_neuro.mapping.roles import Graph
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,9 @@ def input_axons(design: Design) -> Iterator[Finding]:
     limit = design.profile.limit("input_axons_per_core")
     if limit is None or not design.cores:
         return
-    ends = synapses_of(design.network)
     reported = set()
     for core in design.cores:
-        vectors = {
-            design.network[name].inputs[0]
-            for part in core.slices
-            for name in ends.get(part.layer, ())
-        }
-        axons = sum(design.network[vector].output.size for vector in vectors)
+        axons = ending(design.network, core)
         layers = ", ".join(part.layer for part in core.slices)
         if axons > limit and layers not in reported:
             reported.add(layers)

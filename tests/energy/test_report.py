@@ -131,10 +131,10 @@ def _of_small_chips(cores: int, ceiling: Fraction) -> Profile:
 @pytest.mark.parametrize("mode", ["pipelined", "fall-through"])
 def test_chips_of_a_system_draw_the_power_measured_of_systems(run: Any, mode: str) -> None:
     """Watts, not from the report: 0.7 a chip (0.6 to 1.003), 0.0007 a core (0 to 0.0025)."""
-    report = build_report(*run("upstream", 1), _of_small_chips(16, Fraction(226, 100)), mode=mode)
+    report = build_report(*run("upstream", 1), _of_small_chips(4, Fraction(226, 100)), mode=mode)
     assert report.timing is not None and report.mapping is not None
     chips, cores = report.mapping.chips, len(report.mapping.cores)
-    assert chips == -(-cores // 16) > 1
+    assert chips == -(-cores // 4) > 1
     static = report.by_category["static"]
     for end, each_chip, each_core in (
         ("low", "0.6", "0"), ("value", "0.7", "0.0007"), ("high", "1.003", "0.0025"),
@@ -148,11 +148,11 @@ def test_chips_of_a_system_draw_the_power_measured_of_systems(run: Any, mode: st
 
 def test_mean_power_of_a_chip_above_the_published_ceiling_warns(run: Any) -> None:
     """Energy over time over chips, against ceilings just below and just above it."""
-    probe = build_report(*run("upstream", 1), _of_small_chips(16, Fraction(226, 100)))
+    probe = build_report(*run("upstream", 1), _of_small_chips(4, Fraction(226, 100)))
     assert probe.energy is not None and probe.timing is not None and probe.mapping is not None
     each = Fraction(probe.energy.value) / Fraction(probe.timing.value) / probe.mapping.chips
     for ceiling, warned in ((each * Fraction(99, 100), True), (each * Fraction(101, 100), False)):
-        report = build_report(*run("upstream", 1), _of_small_chips(16, ceiling))
+        report = build_report(*run("upstream", 1), _of_small_chips(4, ceiling))
         found = [text for text in report.warnings if text.startswith("Mean power is")]
         assert len(found) == warned
         if warned:
