@@ -64,6 +64,8 @@ AREAS: dict[str, dict[str, tuple[str, ...]]] = {
     "mapping": {
         "spikegpt_neuro/mapping/capacity.py": ("tests/mapping/test_capacity.py",),
         "spikegpt_neuro/mapping/rules.py": ("tests/mapping/test_rules.py",),
+        "spikegpt_neuro/mapping/demand.py": ("tests/mapping/test_capacity.py",),
+        "spikegpt_neuro/mapping/cores.py": ("tests/mapping/test_rules.py",),
         "spikegpt_neuro/mapping/partition.py": (
             "tests/mapping/test_mapping.py",
             "tests/mapping/test_convolutions.py",
