@@ -93,8 +93,8 @@ def test_samples_of_a_raster_start_at_rest(backend: str, files: Files, tmp_path:
 
 def test_map_and_energy(files: Files, tmp_path: Path) -> None:
     mapped = run_json("map", files[0], "--raster", files[1], "--strict")
-    # spread over the chip's free cores, as by default
-    assert (mapped["cores"], mapped["chips"], mapped["violations"]) == (120, 1, [])
+    # spread over free cores, as by default, until each one's work hides behind a step's overhead
+    assert (mapped["cores"], mapped["chips"], mapped["violations"]) == (32, 1, [])
     assert mapped["traffic_assumes_every_value_non_zero"] is False
     assert run_json("map", files[0])["packets_per_token"] > mapped["packets_per_token"]
     best = run_json("map", files[0], "--raster", files[1], "--for", "time")["choice"]
