@@ -97,42 +97,37 @@ def atomic_load(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-def _pick(builder: Any, first: Any, second: Any, lanes: list[int]) -> Any:
-    """``lanes`` of two vectors put one after the other."""
-    return builder.shuffle_vector(first, second, ir.Constant(_vector(_INT, len(lanes)), lanes))
-
-
 def _sum_lanes(builder: Any, vectors: list[Any]) -> Any:
     """The sum of each vector's lanes; vectors and lanes are powers of two in number.
 
     Pairs of vectors become one, half of whose lanes are the first's and half the second's, so that
     every addition adds lanes of all that are left: n vectors cost n additions and not n log(lanes).
     """
-    lanes = vectors[0].type.count
-    share = lanes
+    share = vectors[0].type.count  # lanes that belong to one sum
     while len(vectors) > 1:
-        if share == 1:  # nothing to add: side by side
-            count = vectors[0].type.count
-            halves = [list(range(2 * count))]
-        else:
-            share //= 2
-            starts = range(0, 2 * lanes, 2 * share)
-            halves = [[s + o + i for s in starts for i in range(share)] for o in (0, share)]
-        vectors = [
-            _added(builder, a, b, halves) for a, b in zip(vectors[::2], vectors[1::2], strict=True)
-        ]
-    total = vectors[0]
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [_added(builder, a, b, share) for a, b in pairs]
+        share = max(1, share // 2)
+    (total,) = vectors
     while share > 1:
+        total = _added(builder, total, None, share)
         share //= 2
-        starts = range(0, total.type.count, 2 * share)
-        halves = [[s + o + i for s in starts for i in range(share)] for o in (0, share)]
-        total = _added(builder, total, ir.Constant(total.type, ir.Undefined), halves)
     return total
 
 
-def _added(builder: Any, first: Any, second: Any, halves: list[list[int]]) -> Any:
-    picked = [_pick(builder, first, second, lanes) for lanes in halves]
-    return picked[0] if len(picked) == 1 else builder.add(*picked)
+def _added(builder: Any, first: Any, second: Any, share: int) -> Any:
+    """The halves of every ``share`` lanes added; where they are one, both vectors side by side."""
+    lanes = first.type.count * (1 if second is None else 2)
+    other = ir.Constant(first.type, ir.Undefined) if second is None else second
+
+    def pick(chosen: list[int]) -> Any:
+        return builder.shuffle_vector(first, other, ir.Constant(_vector(_INT, len(chosen)), chosen))
+
+    if share == 1:
+        return pick(list(range(lanes)))
+    half = share // 2
+    starts = range(0, lanes, share)
+    return builder.add(*(pick([s + o + i for s in starts for i in range(half)]) for o in (0, half)))
 
 
 @intrinsic

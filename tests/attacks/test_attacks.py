@@ -12,8 +12,6 @@ COUNT = 24
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_input_is_read_or_refused(name: str) -> None:
-    if name == "nir":
-        pytest.importorskip("nir")
     found = run(name, COUNT, seed=1, keep=None)
     assert sum(found.values()) == COUNT
     assert {outcome: found[outcome] for outcome in BAD} == dict.fromkeys(BAD, 0)

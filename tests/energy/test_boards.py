@@ -49,7 +49,6 @@ def _rows(name: str) -> list[Any]:
 @pytest.mark.parametrize("name", BOARDS)
 def test_measurements_lie_inside_the_printed_ranges(name: str) -> None:
     """All but those that the file names, of which the page says why."""
-    pytest.importorskip("lava.lib.dl", reason="PilotNet's network comes with lava-dl")
     board, rows = BOARDS[name], _rows(name)
     assert {row.figure for row in rows} == {*board["measured"], *board.get("unread", ())}
     assert [row.figure for row in rows if row.inside is False] == board.get("outside", [])
@@ -69,7 +68,6 @@ def test_measurements_lie_inside_the_printed_ranges(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_page_holds_the_table_that_is_printed(name: str) -> None:
-    pytest.importorskip("lava.lib.dl", reason="PilotNet's network comes with lava-dl")
     assert BOARDS[name]["role"] in ("sets", "tests")
     assert BOARDS[name]["source"] and BOARDS[name]["note"]
     assert "\n".join(row.line() for row in _rows(name)) in PAGE

@@ -249,7 +249,9 @@ class SupervisedGraph:
         runtime.join()
         infrastructure = getattr(runtime, "_messaging_infrastructure", None)
         if infrastructure is not None and infrastructure.smm is not None:
-            infrastructure.smm.shutdown()
+            # a manager that could not start, for want of descriptors, has nothing to shut down
+            with contextlib.suppress(AttributeError):
+                infrastructure.smm.shutdown()
 
 
 class GraphSession(TracedSession):
