@@ -57,7 +57,8 @@ def _silent_output() -> Iterator[None]:
     """Nothing that the solver's own code prints reaches the process's output.
 
     HiGHS prints lines of its developers' past every option of its log. They go through C's buffers,
-    which are emptied on both sides of the change: nobody else's lines are lost, none comes late.
+    which are emptied on both sides of the change: none of what was printed before is lost, none of
+    the solver's comes late. What another thread prints meanwhile is gone; no command has one.
     """
     flush = ctypes.CDLL(None).fflush
     try:

@@ -73,6 +73,23 @@ def test_the_page_holds_the_table_that_is_printed(name: str) -> None:
     assert "\n".join(row.line() for row in _rows(name)) in PAGE
 
 
+def test_every_report_says_how_far_predictions_are_from_boards() -> None:
+    """The profile's own sentence, which stands in every report, from the rows that are printed."""
+    rows = [row for name in BOARDS for row in _rows(name) if row.inside is not None]
+    off = {
+        inside: [max(row.ratio, 1 / row.ratio) for row in rows if row.inside is inside]
+        for inside in (True, False)
+    }
+    (said,) = (text for text in load_profile("loihi2").warnings if "times off" in text)
+    assert said == (
+        f"Of {len(rows)} published figures compared in docs/validation.md {len(off[True])} lie "
+        f"inside the ranges, their middles up to {max(off[True]):.1f} times off. Outside are an "
+        "autoencoder's power on 16 chips and its dynamic energy, which is "
+        f"{max(off[False]):.0f} times off."
+    )
+    assert len(off[False]) == 2
+
+
 def test_only_one_s4d_of_four_layers_has_the_published_numbers_of_parameters() -> None:
     """67 and 265 thousand: counted array by array, over all usual widths and states."""
 
