@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.reduction import rescaled
-from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense, Lif
@@ -80,7 +79,7 @@ def graded_populations(network: LanguageModel) -> tuple[Lif, ...]:
         for layer in network.layers
         if isinstance(layer, Lif)
         and layer.levels > 1
-        and layer.voltage_decay == MEMORYLESS
+        and layer.is_memoryless
         and readers(network, layer.name) is not None
     )
 

@@ -16,7 +16,7 @@ from scipy.sparse import diags
 from spikegpt_neuro.arithmetic.formats import STREAM_LIMIT
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.decomposition.elements import FINE_FORMS, FineBuilder, fine_form
-from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, stock_lif
+from spikegpt_neuro.decomposition.lif_thresholds import stock_lif
 from spikegpt_neuro.network import TOKEN
 from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
@@ -143,7 +143,7 @@ def _lif(build: FineBuilder, layer: Lif) -> None:
     size = layer.output.size
     stock = stock_lif(layer, magnitude(build.ranges[layer.inputs[0]]))
     if stock is None:
-        build.own(layer, "memoryless_lif" if layer.voltage_decay == MEMORYLESS else "leaky_lif")
+        build.own(layer, "memoryless_lif" if layer.is_memoryless else "leaky_lif")
         return
     build.values[layer.name] = build.add(
         layer.name, "lif", size, source, threshold=stock.threshold, bias=stock.bias

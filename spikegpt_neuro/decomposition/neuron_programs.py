@@ -131,10 +131,7 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
             Word("threshold", 17, False, "of a level"), Word("bias", 13, True, "2^-6 of a current"),
             Word("levels", 4, False, "largest spike"),
         ),
-        """\
-current = clip(round_shift(a * multiplier, shift) + offset, -131071, 131071)
-h = clip((current << 6) + bias, -8388607, 8388607)
-s = levels_above(h, threshold << 6, levels)""",
+        Lif.memoryless_equation,
         48,
         gated=True,
     ),

@@ -18,7 +18,7 @@ from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
 from spikegpt_neuro.mapping.units import Machine
-from spikegpt_neuro.mapping.work import short_work, work_of
+from spikegpt_neuro.mapping.work import nanoseconds, work_of
 from spikegpt_neuro.network import Network
 
 
@@ -258,7 +258,8 @@ def map_network(
     machine = machine_of(network, profile)
     counted = machine.counters(counters)
     work = work_of(machine, profile, counted)
-    cores = partition(machine, profile, packing, spread, work, short_work(profile))
+    hidden = nanoseconds(profile, "hidden_work_time")
+    cores = partition(machine, profile, packing, spread, work, hidden)
     return place_cores(machine, profile, packing, counted, spread, cores)
 
 
