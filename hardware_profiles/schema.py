@@ -107,6 +107,7 @@ FEATURES: Final[dict[str, str]] = {
     "lif_neurons": "neurons leak, integrate and fire",
     "event_driven_synapses": "a zero operand costs nothing",
     "fine_graph": "networks are loaded as their fine graph, which is what is mapped and priced",
+    "closed_loop": "neurons drive neurons of earlier layers, so that a graph runs on by itself",
 }
 """Feature names and what they say."""
 
