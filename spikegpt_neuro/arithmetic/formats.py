@@ -32,6 +32,8 @@ EXPONENT_LIMIT = (1 << 23) - 1
 """Exponents are 24 bits signed with 16 fraction bits: +-128 powers of two."""
 EMPTY_EXPONENT = -EXPONENT_LIMIT
 """Exponent of an empty state (upstream: -1e38)."""
+POWER_ONE = 1 << 15
+"""``fixed_point.exp2(0)``: powers of two have 15 fraction bits."""
 VALUE_LIMIT = (1 << 11) - 1
 """Values are 12 bits signed."""
 WEIGHT_ONE_BITS = 16

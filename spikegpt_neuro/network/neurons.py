@@ -176,17 +176,20 @@ class Wkv(Elementwise):
 k = clip(round_shift(a * key_multiplier, key_shift), -8388607, 8388607)
 value = clip(round_shift(b * value_multiplier, value_shift), -2047, 2047)
 boosted = clip(k + first, -8388607, 8388607)
-top = max(exponent, boosted)
-past = exp2(exponent - top)
-present = exp2(boosted - top)
+ahead = exponent - boosted
+part = exp2(-abs(ahead))
+past = 32768 if ahead >= 0 else part
+present = part if ahead >= 0 else 32768
 total = past * numerator + ((present * value) << 16)
 weight = past * denominator + (present << 16)
 scale = bit_length(weight) - 16
 s = round_shift((total >> scale) * reciprocal(weight >> scale), 27)
 decayed = max(exponent + decay, -8388607)
+ahead = decayed - k
+part = exp2(-abs(ahead))
+past = 32768 if ahead >= 0 else part
+present = part if ahead >= 0 else 32768
 top = max(decayed, k)
-past = exp2(decayed - top)
-present = exp2(k - top)
 numerator = round_shift(past * numerator + ((present * value) << 16), 15)
 denominator = round_shift(past * denominator + (present << 16), 15)
 full = denominator >= 1048576
