@@ -218,7 +218,7 @@ def loop_warnings(report: EnergyReport) -> tuple[str, ...]:
     if report.mode != CLOSED_LOOP:
         return ()
     readout = as_selecting(report.network).logits
-    found = (
+    found: tuple[str, ...] = (
         "Closed on the chip means greedy: the most probable token, always. Sampling would need "
         "random numbers on the chip.",
         "The loop was run on the CPU models of lava-fine, never on silicon: that a chip left to "
