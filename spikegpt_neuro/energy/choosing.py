@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import TokenSession
+from spikegpt_neuro.backends.base import Session
 from spikegpt_neuro.backends.counting import layer_counts
 from spikegpt_neuro.backends.execution import Count
 from spikegpt_neuro.backends.program import Program
@@ -66,7 +66,7 @@ class ChoiceCounter:
             self._program.run(np.zeros(len(block), np.int64))
         self._tokens += len(logits)
 
-    def watching(self, session: TokenSession) -> TokenSession:
+    def watching(self, session: Session) -> Session:
         """``session``, whose scores are counted as they pass."""
         return _Watched(session, self)
 
@@ -89,7 +89,7 @@ class ChoiceCounter:
 class _Watched:
     """A session that shows its scores to a counter."""
 
-    def __init__(self, session: TokenSession, counter: ChoiceCounter) -> None:
+    def __init__(self, session: Session, counter: ChoiceCounter) -> None:
         self._session, self._counter = session, counter
 
     def score(self, tokens: Any) -> npt.NDArray[np.int32]:

@@ -218,7 +218,7 @@ def loop_warnings(report: EnergyReport) -> tuple[str, ...]:
     if report.mode != CLOSED_LOOP:
         return ()
     readout = as_selecting(report.network).logits
-    found = (
+    found: tuple[str, ...] = (
         "Closed on the chip means greedy: the most probable token, always. Sampling would need "
         "random numbers on the chip.",
         "The loop was run on the CPU models of lava-fine, never on silicon: that a chip left to "
@@ -241,10 +241,12 @@ def build_report(
 
     ``counters`` are of any backend's run of ``network``. ``mapping`` may be given to save the time
     of mapping again; otherwise the network is mapped where the profile describes cores. Raises
-    InputError for an unknown mode or packing, counters of another network, or a layer kind without
-    a cost model.
+    InputError for an unknown mode or packing, counters of another network, a layer kind without
+    a cost model, or a closed loop of a network that does not choose its tokens itself.
     """
     checked = check_mode(mode)
+    if checked == CLOSED_LOOP:
+        as_selecting(network)
     layers = units = activities(network, counters)
     if mapping is None and describes_cores(profile):
         mapping = map_network(network, profile, packing, counters, spread)

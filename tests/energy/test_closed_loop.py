@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
 from spikegpt_neuro.cli.main import app
-from spikegpt_neuro.energy import build_reports, build_study, run_text
+from spikegpt_neuro.energy import build_report, build_reports, build_study, run_text
 from spikegpt_neuro.energy.choosing import ChoiceCounter, closed_loop_problem
 from spikegpt_neuro.energy.report import EnergyReport
 from spikegpt_neuro.energy.timing import CLOSED_LOOP, EVERY_MODE
@@ -146,6 +146,8 @@ def test_targets_and_networks_without_a_loop_have_no_such_report() -> None:
     with pytest.raises(InputError, match="none of these profiles") as refused:
         build_study(large, counted, [LOIHI2, others[1]], modes=[CLOSED_LOOP])
     assert "257 tokens" in str(refused.value) and "cmos45-int8: its profile" in str(refused.value)
+    with pytest.raises(InputError, match="does not choose its tokens itself"):
+        build_report(network, run.counters, LOIHI2, mode=CLOSED_LOOP)
     plain = run_text(Emulator(), network, TOKENS)
     with pytest.raises(InputError, match="did not count what choosing tokens takes"):
         build_study(network, plain, [LOIHI2], modes=[CLOSED_LOOP])

@@ -48,7 +48,7 @@ def test_energy_prints_one_json_value_with_the_promised_key(files: dict[str, Pat
     assert values["energy_joules_per_token"] > 0
     assert values["profile"] == "loihi2"
     assert values["tokens"] == 104
-    assert [r["mode"] for r in values["reports"]] == ["pipelined", "fall-through"]
+    assert [r["mode"] for r in values["reports"]] == ["pipelined", "fall-through", "closed-loop"]
 
 
 def test_energy_writes_the_same_bytes_in_another_process_with_a_fixed_date(
