@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attacks.faults.trial import OUTCOMES
+
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).resolve().parents[1] / "docs/robustness.md"
-OUTCOMES = ("completed", "failed", "ended")
 
 _BEGIN = """\
 # Robustness: what was attacked, and what came of it

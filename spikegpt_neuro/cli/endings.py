@@ -45,7 +45,7 @@ def prepare() -> None:
             setattr(sys, name, whole)
     with suppress(ValueError):  # not in the main thread: signals are the caller's
         signal.signal(signal.SIGTERM, _stop)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _stop)
     if sys.platform == "linux":
         callback = ctypes.CFUNCTYPE(None, ctypes.c_int)(_bus_error)
@@ -114,9 +114,10 @@ def broken_pipe() -> NoReturn:
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Say what is wrong and end."""
-    _flush()
+    _flush("stdout", 1)
     with suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
+    _flush("stderr", 2)
     # what is put away from here on can stumble over what broke: numpy's archive over a write that
     # had no memory, Dask over a cluster that did not start
     sys.unraisablehook = lambda stumbled: None
@@ -132,20 +133,22 @@ def _leave_signals() -> None:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def _flush() -> bool:
-    """Whether what was written to standard output got there."""
+def _flush(name: str, descriptor: int) -> bool:
+    """Whether what was written to a standard stream got there."""
     try:
-        sys.stdout.flush()
+        getattr(sys, name).flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries again at its end
+        with suppress(OSError):  # else Python tries again at its end, and makes it exit code 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         return False
     return True
 
 
-def finish() -> None:
-    """At the end of a command that succeeded: what it printed has arrived, or it has not."""
-    if not _flush():
+def finish(*, succeeded: bool) -> None:
+    """At the end of a command: if it succeeded, what it printed has arrived, or it has not."""
+    if not _flush("stdout", 1) and succeeded:
         fail("standard output cannot be written: the result is not complete.", 3)
+    _flush("stderr", 2)
     _leave_signals()
 
 

@@ -84,6 +84,13 @@ def test_a_result_that_cannot_be_written_is_no_success(
     assert b"Traceback" not in ended.stderr and b"Exception ignored" not in ended.stderr
 
 
+def test_a_reason_that_cannot_be_written_leaves_the_exit_code(tmp_path: Path) -> None:
+    with (tmp_path / "errors").open("wb") as errors:
+        ended = subprocess.run([*PROGRAM, "inspect", "none"], stderr=errors, preexec_fn=_cut)
+    assert ended.returncode == 2  # Python's own, of a stream it cannot flush, is 120
+    assert (tmp_path / "errors").read_bytes() == b"error: none do"
+
+
 def test_closed_streams_are_no_places_for_files(net: Path, tmp_path: Path) -> None:
     state = tmp_path / "s.npz"
 
