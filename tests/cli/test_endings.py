@@ -131,6 +131,26 @@ def test_interrupts_wait_for_the_end_of_a_step_once() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_not_lost_where_no_exception_gets_out(number: int, code: int) -> None:
+    # llvmlite calls Python for each piece of code it has made
+    called = f"""
+import ctypes, signal, time
+from spikegpt_neuro.cli import endings
+signal.signal(signal.SIGINT, signal.default_int_handler)
+endings.prepare()
+callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal({int(number)}))
+try:
+    callback()
+    time.sleep(60)
+except KeyboardInterrupt:
+    endings.interrupted()
+"""
+    ended = subprocess.run([sys.executable, "-c", called], capture_output=True, text=True)
+    said = "error: terminated\n" if code == 143 else "error: interrupted\n"
+    assert (ended.returncode, ended.stderr) == (code, said)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
