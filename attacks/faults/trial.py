@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -68,7 +69,7 @@ def run_trial(
         # it was putting its things away
         told = "error: interrupted" in (folder / "stderr").read_text("utf-8", "replace")
         codes = [130] if told else codes if unfinished else [0]
-    begun = name != "Ctrl-C" or not first.fresh or not _before_the_program(folder / first.errors)
+    begun = name != "Ctrl-C" or not first.fresh or not before_the_program(folder / first.errors)
     bad += _said(folder, situation.starts, codes, fault) if begun else []
     bad += _files(bench, command, folder, there, situation, killed=(codes[0] or 0) < 0)
     outcome = "completed" if codes[0] == 0 else "failed" if (codes[0] or -1) > 0 else "ended"
@@ -125,7 +126,7 @@ def _lingering(folder: Path, children: list[int]) -> list[str]:
     return told
 
 
-def _before_the_program(errors: Path) -> bool:
+def before_the_program(errors: Path) -> bool:
     """Whether Ctrl-C came before the program's first line.
 
     Then all that was said is Python's one traceback of it, and no file of the program is in there.
@@ -134,6 +135,24 @@ def _before_the_program(errors: Path) -> bool:
     alone = said.count("Traceback (") == 1 and said.rstrip().endswith("\nKeyboardInterrupt")
     ours = any(f'File "{Path(part).resolve()}/' in said for part in spikegpt_neuro.__path__)
     return alone and not ours and "\nerror: " not in f"\n{said}"
+
+
+_TRACEBACK = re.compile(r"^Traceback .*\n((?:[ \t].*\n)*)\w.*\n?", re.MULTILINE)
+
+
+def without_the_trackers(said: str) -> str:
+    """What was said, without tracebacks of the process in which multiprocessing tracks names.
+
+    It stumbles over memory that the system refuses, and, killed and started again, over names that
+    it does not know. No file but its own is in them.
+    """
+
+    def kept(found: re.Match[str]) -> str:
+        files = re.findall(r'^ +File "([^"]+)"', found[1], re.MULTILINE)
+        own = all(file.endswith("/multiprocessing/resource_tracker.py") for file in files)
+        return "" if files and own else found[0]
+
+    return _TRACEBACK.sub(kept, said)
 
 
 def _no_room(one: Start, errors: Path) -> bool:
@@ -154,11 +173,10 @@ def _said(folder: Path, starts: list[Start], codes: list[int | None], fault: Fau
             continue  # the system could not load Python itself, and said so
         elif code >= 0 and code not in EXIT_CODES:
             bad.append(f"exit code {code}")
-        # a fault of a process model is shown whole, on purpose; multiprocessing's tracker stumbles
-        # over memory that the system refused
-        others = ("a Lava process model raised", "resource_tracker.py")
-        meant = "error: " in said and any(part in said for part in others)
-        if ("Traceback" in said and not meant) or "Exception ignored" in said:
+        # a fault of a process model is shown whole, on purpose
+        meant = "error: " in said and "a Lava process model raised" in said
+        unmeant = "Traceback" in without_the_trackers(said) and not meant
+        if unmeant or "Exception ignored" in said:
             bad.append("traceback")
         elif code is not None and code > 0 and "error:" not in said and one.output != "closed":
             room = not _no_room(one, folder / one.errors)
