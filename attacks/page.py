@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attacks.faults.trial import OUTCOMES
+
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).resolve().parents[1] / "docs/robustness.md"
-OUTCOMES = ("completed", "failed", "ended")
 
 _BEGIN = """\
 # Robustness: what was attacked, and what came of it
@@ -30,9 +31,10 @@ input was changed; and the same work, done again or gone on with, ends in the sa
 that was never disturbed. `serve` is asked for whole, streamed and continued texts meanwhile: every
 answer must be an undisturbed server's or a refusal with its reason, and a session's file must stand
 where the last answer left it, for the next server to go on from. *Completed*: exit code 0 and the
-right result. *Failed*: an error told. *Ended*: by the signal sent. **Bad**: a check did not hold.
-Most trials are forked from a process with its modules loaded; "fresh" ones attack the start of the
-interpreter, too.
+right result. *Failed*: an error told. *Ended*: by the signal sent. *Not begun*: by Ctrl-C while
+Python itself started, before the program's first line: its traceback has no file of the program.
+**Bad**: a check did not hold. Most trials are forked from a process with its modules loaded;
+"fresh" ones attack the start of the interpreter, too.
 """
 MENDED = "with all mends"
 """How the ``note`` of a result of ``attacks.faults`` begins whose trials count."""
@@ -55,20 +57,27 @@ Found by these trials and mended, most with a test of their own (before that, no
 - SIGTERM or Ctrl-C while Dask's workers start: a traceback beside the sentence, scratch files left;
 - the log of a classifier that goes on was emptied before it was written again;
 - a server without memory for a thread, or even for saying so: no reason, clients that waited for
-  ever; without descriptors: a traceback a second.
+  ever; without descriptors: a traceback a second;
+- Ctrl-C while the program imports what it needs: a traceback; it takes the signal in its first line
+  now, and ends by it;
+- `verify` short of memory: it waited for ever for the process that made Lava's shared memory, whose
+  blocks and socket stayed. That memory has no name now and no process, and a Lava process that is
+  gone before it is built ends the run;
+- workers without descriptors: Dask waited for ever; open files are counted before it starts, and a
+  cluster that has no worker for two minutes is given up;
+- Dask's folders and locks, and a checkpoint's exported network, after `kill -9`: they lie in one
+  folder of the run, locked by it, which the next run removes when its owner is gone;
+- tracebacks of Dask's workers at Ctrl-C, which the whole terminal gets: they are ended by the
+  program instead;
+- an error that standard error had no room for: Python's exit code 120 instead of the program's.
 
 Not prevented: a text or raster that changes before it was read is read as it then is. A process
 killed between naming and renaming a file (two system calls) leaves a hidden `.partial` sibling,
-which the next write of the file removes; `kill -9` of `fit` from a checkpoint leaves its exported
-network in the temporary folder. LLVM ends the process (SIGABRT) where a memory limit leaves nothing
-for compiled code. Processes of Dask can print tracebacks of their own when they are interrupted,
-beside the program's sentence; Dask's scratch folder, with two empty locks, stays, and what a killed
-run left in it until Dask starts the next time. Ctrl-C in the
-first moments, while Python itself starts and imports, is told by Python: eight of the bad trials
-above. Of the others two hung, a verify short of memory (shared memory stayed) and workers without
-descriptors; seven left locks or sockets of multiprocessing and Dask, told an error by a traceback,
-or ended with Python's own exit code 120. These are not mended. No output was wrong, cut or missing
-in any of them.
+which the next write of the file removes; what a killed run kept in its own folder of the temporary
+ones stays until a run needs such a folder again. LLVM ends the process (SIGABRT) where a memory
+limit leaves nothing for compiled code. A file size limit that cuts standard error itself leaves a
+reason no room. multiprocessing's tracker can print a traceback beside the program's sentence where
+memory is refused. Ctrl-C before the program's first line is told by Python ("not begun").
 """
 
 _DIFFERENT = """\

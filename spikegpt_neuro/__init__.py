@@ -12,13 +12,10 @@ Everything else is in its parts: ``converters``, ``network``, ``backends``, ``en
 ``hardware_profiles``, ``model``, ``training``.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-from spikegpt_neuro.version import __version__
-
+TYPE_CHECKING = False  # typing's own, which the program's start need not wait for (cli/main.py)
 if TYPE_CHECKING:
+    from typing import Any
+
     from spikegpt_neuro.api import (
         classify,
         energy,
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
         trace,
         verify,
     )
+    from spikegpt_neuro.version import __version__
 
 __all__ = [
     "__version__", "classify", "energy", "export", "fit", "generate", "load", "map", "open",
@@ -39,7 +37,11 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        from spikegpt_neuro.version import __version__
+
+        return __version__
     if name in __all__:
         from spikegpt_neuro import api
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +59,7 @@ def open_or_export(path: Path, text: str, vocabulary: Path | None) -> LanguageMo
         return as_language_model(open_network(path))
     from spikegpt_neuro.converters.checkpoint import read_checkpoint
     from spikegpt_neuro.converters.export import export_checkpoint
+    from spikegpt_neuro.scratch import scratch_folder
     from spikegpt_neuro.vocabulary import parse_vocabulary, read_vocabulary
 
     read = read_checkpoint(path)
@@ -72,8 +72,8 @@ def open_or_export(path: Path, text: str, vocabulary: Path | None) -> LanguageMo
     )
     known.check_size(read.architecture.vocabulary_size)
     tokens = known.encode(text).tolist()
-    with tempfile.TemporaryDirectory(prefix="spikegpt-neuro-") as folder:
-        made = Path(folder) / "model.net"
+    with scratch_folder() as folder:
+        made = folder / "model.net"
         export_checkpoint(read, made, vocabulary=known.text, calibration=tokens)
         return as_language_model(open_network(made))  # stays mapped when the name is gone
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "spikegpt_neuro"
 FLOORS: list[set[str]] = [
     {"errors", "version"},
-    {"readers", "sampling_settings"},
+    {"readers", "sampling_settings", "scratch"},
     {"arithmetic"},
     {"network"},
     {"events"},

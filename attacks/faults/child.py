@@ -118,7 +118,7 @@ def _in_use(name: str) -> int:
 def _warm(arguments: list[list[str]], *, torch: bool) -> None:
     """Import what commands import, and load the kernels by running some commands here."""
     import spikegpt_neuro.backends.batch
-    import spikegpt_neuro.cli.main
+    import spikegpt_neuro.cli.program
     import spikegpt_neuro.energy.study
     import spikegpt_neuro.serving.server
 
@@ -137,7 +137,7 @@ def _warm(arguments: list[list[str]], *, torch: bool) -> None:
 
 def _run(arguments: list[str]) -> None:
     """The program's own ``main``; signals sent before it began arrive when it has."""
-    from spikegpt_neuro.cli import main as program
+    from spikegpt_neuro.cli import main, program
 
     app = program.app
 
@@ -147,7 +147,7 @@ def _run(arguments: list[str]) -> None:
 
     sys.argv, program.app = ["spikegpt-neuro", *arguments], begin  # type: ignore[assignment]
     try:
-        program.main()
+        main.main()
     finally:
         program.app = app
     sys.exit(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -14,22 +15,26 @@ from typing import Any
 
 import numpy as np
 
+import spikegpt_neuro
 from attacks.faults import clients
 from attacks.faults.bench import Bench, Warm, client, start
 from attacks.faults.child import Start
 from attacks.faults.commands import Command, result, same_bytes
 from attacks.faults.injections import FAULTS, Fault, Situation
 from attacks.mutations import Random
+from spikegpt_neuro.scratch import PREFIX
 
 LINGERING = 60.0
 """Seconds that what a dead command started may take to end."""
 EXIT_CODES = {0, 1, 2, 3, 130, 143}
+OUTCOMES = ("completed", "failed", "ended", "not begun")
+"""Exit code 0; an error told; ended by the signal sent; interrupted while Python itself started."""
 
 
 def run_trial(
     bench: Bench, warm: Warm, command: Command, name: str, folder: Path, rng: Random, fresh: bool
 ) -> dict[str, Any]:
-    """What happened: ``outcome`` ('completed', 'failed', 'ended'), ``bad``: what should not be."""
+    """What happened: ``outcome``, one of ``OUTCOMES``; ``bad``: what should not be."""
     fault = FAULTS[name]
     bench.lay_out(command, folder)
     earlier = bool(rng.random() < 0.7)
@@ -64,9 +69,11 @@ def run_trial(
         # it was putting its things away
         told = "error: interrupted" in (folder / "stderr").read_text("utf-8", "replace")
         codes = [130] if told else codes if unfinished else [0]
-    bad += _said(folder, situation.starts, codes, fault)
+    begun = name != "Ctrl-C" or not first.fresh or not before_the_program(folder / first.errors)
+    bad += _said(folder, situation.starts, codes, fault) if begun else []
     bad += _files(bench, command, folder, there, situation, killed=(codes[0] or 0) < 0)
     outcome = "completed" if codes[0] == 0 else "failed" if (codes[0] or -1) > 0 else "ended"
+    outcome = outcome if begun else "not begun"
     if command.served:
         signalled = bool(fault.signals and act)
         found, right = _answers(bench, command, folder)
@@ -119,6 +126,40 @@ def _lingering(folder: Path, children: list[int]) -> list[str]:
     return told
 
 
+def before_the_program(errors: Path) -> bool:
+    """Whether Ctrl-C came before the program's first line.
+
+    Then all that was said is Python's one traceback of it, and no file of the program is in there.
+    """
+    said = errors.read_text("utf-8", "replace")
+    alone = said.count("Traceback (") == 1 and said.rstrip().endswith("\nKeyboardInterrupt")
+    ours = any(f'File "{Path(part).resolve()}/' in said for part in spikegpt_neuro.__path__)
+    return alone and not ours and "\nerror: " not in f"\n{said}"
+
+
+_TRACEBACK = re.compile(r"^Traceback .*\n((?:[ \t].*\n)*)\w.*\n?", re.MULTILINE)
+
+
+def without_the_trackers(said: str) -> str:
+    """What was said, without tracebacks of the process in which multiprocessing tracks names.
+
+    It stumbles over memory that the system refuses, and, killed and started again, over names that
+    it does not know. No file but its own is in them.
+    """
+
+    def kept(found: re.Match[str]) -> str:
+        files = re.findall(r'^ +File "([^"]+)"', found[1], re.MULTILINE)
+        own = all(file.endswith("/multiprocessing/resource_tracker.py") for file in files)
+        return "" if files and own else found[0]
+
+    return _TRACEBACK.sub(kept, said)
+
+
+def _no_room(one: Start, errors: Path) -> bool:
+    """Whether a limit of file sizes leaves standard error no room for a reason."""
+    return "FSIZE" in one.limits and errors.stat().st_size >= one.limits["FSIZE"]
+
+
 def _said(folder: Path, starts: list[Start], codes: list[int | None], fault: Fault) -> list[str]:
     """Exit codes and messages that are not sane."""
     bad = []
@@ -132,14 +173,14 @@ def _said(folder: Path, starts: list[Start], codes: list[int | None], fault: Fau
             continue  # the system could not load Python itself, and said so
         elif code >= 0 and code not in EXIT_CODES:
             bad.append(f"exit code {code}")
-        # a fault of a process model is shown whole, on purpose; multiprocessing's tracker stumbles
-        # over memory that the system refused, Dask's processes over their own end
-        others = ("a Lava process model raised", "resource_tracker.py", "distributed/")
-        meant = "error: " in said and any(part in said for part in others)
-        if ("Traceback" in said and not meant) or "Exception ignored" in said:
+        # a fault of a process model is shown whole, on purpose
+        meant = "error: " in said and "a Lava process model raised" in said
+        unmeant = "Traceback" in without_the_trackers(said) and not meant
+        if unmeant or "Exception ignored" in said:
             bad.append("traceback")
         elif code is not None and code > 0 and "error:" not in said and one.output != "closed":
-            bad.append(f"exit code {code} without a reason")
+            room = not _no_room(one, folder / one.errors)
+            bad += [f"exit code {code} without a reason"] if room else []
     return bad
 
 
@@ -167,12 +208,10 @@ def _files(
         elif not _right_or_old(bench, command, output, path, there.get(path)):
             bad.append(f"{output} is neither the old nor the new one")
     known = {folder / name for name in command.outputs}
-    # torch's and Dask's, one a machine: Dask's holds locks, and nothing of a worker that is gone
-    known.add(folder / f"tmp/torchinductor_{getpass.getuser()}")
-    dask = folder / "tmp/dask-scratch-space"
-    known |= {dask, dask / "purge.lock", dask / "global.lock"}
-    if killed:  # what is there of Dask's goes with its next start: ``_again``
-        known |= set(dask.rglob("*"))
+    known.add(folder / f"tmp/torchinductor_{getpass.getuser()}")  # torch's, one a machine
+    if killed:  # goes with the next run that makes such a folder: ``_again``
+        for scratch in _scratch(folder):
+            known |= {scratch, *scratch.rglob("*")}
     for path in folder.rglob("*"):
         kept = any(path.match(str(folder / pattern)) for pattern in command.kept)
         if not path.is_dir() and path not in {*known, *there, *ours} and not kept:
@@ -181,6 +220,11 @@ def _files(
         left = [path for path in (folder / name).iterdir() if path not in known]
         bad += [f"{path.relative_to(folder)} was left behind" for path in left]
     return bad
+
+
+def _scratch(folder: Path) -> list[Path]:
+    """Folders of runs, of ``spikegpt_neuro.scratch``."""
+    return list(folder.glob(f"tmp/{PREFIX}*"))
 
 
 def _right_or_old(
@@ -264,8 +308,7 @@ def _again(bench: Bench, warm: Warm, command: Command, folder: Path) -> list[str
     same = result(folder / "stdout3") == wanted
     if arguments is None and not (command.served or command.name == "simulate") and not same:
         bad.append("done again: the result is not the right one")
-    left = [path for path in folder.rglob(".*.partial")]
-    left += [path for path in folder.glob("tmp/dask-scratch-space/*") if path.suffix != ".lock"]
+    left = [path for path in folder.rglob(".*.partial")] + _scratch(folder)
     return bad + [f"done again: {path.name} is still there" for path in left]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 
 PAGE = Path(__file__).parents[1] / "command-reference.md"
 HEAD = """# All commands and options

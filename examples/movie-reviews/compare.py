@@ -19,7 +19,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.labelled import read_labelled
 
 LAYOUTS = ("spike-driven", "upstream", "rwkv")

@@ -230,6 +230,7 @@ class _Demo:
         from spikegpt_neuro.hardware_profiles import load_profile
         from spikegpt_neuro.network.file import read_network
         from spikegpt_neuro.reports.numbers import engineering
+        from spikegpt_neuro.scratch import scratch_folder
 
         self._heading("Equal quality: what do spikes save where a network without them is as good?")
         profiles = [load_profile(name) for name in ("loihi2", "cmos45-int8")]
@@ -238,10 +239,10 @@ class _Demo:
         for name, file in OPPONENTS.items():
             checkpoint = self._folder.parent / name / file
             with (
-                tempfile.TemporaryDirectory() as folder,
+                scratch_folder() as folder,
                 self._output.progress(f"running {name}") as progress,
             ):
-                path = Path(folder) / "model.net"
+                path = folder / "model.net"
                 export_checkpoint(checkpoint, path, calibration=tokens.tolist())
                 network = read_network(path)
                 quality = evaluate(

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -23,6 +24,7 @@ _EXHAUSTED = {
 """What the machine lacks, whoever's file it was asked for."""
 _SPARE = 32 << 20
 """Bytes without which it is no wonder that something broke."""
+_AGAIN_SECONDS = 0.02
 _terminated = False
 _kept: list[Any] = []
 """C must find its callback for as long as the program runs."""
@@ -45,8 +47,9 @@ def prepare() -> None:
             setattr(sys, name, whole)
     with suppress(ValueError):  # not in the main thread: signals are the caller's
         signal.signal(signal.SIGTERM, _stop)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _stop)
+        sys.unraisablehook = _not_lost
     if sys.platform == "linux":
         callback = ctypes.CFUNCTYPE(None, ctypes.c_int)(_bus_error)
         _kept.append(callback)
@@ -55,14 +58,24 @@ def prepare() -> None:
 
 class _Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM. Not ``KeyboardInterrupt`` itself: where a module is just being made by
-    ``exec``, Python would end by SIGINT whatever became of it."""
+    ``exec``, Python would end by SIGINT whatever became of it. Its argument is the signal."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """SIGTERM as Ctrl-C: what can be kept is kept, children are ended, temporary files removed."""
     global _terminated
     _terminated = _terminated or number == signal.SIGTERM
-    raise _Stopped
+    raise _Stopped(number)
+
+
+def _not_lost(stumbled: Any) -> None:
+    """Where no exception gets out of, a callback from C or a finaliser, a signal comes again."""
+    if isinstance(stumbled.exc_value, _Stopped):
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), *stumbled.exc_value.args))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(stumbled)
 
 
 def _bus_error(number: int) -> None:
@@ -92,7 +105,7 @@ def interrupts_between_steps() -> Iterator[Callable[[], bool]]:
         global _terminated
         _terminated = _terminated or number == signal.SIGTERM
         if came:
-            raise _Stopped
+            raise _Stopped(number)
         came.append(number)
 
     with suppress(ValueError):
@@ -114,9 +127,10 @@ def broken_pipe() -> NoReturn:
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Say what is wrong and end."""
-    _flush()
+    _flush("stdout", 1)
     with suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
+    _flush("stderr", 2)
     # what is put away from here on can stumble over what broke: numpy's archive over a write that
     # had no memory, Dask over a cluster that did not start
     sys.unraisablehook = lambda stumbled: None
@@ -132,20 +146,22 @@ def _leave_signals() -> None:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def _flush() -> bool:
-    """Whether what was written to standard output got there."""
+def _flush(name: str, descriptor: int) -> bool:
+    """Whether what was written to a standard stream got there."""
     try:
-        sys.stdout.flush()
+        getattr(sys, name).flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries again at its end
+        with suppress(OSError):  # else Python tries again at its end, and makes it exit code 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         return False
     return True
 
 
-def finish() -> None:
-    """At the end of a command that succeeded: what it printed has arrived, or it has not."""
-    if not _flush():
+def finish(*, succeeded: bool) -> None:
+    """At the end of a command: if it succeeded, what it printed has arrived, or it has not."""
+    if not _flush("stdout", 1) and succeeded:
         fail("standard output cannot be written: the result is not complete.", 3)
+    _flush("stderr", 2)
     _leave_signals()
 
 

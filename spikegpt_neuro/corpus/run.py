@@ -6,7 +6,10 @@ import importlib.util
 import json
 import logging
 import math
+import os
+import resource
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network.atomic import replaced_file
 from spikegpt_neuro.readers.guard import reason
 from spikegpt_neuro.readers.json_file import read_json
+from spikegpt_neuro.scratch import scratch_folder
 
 ALLOWED_DEATHS = 1
 """Workers that may die on one shard before it is tried alone, and then before it is given up."""
@@ -28,6 +32,11 @@ ALLOWED_DEATHS = 1
 LOST_AFTER = "60s"
 """Time a local worker has to come back; starting one takes long on a busy machine."""
 REVIVE_SECONDS = 5
+ALONE_SECONDS = 120
+"""Time a local cluster may be without any worker."""
+DESCRIPTORS, DESCRIPTORS_A_WORKER = 48, 16
+"""Open files a local cluster is given: Dask 2026.8 was measured to open 37 with two workers, 10
+more for each further one, and 19 in a worker."""
 
 Progress = Callable[[int, int], None]
 Result = dict[str, Any]
@@ -182,7 +191,7 @@ def _computation(
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    options = {
+    options: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
         "distributed.deploy.lost-worker-timeout": LOST_AFTER,
         "distributed.logging.distributed": "critical",
@@ -197,19 +206,85 @@ def _computation(
                 yield _on_workers(client, shards, settings, lambda: None)
             return
         with ExitStack() as started:
+            _have_descriptors(workers)
+            kept = dask.config.get("temporary-directory")
+            scratch = started.enter_context(scratch_folder(None if kept is None else Path(kept)))
+            started.enter_context(dask.config.set({"temporary-directory": str(scratch)}))
             try:
                 with _signals_at_the_end():
                     cluster = started.enter_context(
                         LocalCluster(
                             n_workers=workers, threads_per_worker=1, processes=True,
                             dashboard_address=":0", silence_logs=logging.CRITICAL,
+                            loop=started.enter_context(_loop_without_interrupts()),
                         )
                     )  # fmt: skip
                     client = started.enter_context(Client(cluster))
             except (RuntimeError, OSError) as error:
                 raise RunFailed(f"the workers did not start: {reason(error)}.") from error
-            # a worker that dies while it starts is not started again, unless the size is asked for
-            yield _on_workers(client, shards, settings, lambda: cluster.scale(workers))
+            yield _on_workers(client, shards, settings, _Replacement(cluster, workers))
+
+
+def _have_descriptors(workers: int) -> None:
+    """Make sure of the open files that a local cluster needs; without, Dask waits for ever.
+
+    Raises ``Unavailable``.
+    """
+    wanted = len(os.listdir("/dev/fd")) + DESCRIPTORS + workers * DESCRIPTORS_A_WORKER
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise Unavailable(
+            f"{workers} workers need {wanted} open files; this process may have {hard}.",
+            advice="Allow more (ulimit -n), or use fewer --workers.",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@contextmanager
+def _loop_without_interrupts() -> Iterator[Any]:
+    """A running loop for Dask, in a thread that blocks Ctrl-C.
+
+    Every process that is started from there inherits that: a worker is ended by its cluster, not
+    in the middle of its start or its end by the Ctrl-C that the whole terminal gets.
+    """
+    from multiprocessing import resource_tracker
+
+    from distributed.utils import LoopRunner
+
+    resource_tracker.ensure_running()  # it would allow Ctrl-C in the thread that starts it
+    runner = LoopRunner()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
+
+
+class _Replacement:
+    """Asks a local cluster for the workers that died, and gives up where none comes."""
+
+    def __init__(self, cluster: Any, workers: int) -> None:
+        self._cluster, self._workers = cluster, workers
+        self._seen = time.monotonic()
+
+    def __call__(self) -> None:
+        """Raise ``RunFailed`` if no worker was there for ``ALONE_SECONDS``."""
+        now = time.monotonic()
+        if self._cluster.scheduler.workers:
+            self._seen = now
+        elif now - self._seen > ALONE_SECONDS:
+            raise RunFailed(
+                f"no worker has come up for {ALONE_SECONDS} s: memory or open files may be short. "
+                "What was scored is kept with --results; use fewer --workers."
+            )
+        # one that dies while it starts is not started again, unless the size is asked for
+        self._cluster.scale(self._workers)
 
 
 @contextmanager

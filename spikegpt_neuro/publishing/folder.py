@@ -6,7 +6,6 @@ The folder is made beside its place and put there when it is whole (``network.at
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -34,6 +33,7 @@ from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.atomic import check_replaceable, replaced_folder
 from spikegpt_neuro.publishing.card import CARD, Findings, find, model_card
 from spikegpt_neuro.publishing.tokenizer_files import TOKENIZER_SETTINGS, tokenizer_files
+from spikegpt_neuro.scratch import scratch_folder
 from spikegpt_neuro.vocabulary import Vocabulary, parse_vocabulary, read_vocabulary
 
 FILES: Final = (CONFIGURATION, WEIGHTS, VOCABULARY, TOKENIZER, TOKENIZER_SETTINGS, CARD)
@@ -147,8 +147,8 @@ def _exported(folder: Path, vocabulary: Vocabulary, calibration: str) -> Languag
     from spikegpt_neuro.network.file import read_network
 
     encoded = vocabulary.encode_text(calibration)
-    with tempfile.TemporaryDirectory() as temporary, torch.inference_mode():
-        file = Path(temporary) / "model.net"
+    with scratch_folder() as temporary, torch.inference_mode():
+        file = temporary / "model.net"
         export_checkpoint(
             read_checkpoint(folder), file, vocabulary=vocabulary.text,
             calibration=encoded.tokens[:CALIBRATION_TOKENS].tolist(),

@@ -66,6 +66,8 @@ class _Server(uvicorn.Server):
         self._ready = ready
         self._signals = 0
         self._told = False
+        self.unready: Exception | None = None
+        """Why it could not be said that requests are answered."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,10 +86,14 @@ class _Server(uvicorn.Server):
         self._signals += 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say so once requests are answered."""
+        """Say so once requests are answered; where that fails, those that came end in order."""
         asyncio.get_running_loop().set_exception_handler(self._on_error)
         await super().startup(sockets)
-        self._ready()
+        try:
+            self._ready()
+        except Exception as error:
+            self.unready = error
+            self.should_exit = True
 
     def _on_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Where the system has no descriptor for a connection, asyncio tries again every second."""
@@ -122,7 +128,8 @@ def serve(
     """Serve until SIGTERM or Ctrl-C. ``ready`` is told the URL once requests can come.
 
     Then: no new connection, waiting requests are refused, streams may finish for ``grace`` seconds
-    and are told that the server ends otherwise; sessions stand after their last whole answer.
+    and are told that the server ends otherwise; sessions stand after their last whole answer. What
+    ``ready`` raises is raised after the same.
     """
     if not grace >= 0:
         raise InputError(f"{grace} seconds of grace; 0 or more are needed.")
@@ -134,8 +141,11 @@ def serve(
     )  # fmt: skip
     name = f"[{host}]" if ":" in host else host
     url = f"http://{name}:{listening.getsockname()[1]}"
+    server = _Server(config, service.engine, grace, lambda: ready(url))
     try:
-        _Server(config, service.engine, grace, lambda: ready(url)).run(sockets=[listening])
+        server.run(sockets=[listening])
     finally:
         service.engine.close()
         listening.close()
+    if server.unready is not None:
+        raise server.unready

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from spikegpt_neuro import backends
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.base import SessionDefaults, event_counts
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.errors import InputError, Unavailable
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spikegpt_neuro.backends import get_backend
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import SpikeGPTNeuroError
 

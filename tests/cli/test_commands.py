@@ -17,7 +17,8 @@ import pytest
 import typer.main
 import typer.testing
 
-from spikegpt_neuro.cli.main import app, main
+from spikegpt_neuro.cli.main import main
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.network.file import read_network, write_network
 from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from spikegpt_neuro.cli import doctor_imports
 from spikegpt_neuro.cli.doctor_imports import ALONE, PACKAGES, Piece, try_all
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 
 
 def by_name(*names: str) -> tuple[doctor_imports.Package, ...]:

@@ -84,6 +84,13 @@ def test_a_result_that_cannot_be_written_is_no_success(
     assert b"Traceback" not in ended.stderr and b"Exception ignored" not in ended.stderr
 
 
+def test_a_reason_that_cannot_be_written_leaves_the_exit_code(tmp_path: Path) -> None:
+    with (tmp_path / "errors").open("wb") as errors:
+        ended = subprocess.run([*PROGRAM, "inspect", "none"], stderr=errors, preexec_fn=_cut)
+    assert ended.returncode == 2  # Python's own, of a stream it cannot flush, is 120
+    assert (tmp_path / "errors").read_bytes() == b"error: none do"
+
+
 def test_closed_streams_are_no_places_for_files(net: Path, tmp_path: Path) -> None:
     state = tmp_path / "s.npz"
 
@@ -122,6 +129,26 @@ def test_interrupts_wait_for_the_end_of_a_step_once() -> None:
             signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_not_lost_where_no_exception_gets_out(number: int, code: int) -> None:
+    # llvmlite calls Python for each piece of code it has made
+    called = f"""
+import ctypes, signal, time
+from spikegpt_neuro.cli import endings
+signal.signal(signal.SIGINT, signal.default_int_handler)
+endings.prepare()
+callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal({int(number)}))
+try:
+    callback()
+    time.sleep(60)
+except KeyboardInterrupt:
+    endings.interrupted()
+"""
+    ended = subprocess.run([sys.executable, "-c", called], capture_output=True, text=True)
+    said = "error: terminated\n" if code == 143 else "error: interrupted\n"
+    assert (ended.returncode, ended.stderr) == (code, said)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from spikegpt_neuro.cli import completion
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.vocabulary import CharacterVocabulary, parse_vocabulary
 
 BOM = b"\xef\xbb\xbf"

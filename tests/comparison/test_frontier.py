@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.comparison.frontier import Point, Quality, answer, compared, evaluate, points_of
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import load_profile

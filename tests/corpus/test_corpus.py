@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -164,6 +165,7 @@ def test_another_network_on_a_worker_is_refused(corpus: tuple[Path, Settings]) -
 SLOW_RUN = """
 import os, sys, time
 from pathlib import Path
+from typing import ClassVar
 import spikegpt_neuro.corpus.documents as documents_module
 from spikegpt_neuro.corpus import run, shard as shard_module
 from spikegpt_neuro.corpus.documents import find_documents
@@ -194,6 +196,7 @@ if __name__ == "__main__":
 SLOW_SHARD = """
 import os, time
 from pathlib import Path
+from typing import ClassVar
 from spikegpt_neuro.corpus import shard as shard_module
 
 HERE = Path(__file__).parent
@@ -310,11 +313,16 @@ def test_ctrl_c_keeps_finished_shards_and_leaves_no_process(
         for _ in range(4 + 1):  # the start, and shards 0 to 3
             assert process.stdout.readline().startswith("progress")
         children = psutil.Process(process.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        status = [Path(f"/proc/{worker.pid}/status").read_text() for worker in workers]
         os.killpg(process.pid, signal.SIGINT)
         assert "interrupted" in process.stdout.read()
         process.wait(timeout=60)
     _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
+    # to each it would be a traceback beside the sentence
+    blocked = [int(told.partition("SigBlk:")[2].split()[0], 16) for told in status]
+    assert len(blocked) == 2 and all(mask >> (signal.SIGINT - 1) & 1 for mask in blocked)
     assert 4 <= len(list((tmp_path / "results").iterdir())) < total
 
 
@@ -330,11 +338,15 @@ def test_without_dask_one_worker_works_and_two_say_what_to_install(
 
 
 def test_workers_that_do_not_start_are_told_with_the_reason_and_leave_nothing(
-    corpus: tuple[Path, Settings], tmp_path: Path
+    corpus: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, settings = corpus
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = len(os.listdir("/proc/self/fd"))
+    # what a system has for all, not a limit of this process, can end at any moment
+    monkeypatch.setattr(corpus_run, "_have_descriptors", lambda workers: None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, hard))  # too few for Dask's sockets
     try:
         with pytest.raises(RunFailed, match=r"the workers did not start: .+\.$"):
@@ -344,8 +356,50 @@ def test_workers_that_do_not_start_are_told_with_the_reason_and_leave_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert [c for c in psutil.Process().children() if "distributed" in " ".join(c.cmdline())] == []
+    assert not list(tmp_path.glob("spikegpt-neuro-*"))
     score = score_corpus(find_documents([folder]), settings, results=tmp_path / "results")
     assert score.tokens > 0
+
+
+def test_too_few_open_files_are_told_before_dask_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = len(os.listdir("/dev/fd"))
+    wanted = used + corpus_run.DESCRIPTORS + 2 * corpus_run.DESCRIPTORS_A_WORKER
+    limits = []
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limit: limits.append(limit))
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (used, wanted - 1))
+    with pytest.raises(Unavailable, match=f"2 workers need {wanted} open files"):
+        corpus_run._have_descriptors(2)
+    assert limits == []
+    for hard in (wanted, resource.RLIM_INFINITY):
+        monkeypatch.setattr(resource, "getrlimit", lambda kind, hard=hard: (used, hard))
+        corpus_run._have_descriptors(2)
+    assert limits == [(wanted, wanted), (wanted, resource.RLIM_INFINITY)]
+
+
+def test_a_cluster_that_has_no_worker_for_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cluster:
+        asked = 0
+
+        class scheduler:
+            workers: ClassVar[dict[str, object]] = {"tcp://127.0.0.1:1": None}
+
+        def scale(self, workers: int) -> None:
+            self.asked += workers
+
+    cluster, now = Cluster(), [0.0]
+    monkeypatch.setattr(corpus_run.time, "monotonic", lambda: now[0])
+    replace = corpus_run._Replacement(cluster, 2)
+    now[0] = 10.0 * corpus_run.ALONE_SECONDS
+    replace()  # one is there
+    cluster.scheduler.workers.clear()
+    now[0] += corpus_run.ALONE_SECONDS
+    replace()
+    now[0] += 1
+    with pytest.raises(RunFailed, match="no worker has come up for 120 s"):
+        replace()
+    assert cluster.asked == 4
 
 
 def test_ctrl_c_while_the_workers_start_waits_until_they_can_be_closed(

@@ -14,7 +14,7 @@ import command_reference
 import pytest
 from typer.main import get_command
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 
 ROOT = Path(__file__).parents[2]
 SITE = "http://site.invalid/"

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spikegpt_neuro.backends.emulator import Emulator, EmulatorSession
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.energy import build_report, build_reports, build_study, run_text
 from spikegpt_neuro.energy.choosing import ChoiceCounter, closed_loop_problem
 from spikegpt_neuro.energy.report import EnergyReport

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.energy.measured_command import measure_phase
 from spikegpt_neuro.energy.meters import find_meters
 from spikegpt_neuro.errors import InputError, RunFailed, Unavailable

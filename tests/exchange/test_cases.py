@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.backends.raster import EmulatorChainSession
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.exchange import check_nir, export_nir, import_nir, import_nir_with_report
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

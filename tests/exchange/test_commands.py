@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from typer.testing import CliRunner
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 
 
 def run(*arguments: object) -> str:

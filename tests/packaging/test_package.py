@@ -63,7 +63,7 @@ def test_constraints_pin_every_dependency() -> None:
         assert canonicalize_name(Requirement(requirement).name) in pinned
 
 
-@pytest.mark.parametrize("module", ["spikegpt_neuro", "spikegpt_neuro.cli.main"])
+@pytest.mark.parametrize("module", ["spikegpt_neuro", "spikegpt_neuro.cli.program"])
 def test_import_is_light(module: str) -> None:
     heavy = "{'torch', 'lava', 'numba', 'h5py', 'networkx', 'numpy', 'tokenizers'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 import spikegpt_neuro as sn
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.converters.checkpoint import read_checkpoint
 from spikegpt_neuro.converters.export import float_model
 from spikegpt_neuro.errors import InputError

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import spikegpt_neuro as sn
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.file import write_network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network

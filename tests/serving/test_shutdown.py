@@ -88,6 +88,53 @@ def test_a_second_signal_does_not_wait(net: Path) -> None:
     assert "shutting down" in found["a"].text
 
 
+ASKED_EARLY = """
+import asyncio, json, sys, threading, urllib.request
+import uvicorn
+from spikegpt_neuro.cli.main import main
+
+answers = []
+
+def ask(port):
+    body = {"model": "small", "prompt": "a", "max_tokens": 2000}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(),
+        {"Content-Type": "application/json"})
+    try:
+        answers.append(json.load(urllib.request.urlopen(request))["usage"]["completion_tokens"])
+    except urllib.error.HTTPError as refusal:
+        answers.append(refusal.code)
+
+started = uvicorn.Server.startup
+
+async def startup(server, sockets=None):
+    await started(server, sockets)
+    client = threading.Thread(target=ask, args=(sockets[0].getsockname()[1],))
+    client.start()
+    while not server.server_state.tasks:
+        await asyncio.sleep(0.001)
+
+uvicorn.Server.startup = startup
+try:
+    main()
+finally:
+    print("answered", answers, file=sys.stderr)
+"""
+
+
+def test_where_it_cannot_be_said_that_it_serves_a_request_that_came_has_an_end(net: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", ASKED_EARLY, "serve", str(net), "--port", "0", "--json"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert ended.returncode == 3
+    told = ended.stderr.splitlines()[1:]  # after the address
+    assert told[0].startswith("error: No space left on device")
+    # begun, it was finished; waiting, it was refused
+    assert told[1:] in (["answered [2000]"], ["answered [503]"])
+
+
 def _fails(*arguments: object) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "spikegpt_neuro.cli.main", "serve", *map(str, arguments)],

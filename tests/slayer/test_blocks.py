@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from spikegpt_neuro.backends.lava.runtime.compatibility import import_lava_dl
 from spikegpt_neuro.backends.raster import EmulatorChainSession
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.converters.netx import read_netx
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.file import read_network, write_network

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import spikegpt_neuro as sn
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.classification import confusion, decide
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.errors import InputError, SpikeGPTNeuroError
 from spikegpt_neuro.labelled import read_labelled
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration

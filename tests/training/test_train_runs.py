@@ -20,7 +20,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from spikegpt_neuro.cli.interrupts import command_that_goes_on
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.training import checkpoint
 from spikegpt_neuro.training.loop import Trainer

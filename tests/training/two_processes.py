@@ -13,7 +13,7 @@ import accelerate
 import numpy as np
 import torch
 
-from spikegpt_neuro.cli.main import app
+from spikegpt_neuro.cli.program import app
 from spikegpt_neuro.model.configuration import SpikeGPTConfiguration
 from spikegpt_neuro.model.spikegpt import SpikeGPT, initialise
 from spikegpt_neuro.training import checkpoint

@@ -1,15 +1,16 @@
 """A Lava run that never hangs: watched, stopped cleanly, and without orphans.
 
-Stock lava-nc hangs when a process model raises, when a process is killed, when a shape is wrong and
-on Ctrl-C. Here the caller never blocks on a pipe: it sends and receives only what the pipes can
-take, and between that looks whether every actor is alive. This uses attributes of lava-nc 0.10.0
-that are not public; they are all in this file.
+Stock lava-nc hangs when a process model raises, when a process is killed, also while its graph is
+built, when a shape is wrong and on Ctrl-C. Here the caller never blocks on a pipe: it sends and
+receives only what the pipes can take, and between that looks whether every actor is alive. This
+uses attributes of lava-nc 0.10.0 that are not public; they are all in this file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -23,9 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import RunSteps
-from lava.magma.core.run_configs import AbstractLoihiRunCfg, Loihi2SimCfg
+from lava.magma.core.run_configs import AbstractLoihiRunCfg, Loihi2HwCfg, Loihi2SimCfg
+from lava.magma.runtime import runtime as lava_runtime
+from lava.magma.runtime.message_infrastructure import multiprocessing as lava_processes
 
 from spikegpt_neuro.backends.base import TracedSession
+from spikegpt_neuro.backends.lava.runtime.memory import NamelessMemory
 from spikegpt_neuro.errors import RunFailed
 
 Int32Array = npt.NDArray[np.int32]
@@ -40,12 +44,13 @@ DRAIN_SECONDS = 30.0
 """How long a finished run's messages may be on their way without one arriving."""
 _PR_SET_PDEATHSIG = 1
 
-_building = threading.Event()
+_built: list[SupervisedGraph] = []
+"""The graph that is being built, if one is."""
 
 
 def _die_with_parent() -> None:
     """In a process forked while a graph is built: be killed when the parent ends."""
-    if not _building.is_set():
+    if not _built:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler is for the parent
     if sys.platform == "linux":
@@ -68,6 +73,44 @@ def _children_ignore_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Built:
+    """Takes the place of the queue through which an actor tells Lava that it is built, or why not.
+
+    The queue needs a thread, and is waited at for ever where the actor is gone without a word.
+    """
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = multiprocessing.Pipe(duplex=False)
+
+    def put(self, failure: Exception | None) -> None:
+        """In the actor: it is built, or why not."""
+        self._sender.send(failure)
+
+    def get(self) -> Exception | None:
+        """In the parent: what the actor said. Raises ``RunFailed`` if any actor is gone."""
+        while not self._receiver.poll(LIVENESS_SECONDS):
+            for graph in _built:
+                graph._raise_if_broken()
+        failure: Exception | None = self._receiver.recv()
+        return failure
+
+
+@contextlib.contextmanager
+def _parts_of_ours(configuration: AbstractLoihiRunCfg) -> Iterator[None]:
+    """Build with ``_Built`` and, where nothing is on a board, with ``NamelessMemory``.
+
+    What lava-loihi does with a block of memory is its own.
+    """
+    queue, manager = lava_runtime.Queue, lava_processes.SharedMemoryManager
+    lava_runtime.Queue = _Built
+    if not isinstance(configuration, Loihi2HwCfg):
+        lava_processes.SharedMemoryManager = NamelessMemory
+    try:
+        yield
+    finally:
+        lava_runtime.Queue, lava_processes.SharedMemoryManager = queue, manager
+
+
 class SupervisedGraph:
     """A compiled graph of processes with a watched run.
 
@@ -82,9 +125,9 @@ class SupervisedGraph:
         self._closed = False
         if configuration is None:
             configuration = Loihi2SimCfg(select_tag="fixed_pt")
-        _building.set()
+        _built.append(self)
         try:
-            with _children_ignore_interrupts():
+            with _children_ignore_interrupts(), _parts_of_ours(configuration):
                 process.create_runtime(run_cfg=configuration)
         except BaseException as error:
             self._abort()
@@ -92,7 +135,7 @@ class SupervisedGraph:
                 raise RunFailed(f"the Lava graph could not be built: {error}") from error
             raise
         finally:
-            _building.clear()
+            _built.remove(self)
         self._configuration = configuration
 
     @property
