@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.arithmetic.packed import row_words
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
@@ -157,7 +156,10 @@ def _bytes_of(entry: dict[str, Any]) -> int:
     if dtype.startswith("packed"):
         if len(shape) != 2 or shape[1] < 1:
             return 0
-        return int(shape[0] * row_words(shape[1], int(dtype[6:])) * 2)
+        bits = int(dtype[6:])
+        planes = (bits,) if bits <= 5 else (4, bits - 4)
+        words = sum(math.ceil(math.ceil(shape[1] / (16 // plane)) / 8) * 8 for plane in planes)
+        return int(shape[0] * words * 2)
     return int(math.prod(shape) * np.dtype(dtype).itemsize)
 
 
