@@ -21,7 +21,7 @@ from spikegpt_neuro.mapping.demand import demands
 from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.placement import core_graph, in_order, keep_local
 from spikegpt_neuro.mapping.roles import balancing_words, depths
-from spikegpt_neuro.mapping.traffic import hops, measure
+from spikegpt_neuro.mapping.traffic import Fan, Traffic, hops, measure
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 
@@ -192,6 +192,10 @@ def test_without_counters_every_value_is_an_event(make_profile: Callable[..., Pr
     hidden = 4 * 32
     packets = found.of({numbers["blocks.1.srffn.value"]}).total
     assert packets == pytest.approx(hidden * holders, rel=1e-12)  # sums of shares in floats
+    # a product takes 32 values of each of two populations, each at the core of its own channel
+    part = found.of({numbers["blocks.0.srwkv.product"]})
+    assert part.total == pytest.approx(2 * 32, rel=1e-12)
+    assert not part.fans
     mapping = map_network(network, load_profile("loihi2"))
     assert mapping.to_dict()["traffic_assumes_every_value_non_zero"] is True
 
@@ -210,6 +214,24 @@ def test_hops_are_manhattan_distances_on_one_chip(make_profile: Callable[..., Pr
     )  # fmt: skip
     found = hops(picked, place.chip, place.x, place.y)
     assert (found.east_west, found.north_south, found.chip_crossings) == (4.0, 2.0, 7.0)
+
+
+def test_what_cores_receive_and_send_is_counted_by_hand() -> None:
+    """Two packets of the host, and two fans of which the host's is one: nobody sends those."""
+    fans = (
+        Fan(3, np.array([-1, 1]), np.array([3.0, 5.0]), np.array([0, 2])),
+        Fan(4, np.array([2]), np.array([16.0]), np.array([1])),
+    )
+    traffic = Traffic(
+        np.array([-1, 0, 2, -1]), np.array([1, 2, 0, 1]), np.array([1.0, 2.0, 4.0, 8.0]),
+        np.array([0, 0, 1, 1]), False, fans,
+    )  # fmt: skip
+    received, sent = traffic.ports(3)
+    assert received.tolist() == [4 + 3 + 5, 1 + 8 + 16, 2 + 3 + 5]
+    assert sent.tolist() == [2, 2 * 5, 4 + 16]
+    assert traffic.total == 1 + 2 + 4 + 8 + 2 * (3 + 5) + 16
+    assert traffic.layers == (0, 1, 3, 4)
+    assert traffic.of({1, 3}).total == 4 + 8 + 2 * (3 + 5)
 
 
 def test_keeping_traffic_local_is_never_worse_and_here_much_better() -> None:
