@@ -18,7 +18,7 @@ from typing import Any
 import coverage
 import pytest
 
-SECONDS = 20.0
+SECONDS = 10.0
 """Of the quickest tests that can see a mutant, those that fit in there are tried."""
 COMPILERS = ("kernel", "inline_kernel", "intrinsic")
 """Decorators of functions that are compiled."""

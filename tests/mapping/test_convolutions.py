@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.converters.netx import read_netx
-from spikegpt_neuro.hardware_profiles import load_profile
+from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping import map_network
 from spikegpt_neuro.mapping.axons import reach
 from spikegpt_neuro.mapping.demand import demands
@@ -75,10 +76,17 @@ def test_kernels_are_stored_once_a_core(network: Network) -> None:
                     assert part.weights == synapses.kernel > 0
 
 
-@pytest.mark.parametrize("profile", ["loihi1-paper", "loihi2"])
-def test_images_are_cut_between_columns(profile: str, network: Network) -> None:
-    """Columns of 24 channels of 16 rows, and of 36 of 7; stripes differ by one column at most."""
-    mapping = map_network(network, load_profile(profile), spread="packed")
+def test_images_are_cut_between_columns(
+    network: Network, make_profile: Callable[..., Profile]
+) -> None:
+    """Columns of 24 channels of 16 rows, and of 36 of 7; stripes differ by one column at most.
+
+    Five columns of the second fit, of seven: two stripes, of 3 and 4."""
+    profile = make_profile(
+        cores_per_chip=50, cores_per_tile=1, mesh_width=8, weights_per_core=1 << 20,
+        neurons_per_core=5 * 36 * 7 + 9,
+    )  # fmt: skip
+    mapping = map_network(network, profile, spread="packed")
     for name, column, columns in (("conv_1.neuron", 24 * 16, 16), ("conv_2.neuron", 36 * 7, 7)):
         edges = sorted(
             (s.begin, s.end) for core in mapping.cores for s in core.slices if s.layer == name
@@ -87,6 +95,7 @@ def test_images_are_cut_between_columns(profile: str, network: Network) -> None:
         widths = [end - begin for begin, end in edges]
         assert all(width % column == 0 for width in widths)
         assert max(widths) - min(widths) <= column
+    assert widths == [3 * 36 * 7, 4 * 36 * 7]
 
 
 def test_a_value_reaches_the_cores_of_two_columns_and_no_more(network: Network) -> None:
