@@ -206,6 +206,18 @@ def _read_whole(path: Path) -> Network:
     return network
 
 
+def test_an_index_that_is_not_the_written_one_is_found_before_it_is_read(written: Path) -> None:
+    content = written.read_bytes()
+    offset, length = struct.unpack_from("<QQ", content, 32)
+    for at in range(offset, offset + length, length // 20):
+        changed = bytearray(content)
+        changed[at] ^= 4
+        path = written.with_name("index.net")
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match="index does not have the SHA-256 of its header"):
+            read_network(path)
+
+
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_any_flipped_bit_is_found(data: st.DataObject, written: Path) -> None:
