@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, ChainInfo, Network
 from spikegpt_neuro.network.container import Region, seal
 from spikegpt_neuro.network.file import (
     FORMAT_VERSION,
@@ -31,6 +31,8 @@ from spikegpt_neuro.network.file import (
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.schema import Port
+from spikegpt_neuro.network.slayer_connections import ChannelDelay, NetxDense, RasterInput
+from spikegpt_neuro.network.slayer_layers import Cuba
 
 SHAPES = {
     "upstream": RandomShape(n_embd=16, vocabulary_size=11),
@@ -80,6 +82,29 @@ def test_a_network_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     _assert_equal(network, read)
     write_network(read, tmp_path / "again.net")
     assert (tmp_path / "again.net").read_bytes() == (tmp_path / "model.net").read_bytes()
+
+
+def test_a_chain_comes_back_as_it_was(tmp_path: Path) -> None:
+    spikes = ("binary", 1, False, 1.0)
+    first = RasterInput("input.raster", (), Port(3, *spikes))
+    held = ChannelDelay("a.delay", (first.name,), first.output, np.ones(3, np.int32), 1)
+    weight = np.array([[1, -256, 7], [256, 0, 5]], np.int16)
+    synapse = NetxDense("a.synapse", (held.name,), Port(2, "accumulator", 32, True, 1.0), weight)
+    bias = np.array([5, -32768], np.int32)
+    neuron = Cuba("a.neuron", (synapse.name,), Port(2, *spikes), bias, 4096, 128, 131072)
+    info = ChainInfo(source={"file": "other.net"})
+    write_network(Chain(info, (first, held, synapse, neuron)), tmp_path / "chain.net")
+    read = read_network(tmp_path / "chain.net")
+    assert isinstance(read, Chain)
+    assert read.info == info
+    assert [layer.kind for layer in read.layers] == [
+        "raster_input", "channel_delay", "netx_dense", "cuba",
+    ]  # fmt: skip
+    cuba = read["a.neuron"]
+    assert isinstance(cuba, Cuba)
+    assert cuba.bias.tolist() == [5, -32768]
+    assert (cuba.current_decay, cuba.voltage_decay, cuba.threshold) == (4096, 128, 131072)
+    assert np.asarray(read["a.synapse"].weight).tolist() == weight.tolist()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("bits", "share"), [(4, 1 / 2), (2, 1 / 4)])
@@ -193,6 +218,15 @@ def test_the_header_is_as_documented(written: Path) -> None:
                 assert dataset.id.get_offset() == entry["offset"]
                 digest = hashlib.sha256(np.ascontiguousarray(dataset[()])).hexdigest()
                 assert digest == entry["sha256"]
+
+
+def test_the_structure_s_hash_is_of_all_that_lies_between() -> None:
+    stream = io.BytesIO(bytes(512) + b"x" * 512 + b"array" + b"y" * 2000 + b"{}")
+    seal(stream, FORMAT_VERSION, (3029, 2), [Region("", 1024, 5, "")])
+    content = stream.getvalue()
+    assert content[80:112] == hashlib.sha256(b"x" * 512 + b"y" * 2000).digest()
+    assert content[48:80] == hashlib.sha256(b"{}").digest()
+    assert content[480:512] == hashlib.sha256(content[:480]).digest()
 
 
 def test_no_fact_that_follows_from_weights_is_stored(written: Path) -> None:
