@@ -89,8 +89,8 @@ KNOWN = (
         "sums have another last bit in code for another processor",
     ),
     Known(
-        ("OpenBLAS for *", "numpy without *"), ("m4.net", "export-4.out"),
-        "rounding to fewer than 8 bits inverts and factorises in OpenBLAS, and sums in numpy",
+        ("OpenBLAS for *",), ("m4.net", "export-4.out"),
+        "rounding to fewer than 8 bits inverts and factorises in OpenBLAS",
     ),
     Known(
         ("Python 3.10.*",), ("*.npz",),

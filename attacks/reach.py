@@ -33,13 +33,17 @@ COMPILED: dict[str, tuple[str, ...]] = {
     "spikegpt_neuro/arithmetic/lif.py": (f"{_OPERATIONS}lif.py",),
     "spikegpt_neuro/arithmetic/packed.py": (f"{_OPERATIONS}packed.py",),
     "spikegpt_neuro/arithmetic/slayer_neurons.py": (
-        "tests/chains/test_slayer.py", "tests/chains/test_golden.py",
+        f"{_OPERATIONS}slayer_neurons.py",
+        "tests/chains/test_slayer.py::test_alif_equals_its_equation_up_to_the_limits",
     ),
-    "spikegpt_neuro/arithmetic/varied_neurons.py": ("tests/chains/test_varied_neurons.py",),
+    "spikegpt_neuro/arithmetic/tables.py": (
+        f"{_OPERATIONS}fixed_point.py", f"{_OPERATIONS}equations.py",
+    ),
+    "spikegpt_neuro/arithmetic/varied_neurons.py": (f"{_OPERATIONS}slayer_neurons.py",),
     "spikegpt_neuro/arithmetic/wkv.py": (f"{_OPERATIONS}wkv.py",),
     "converters/rounding.py": ("tests/converters/test_rounding.py",),
 }  # fmt: skip
-"""By module: the tests of its kernels."""
+"""By module: the tests of its kernels, and of what is computed while it is imported."""
 
 
 class _Recorder:
@@ -131,6 +135,6 @@ def seeing(found: dict[str, Any], module: str, source: str, line: int) -> list[s
         if left < 0 and chosen:
             break
         chosen.append(name)
-    if not in_function and module in COMPILED:  # constants of kernels
+    if module in COMPILED and not (in_function and chosen):  # constants of kernels, and tables
         chosen = [*COMPILED[module], *chosen]
     return chosen

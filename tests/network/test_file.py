@@ -347,6 +347,7 @@ HOSTILE: dict[str, tuple[Callable[[Any, Any], None], Any, str]] = {
     "arrays no object": (_at("layers", 3, "arrays"), [], "must be a JSON object"),
     "bits huge": (_at("layers", 3, "output", "bits"), 4 * 10**9, "must be 2..32"),
     "size huge": (_at("layers", 3, "output", "size"), 10**12, "must be <= 67108864"),
+    "scale text": (_at("layers", 3, "output", "scale"), "1", "must be a number"),
     "scale infinite": (_at("layers", 3, "output", "scale"), 10**400, "must be finite"),
     "scale NaN": (_at("layers", 3, "output", "scale"), float("nan"), "must be finite"),
     "inputs text": (_at("layers", 3, "inputs"), "embedding", "must be a list of names"),
