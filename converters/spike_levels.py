@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.converters.reduction import rescaled
-from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import LanguageModel
 from spikegpt_neuro.network.layers import Dense, Lif
@@ -80,7 +79,7 @@ def graded_populations(network: LanguageModel) -> tuple[Lif, ...]:
         for layer in network.layers
         if isinstance(layer, Lif)
         and layer.levels > 1
-        and layer.voltage_decay == MEMORYLESS
+        and layer.is_memoryless
         and readers(network, layer.name) is not None
     )
 
@@ -88,9 +87,11 @@ def graded_populations(network: LanguageModel) -> tuple[Lif, ...]:
 def clips(network: LanguageModel, windows: npt.NDArray[np.int64]) -> dict[str, list[Clip]]:
     """What every graded population's levels may become, the fewest first, its own last.
 
-    ``windows`` int64 [count, length]: text whose spikes are counted, state afresh in each.
+    Of populations that compare with each level: counting levels by a shift costs the same for any
+    number of them (``arithmetic.lif.fire``). ``windows`` int64 [count, length]: text whose spikes
+    are counted, state afresh in each.
     """
-    found = graded_populations(network)
+    found = [layer for layer in graded_populations(network) if layer.levels_compared]
     counts = {layer.name: np.zeros(layer.levels + 1, np.int64) for layer in found}
     if found:
         with EmulatorSession(network, trace=list(counts)) as session:

@@ -291,10 +291,13 @@ def rows_of(board: dict[str, Any]) -> list[Row]:
     }
     mapping = mappings[own]
     # how far work is spread hangs on the overhead of a step: as far as for the shortest stated
-    step = profile.coefficients["step_time"]
+    hidden = profile.coefficients["hidden_work_time"]
     shortest = replace(
         profile,
-        coefficients={**profile.coefficients, "step_time": replace(step, value=step.low)},
+        coefficients={
+            **profile.coefficients,
+            "hidden_work_time": replace(hidden, value=hidden.low),
+        },
     )
     mappings |= {
         (packing, "furthest"): map_network(network, shortest, packing, counters)

@@ -55,6 +55,10 @@ COEFFICIENTS: Final[dict[str, tuple[str, str]]] = {
         _NS,
         "time of a step beyond its work: synchronisation and the like",
     ),
+    "hidden_work_time": (
+        _NS,
+        "work of a core a step that hides behind the overhead: spreading it gains nothing",
+    ),
     "host_round_trip_time": (_NS, "a result sent to the host and its answer back"),
     "static_power_per_chip": ("W", "power of one chip that does nothing"),
     "static_power_per_chip_in_system": ("W", "the same on a board of several chips, a chip"),
@@ -103,6 +107,7 @@ FEATURES: Final[dict[str, str]] = {
     "lif_neurons": "neurons leak, integrate and fire",
     "event_driven_synapses": "a zero operand costs nothing",
     "fine_graph": "networks are loaded as their fine graph, which is what is mapped and priced",
+    "closed_loop": "neurons drive neurons of earlier layers, so that a graph runs on by itself",
 }
 """Feature names and what they say."""
 

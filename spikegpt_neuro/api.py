@@ -114,25 +114,33 @@ def generate(
     *,
     backend: str = "emulator",
     vocabulary: str | PathLike[str] | None = None,
+    closed_loop: bool = False,
     **sampling: Any,
 ) -> str:
     """The text that follows ``prompt``: ``tokens`` tokens.
 
     ``sampling``: fields of ``sampling_settings.SamplingSettings`` (``temperature``, ``top_p``,
     ``top_k``, ``presence_penalty``, ``seed`` ...) that differ from ``FOR_TEXT`` there.
-    ``temperature=0`` is greedy: the same tokens on every machine.
+    ``temperature=0`` is greedy: the same tokens on every machine. ``closed_loop``: the network
+    chooses these itself and feeds them back; ``lava-fine`` then runs without the host.
     """
     from dataclasses import replace
 
     from spikegpt_neuro.generation import generate as steps
-    from spikegpt_neuro.generation import read_prompt
+    from spikegpt_neuro.generation import generate_closed, read_prompt
     from spikegpt_neuro.network.network import as_language_model
+    from spikegpt_neuro.network.selection import with_selection
     from spikegpt_neuro.sampling import Sampler
     from spikegpt_neuro.sampling_settings import FOR_TEXT
 
     value = as_language_model(_network(network))
     known = _vocabulary(value, vocabulary)
     ids = known.encode(prompt).tolist() if isinstance(prompt, str) else [int(t) for t in prompt]
+    if closed_loop:
+        if sampling not in ({}, {"temperature": 0}):
+            raise InputError("closed_loop is greedy: give no sampling but temperature=0.")
+        with _backend(backend).open_model(with_selection(value, known.size)) as session:
+            return known.decode(generate_closed(session, ids, tokens))
     sampler = Sampler(replace(FOR_TEXT, **sampling), value.logit_scale, known.size)
     with _backend(backend).open_model(value) as session:
         logits = read_prompt(session, ids)
@@ -213,7 +221,8 @@ def energy(
     ``profiles``: names (``hardware_profiles.list_profiles``) or TOML files. ``batches`` of tokens
     that share the reading of weights, ``streams`` that follow each other through a chip and
     ``rates`` in tokens a second: what ``Study.batches``, ``streams`` and ``arrivals`` hold.
-    ``aim``: ``time`` or ``energy``, of which each mapping is to take the least.
+    ``aim``: ``time`` or ``energy``, of which each mapping is to take the least. Reports are of
+    prefill, of generation, and of generation closed on the chip where the target has that.
     """
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import Rows
@@ -224,8 +233,9 @@ def energy(
     value = _network(network)
     steps = _steps(value, reads, vocabulary)[:tokens]
     rows = Rows(tuple(batches), tuple(streams), tuple(rates))
-    run = run_text(_backend(backend), value, steps, batches=rows.batches)
     listed = [load_profile(name) for name in profiles]
+    chooses = any(profile.can("closed_loop") for profile in listed)
+    run = run_text(_backend(backend), value, steps, batches=rows.batches, chooses=chooses)
     return build_study(value, run, listed, text="text", rows=rows, aim=aim)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.backends.base import TokenSession
+from spikegpt_neuro.backends.base import ClosedLoop, TokenSession
 from spikegpt_neuro.backends.batch import BatchSession
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network import Network
@@ -48,6 +48,23 @@ def generate(
         token = sampler.choose(logits)
         logits = session.step(token)
         yield token, logits
+
+
+def generate_closed(session: TokenSession, prompt: Sequence[int], count: int) -> list[int]:
+    """``count`` tokens after ``prompt``, chosen by a network that does so itself.
+
+    A ``ClosedLoop`` is left to itself; on any other session of a ``SelectingModel`` each winner is
+    read and fed back here. The tokens are the same: the greedy ones. Raises ``InputError`` without
+    a prompt.
+    """
+    if prompt and isinstance(session, ClosedLoop):
+        return [int(token) for token in session.run_loop(prompt, count)]
+    chosen: list[int] = []
+    winners = read_prompt(session, prompt)
+    for _ in range(count):
+        chosen.append(int(winners.argmax()))
+        winners = session.step(chosen[-1])
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def operations(equation: str, constants: frozenset[str], levels: int = 1) -> dic
 
     ``constants``: names of parameters. What depends on them only is not counted: it is computed
     when the program is loaded. Both arms of a selection are counted, because neurons of a core
-    that run one program take the same time. ``levels``: how often ``levels_above`` compares.
+    that run one program take the same time. ``levels``: how often ``levels_above`` compares; 0
+    where its step is a power of two, so that it subtracts one, shifts and clips.
     Raises ValueError for anything that is not an operation of a neuron.
     """
     found = _operations(equation, set(constants), levels)
@@ -160,8 +161,9 @@ def _count(node: ast.expr, known: set[str], found: Counter[str], levels: int) ->
 def _count_call(
     name: str, arguments: list[ast.expr], known: set[str], found: Counter[str], levels: int
 ) -> bool:
-    if name == "levels_above":  # value, step, levels: a comparison and an addition a level
-        found.update({"compare": levels, "add": levels})
+    if name == "levels_above":  # value, step, levels; see ``arithmetic.lif.fire``
+        each = {"compare": levels, "add": levels}
+        found.update(each if levels else {"add": 1, "shift": 1, "compare": 2})
         return False
     constant = [_count(argument, known, found, levels) for argument in arguments]
     if all(constant):

@@ -23,11 +23,17 @@ MEMBRANE_LIMIT = (1 << 23) - 1
 """The membrane potential saturates at 24 bits signed, as in Lava's LIF."""
 ALIGNMENT_BITS = 6
 """Input currents and thresholds are aligned to the membrane potential by 2**6, as in Lava's LIF."""
+MEMORYLESS = 4096
+"""Voltage decay at which all of the membrane potential leaks away between two tokens."""
+MOST_COMPARED = 2
+"""Levels of a spike up to which a comparison with each costs no more than a shift and a clip."""
 
 EXPONENT_LIMIT = (1 << 23) - 1
 """Exponents are 24 bits signed with 16 fraction bits: +-128 powers of two."""
 EMPTY_EXPONENT = -EXPONENT_LIMIT
 """Exponent of an empty state (upstream: -1e38)."""
+POWER_ONE = 1 << 15
+"""``fixed_point.exp2(0)``: powers of two have 15 fraction bits."""
 VALUE_LIMIT = (1 << 11) - 1
 """Values are 12 bits signed."""
 WEIGHT_ONE_BITS = 16

@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from spikegpt_neuro.arithmetic.compiler import inline_kernel, kernel
-from spikegpt_neuro.arithmetic.fixed_point import clip, round_shift
+from spikegpt_neuro.arithmetic.fixed_point import bit_length, clip, round_shift
 from spikegpt_neuro.arithmetic.formats import (
     ALIGNMENT_BITS,
     CURRENT_LIMIT,
     MEMBRANE_LIMIT,
+    MOST_COMPARED,
 )
 
 
@@ -22,12 +23,19 @@ def fire(
 ) -> None:
     """Write how many multiples of the ``aligned`` threshold each membrane is above, and reset it.
 
-    Several passes that each write one vector: LLVM compiles those to vector instructions.
+    Where the threshold is ``2**k``, ``v > j * 2**k`` is ``(v - 1) >> k >= j``, so that the number
+    of such j in 1..levels is ``clip((v - 1) >> k, 0, levels)``. Several passes that each write one
+    vector: LLVM compiles those to vector instructions.
     """
-    spikes[:] = 0
-    for j in range(1, levels + 1):
+    power = bit_length(aligned) - 1
+    if levels > MOST_COMPARED and aligned == 1 << power:
         for i in range(spikes.size):
-            spikes[i] += membrane[i] > j * aligned
+            spikes[i] = clip((membrane[i] - 1) >> power, 0, levels)
+    else:
+        spikes[:] = 0
+        for j in range(1, levels + 1):
+            for i in range(spikes.size):
+                spikes[i] += membrane[i] > j * aligned
     for i in range(spikes.size):
         left = membrane[i] - spikes[i] * aligned if soft_reset else 0
         membrane[i] = left if spikes[i] > 0 else membrane[i]

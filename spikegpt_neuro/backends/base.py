@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,16 @@ class TokenSession(Session, Protocol):
 
     def score(self, tokens: Sequence[int]) -> Int32Array:
         """Advance by known tokens; logits int32 [T, vocabulary]."""
+
+
+@runtime_checkable
+class ClosedLoop(Protocol):
+    """A session of a network that chooses its tokens itself (``network.selection``), on a graph
+    that can be left to itself."""
+
+    def run_loop(self, prompt: Sequence[int], count: int) -> Int32Array:
+        """Read ``prompt``, then generate: int32 [count], each token chosen and fed back without the
+        caller. The state is then that after all of them."""
 
 
 class RasterSession(Session, Protocol):

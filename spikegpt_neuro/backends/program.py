@@ -15,7 +15,7 @@ from spikegpt_neuro.backends import slayer_instructions as _slayer_instructions 
 from spikegpt_neuro.backends.execution import Column, Count, Share, execute, packed_walk
 from spikegpt_neuro.backends.instructions import INSTRUCTIONS
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network.layers import Dense
+from spikegpt_neuro.network.layers import OPERAND_LIMIT, Dense
 from spikegpt_neuro.network.schema import Layer
 
 Int32Array = npt.NDArray[np.int32]
@@ -88,8 +88,10 @@ class Program:
         event_driven: bool = True,
         threads: int = 1,
         streams: int = 1,
+        wide: Iterable[str] = (),
     ) -> None:
         """``sizes`` gives the sizes of external inputs; ``keep`` defaults to the last layer.
+        ``wide``: those of them whose values have more than 16 bits.
 
         ``event_driven`` False uses the dense walk everywhere, ``threads`` shares the outputs of
         every layer between that many threads: the same integers either way. ``streams``: states
@@ -97,6 +99,8 @@ class Program:
         """
         self.layers = tuple(layers)
         self._by_name = {layer.name: layer for layer in self.layers}
+        self._wide = {layer.name for layer in self.layers if layer.output.high > OPERAND_LIMIT}
+        self._wide.update(wide)
         self._synapses = [
             layer
             for layer in self.layers
@@ -177,7 +181,10 @@ class Program:
             if layer.weight_bits != MOST_BITS:
                 row[Column.STEP] = packed_walk().address
             row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = -1
-            if event_driven and self._is_sparse(layer):
+            if layer.inputs[0] in self._wide:  # the dense walk takes 16 bits
+                row[[Column.EVENT_LIMIT, Column.BLOCK_EVENT_LIMIT]] = layer.operand_size
+                row[Column.ADDRESS_BY_INPUT] = self._address(_weight_by_input(layer))
+            elif event_driven and self._is_sparse(layer):
                 # transposed weights are bytes, whatever those walked densely are packed to
                 share = EVENT_DENSITY * layer.weight_bits / MOST_BITS
                 row[Column.EVENT_LIMIT] = int(share * layer.operand_size)

@@ -92,12 +92,14 @@ def energy(
         ),
     ] = None,
     mode: Annotated[
-        Literal["both", "pipelined", "fall-through"],
+        Literal["all", "both", "pipelined", "fall-through", "closed-loop"],
         typer.Option(
             help="Pipelined: a token enters every step, as in scoring. Fall-through: one token "
-            "passes all layers before the next, as in generation."
+            "passes all layers before the next, as in generation. Closed-loop: the same, and the "
+            "chip chooses the next token itself, the most probable one, where it can. Both: the "
+            "first two."
         ),
-    ] = "both",
+    ] = "all",
     packing: PackingOption = "middle",
     aim: AimOption = None,
     reports: Annotated[
@@ -173,7 +175,7 @@ def energy(
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, Rows, read_counted_run
-    from spikegpt_neuro.energy.timing import MODES
+    from spikegpt_neuro.energy.timing import CLOSED_LOOP, modes_named
     from spikegpt_neuro.events.measurement import read_measurements
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.reports.terminal import study_summary
@@ -192,6 +194,7 @@ def energy(
     (source,) = given
     wanted = Rows().only(batch, streams, rate)
     asked = {"batches": batch, "streams": streams, "arrivals": rate}
+    modes = modes_named(mode)
     decisions = None
     if source is counters:
         run = read_counted_run(source, value)
@@ -205,10 +208,11 @@ def energy(
             run = run_text(
                 get_backend(backend), value, steps, progress=progress,
                 batches=wanted.batches if batch or details or as_json or reports else (),
+                chooses=CLOSED_LOOP in modes and any(p.can("closed_loop") for p in profiles),
             )  # fmt: skip
     study = build_study(
-        value, run, profiles, text=source.name, modes=MODES if mode == "both" else (mode,),
-        packing=packing, context=context, measured=beside,
+        value, run, profiles, text=source.name, modes=modes, packing=packing,
+        context=context, measured=beside,
         decisions=decisions, rows=wanted, aim=aim,
     )  # fmt: skip
     check_inputs()

@@ -57,8 +57,9 @@ def frontier(
         ),
     ] = None,
     mode: Annotated[
-        Literal["both", "pipelined", "fall-through"], typer.Option(help="See `energy --help`.")
-    ] = "both",
+        Literal["all", "both", "pipelined", "fall-through", "closed-loop"],
+        typer.Option(help="See `energy --help`."),
+    ] = "all",
     packing: PackingOption = "middle",
     cache: Annotated[
         Path | None,
@@ -97,12 +98,14 @@ def frontier(
         raise InputError("Some files cannot be read:", missing)
     from spikegpt_neuro.comparison.frontier import answer, compared, evaluate, key_of, points_of
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES
-    from spikegpt_neuro.energy.timing import MODES
+    from spikegpt_neuro.energy.timing import CLOSED_LOOP, modes_named
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.texts import read_text
 
     profiles = [load_profile(name) for name in profile or DEFAULT_PROFILES]
+    modes = modes_named(mode)
+    chooses = CLOSED_LOOP in modes and any(target.can("closed_loop") for target in profiles)
     read = read_text(text)
     points: list[Point] = []
     for path in models:
@@ -117,9 +120,9 @@ def frontier(
             stored = cache / f"{key_of(file, array, context)}.json"
         with output.progress(path.name) as progress:
             quality = evaluate(
-                network, array, context=context, ends=ends, stored=stored, progress=progress
-            )
-        modes = MODES if mode == "both" else (mode,)
+                network, array, context=context, ends=ends, stored=stored, chooses=chooses,
+                progress=progress,
+            )  # fmt: skip
         points += points_of(str(path), network, quality, profiles, modes, packing)
     found = compared(points)
     answers = answer(found)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spikegpt_neuro.cli.closed_loop import ClosedLoopOption, check_closed_loop, run_closed
 from spikegpt_neuro.cli.endings import interrupts_between_steps
 from spikegpt_neuro.cli.inputs import (
     BackendOption,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 def simulate(
+    context: typer.Context,
     network: NetworkArgument,
     prompt: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
     prompt_file: Annotated[
@@ -117,6 +119,7 @@ def simulate(
             "to rest before each.",
         ),
     ] = None,
+    closed_loop: ClosedLoopOption = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --output.")] = False,
     vocab: VocabularyOption = None,
     backend: BackendOption = "emulator",
@@ -143,6 +146,8 @@ def simulate(
         prompt = read_text(prompt_file).removesuffix("\n").removesuffix("\r")
     if state is not None and backend != "emulator":
         raise InputError("--state is for the emulator only.")
+    if closed_loop:
+        check_closed_loop(context, temperature)
     check_apart([state, trace, result], [network, prompt_file, prompts, raster, vocab])
     value = open_network(network)
     executing = backend_of(backend, threads)
@@ -177,6 +182,9 @@ def simulate(
     ids = listed_tokens(prompt_tokens) if prompt_tokens is not None else []
     if prompt is not None and vocabulary is not None:
         ids = vocabulary.encode(prompt).tolist()
+    if closed_loop:
+        run_closed(output, executing, value, vocabulary, ids, tokens)
+        return
     run = _Run(output, value, vocabulary, settings, trace, state, keep_random=seed is None)
     generated = run.run(executing, ids, tokens)
     if as_json:

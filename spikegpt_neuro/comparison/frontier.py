@@ -24,11 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.emulator import Emulator
+from spikegpt_neuro.energy.choosing import ChoiceCounter
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import LanguageModel, Network
 from spikegpt_neuro.network.atomic import replaced_file
+from spikegpt_neuro.network.selection import selection_problem
 from spikegpt_neuro.scoring import score_tokens
 
 SCHEMA: Final = "spikegpt-neuro frontier 1"
@@ -39,12 +41,17 @@ COSTS: Final = ("joules_per_token", "chips", "seconds_per_token")
 
 @dataclass(frozen=True)
 class Quality:
-    """A network's run over a text: how well it predicts, and what happened while it did."""
+    """A network's run over a text: how well it predicts, and what happened while it did.
+
+    ``choosing``: ``counters`` with those of the layers that would choose each next token, where
+    they were asked for and there can be such layers.
+    """
 
     bits_per_character: float
     tokens: int
     characters: int
     counters: Counters
+    choosing: Counters | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -54,6 +61,7 @@ class Quality:
             "tokens": self.tokens,
             "characters": self.characters,
             "counters": self.counters.to_dict(),
+            "choosing": None if self.choosing is None else self.choosing.to_dict(),
         }
 
 
@@ -107,27 +115,35 @@ def key_of(network_file: Path, tokens: npt.NDArray[np.int64], context: int | Non
 
 def evaluate(
     network: Network, tokens: npt.NDArray[np.int64], *, context: int | None = None,
-    ends: npt.NDArray[np.int64] | None = None, stored: Path | None = None,
+    ends: npt.NDArray[np.int64] | None = None, stored: Path | None = None, chooses: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Quality:  # fmt: skip
     """Score and count a text on the emulator, or read from ``stored`` what was found before.
 
-    ``ends``: characters of the text behind one after each token, see ``score_tokens``. ``stored``
+    ``ends``: characters of the text behind one after each token, see ``score_tokens``. ``chooses``:
+    count what a chip would do to choose each next token, where the network can. ``stored``
     is written when the run is done, whole or not at all; a file that cannot be read as
-    such a run is written again.
+    such a run, or of one that did not count all that is asked for, is written again.
     """
+    chooser = None
+    if chooses and isinstance(network, LanguageModel) and not selection_problem(network):
+        chooser = ChoiceCounter(network)
     if stored is not None:
         found = _read(stored)
-        if found is not None:
+        if found is not None and (chooser is None or found.choosing is not None):
             return found
     with Emulator().open(network) as session:
+        watched = session if chooser is None else chooser.watching(session)
         scoring = score_tokens(
-            session, tokens, logit_scale=network.logit_scale,
+            watched, tokens, logit_scale=network.logit_scale,
             vocabulary_size=network.info.vocabulary_size, context=context, ends=ends,
             progress=progress,
         )  # fmt: skip
         counters = session.counters
-    quality = Quality(scoring.bits_per_character, scoring.tokens, scoring.characters, counters)
+    quality = Quality(
+        scoring.bits_per_character, scoring.tokens, scoring.characters, counters,
+        None if chooser is None else chooser.counters(counters),
+    )  # fmt: skip
     if stored is not None:
         with replaced_file(stored) as stream:
             stream.write(json.dumps(quality.to_dict()).encode())
@@ -144,6 +160,7 @@ def _read(path: Path) -> Quality | None:
             int(values["tokens"]),
             int(values["characters"]),
             Counters.from_dict(values["counters"]),
+            None if values.get("choosing") is None else Counters.from_dict(values["choosing"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -154,7 +171,10 @@ def points_of(
     modes: Sequence[str], packing: str = "middle",
 ) -> tuple[Point, ...]:  # fmt: skip
     """A model on every target and in every mode, whole bill; not yet compared with others."""
-    reports = build_reports(network, quality.counters, profiles, modes=modes, packing=packing)
+    reports = build_reports(
+        network, quality.counters, profiles, modes=modes, packing=packing,
+        choosing=quality.choosing,
+    )  # fmt: skip
     return tuple(_point(model, network, quality, report) for report in reports)
 
 

@@ -16,7 +16,7 @@ from scipy.sparse import diags
 from spikegpt_neuro.arithmetic.formats import STREAM_LIMIT
 from spikegpt_neuro.arithmetic.packed import MOST_BITS
 from spikegpt_neuro.decomposition.elements import FINE_FORMS, FineBuilder, fine_form
-from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, stock_lif
+from spikegpt_neuro.decomposition.lif_thresholds import stock_lif
 from spikegpt_neuro.network import TOKEN
 from spikegpt_neuro.network.layers import (
     BinaryEmbedding,
@@ -59,6 +59,8 @@ Int32Array = npt.NDArray[np.int32]
 INT32 = (1 << 31) - 1
 LARGEST_STREAM_SHIFT = 30
 LARGEST_WEIGHT = 127
+_LISTED = 8
+"""Of so many weights fewer than one is not 0: they are kept as a list."""
 
 
 @fine_form(BinaryEmbedding, is_population=False)
@@ -110,8 +112,9 @@ def _dense(build: FineBuilder, layer: Dense) -> None:
     if operand.name in build.values:
         source = build.values[operand.name]
         binary = operand.output.payload == "binary" and len(source) == 1
+        program = "sparse" if _LISTED * int(layer.fan_out.sum()) < layer.weight.size else "dense"
         build.values[layer.name] = build.synapses(
-            layer.name, "dense", layer.weight, source, binary=binary, bits=layer.weight_bits
+            layer.name, program, layer.weight, source, binary=binary, bits=layer.weight_bits
         )
         return
     assert isinstance(operand, TokenShift)
@@ -134,13 +137,13 @@ def _own_product(build: FineBuilder, layer: SquaredRelu | Product) -> None:
     build.own(layer, "scaled_product" if isinstance(layer, Product) else layer.kind)
 
 
-@fine_form(Lif, is_population=False)
+@fine_form(Lif, is_population=True)
 def _lif(build: FineBuilder, layer: Lif) -> None:
     source = build.values[layer.inputs[0]]
     size = layer.output.size
     stock = stock_lif(layer, magnitude(build.ranges[layer.inputs[0]]))
     if stock is None:
-        build.own(layer, "memoryless_lif" if layer.voltage_decay == MEMORYLESS else "leaky_lif")
+        build.own(layer, "memoryless_lif" if layer.is_memoryless else "leaky_lif")
         return
     build.values[layer.name] = build.add(
         layer.name, "lif", size, source, threshold=stock.threshold, bias=stock.bias

@@ -21,7 +21,6 @@ from spikegpt_neuro.network.layers import Lif
 
 Int32Array = npt.NDArray[np.int32]
 
-MEMORYLESS = 4096
 LARGEST_THRESHOLD = (1 << 17) - 1
 LARGEST_BIAS = (1 << 12) - 1
 """Stock LIF has 17-bit thresholds and signed 13-bit bias mantissas; the bias exponent is 6 here."""
@@ -40,7 +39,7 @@ def stock_lif(layer: Lif, largest_input: int) -> StockLif | None:
 
     ``largest_input``: proven bound of |input|.
     """
-    if layer.levels > 1 or layer.voltage_decay != MEMORYLESS or layer.threshold > CURRENT_LIMIT:
+    if layer.levels > 1 or not layer.is_memoryless or layer.threshold > CURRENT_LIMIT:
         return None
     return _on_input(layer, largest_input)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spikegpt_neuro.decomposition.elements import FLAGS
 from spikegpt_neuro.decomposition.neuron_specification import NeuronProgram, StockProgram, Word
 from spikegpt_neuro.decomposition.schedule import Schedule, schedule
 from spikegpt_neuro.decomposition.stock_plan import SEEN_LIF
@@ -130,10 +131,7 @@ PROGRAMS: Mapping[str, StockProgram | NeuronProgram] = {
             Word("threshold", 17, False, "of a level"), Word("bias", 13, True, "2^-6 of a current"),
             Word("levels", 4, False, "largest spike"),
         ),
-        """\
-current = clip(round_shift(a * multiplier, shift) + offset, -131071, 131071)
-h = clip((current << 6) + bias, -8388607, 8388607)
-s = levels_above(h, threshold << 6, levels)""",
+        Lif.memoryless_equation,
         48,
         gated=True,
     ),
@@ -240,6 +238,23 @@ root = reciprocal_square_root((spread >> down) << up) if squares > 0 else 0
 drop = half_power + 11 if squares > 0 else 0""",
         64,
     ),
+    "feedback": NeuronProgram(
+        "the way back of a graph that chooses its tokens itself: a neuron for every token",
+        "passes a spike within its time step, where a stock neuron would add one to every token, "
+        "and only while the loop is open",
+        (
+            Word("a", 1, False, "the winner's spike"), Word("opens", 1, False, "flag of the host"),
+            Word("closes", 1, False, "flag of the host"),
+        ),
+        (Word("s", 1, False, "the same spike, to the embedding's synapses"),),
+        (Word("is_open", 1, False, "whether spikes pass"),),
+        (),
+        """\
+is_open = max(is_open, opens)
+is_open = min(is_open, 1 - closes)
+s = min(a, is_open)""",
+        2,
+    ),
 }  # fmt: skip
 """Every process a fine graph can hold, by the name its elements have."""
 OWN_NEURONS: Mapping[str, NeuronProgram] = {
@@ -265,6 +280,7 @@ def programs_of(network: Network | Schedule) -> dict[str, ProgramUse]:
     """Which programs the fine graph of ``network`` holds. Synapses count their outputs."""
     planned = network if isinstance(network, Schedule) else schedule(network)
     found: dict[str, ProgramUse] = {}
+    loop = planned.stages[-1].layers[-1] if planned.chooses else None
 
     def add(program: str, neurons: int, processes: int = 1) -> None:
         found[program] = found.get(program, ProgramUse()) + ProgramUse(processes, neurons)
@@ -278,6 +294,9 @@ def programs_of(network: Network | Schedule) -> dict[str, ProgramUse]:
             add("sparse", 6 + 3 * element.size, processes=2)
         else:
             add(element.program, element.size)
+    if loop is not None:
+        add("feedback", loop.output.size)
+        add("delay", FLAGS, processes=planned.flag_delays)
     return found
 
 

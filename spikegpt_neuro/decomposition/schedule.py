@@ -11,6 +11,7 @@ from spikegpt_neuro.decomposition.decomposition import decompose
 from spikegpt_neuro.decomposition.elements import GATED, Decomposition, Element
 from spikegpt_neuro.network import TOKEN, Network
 from spikegpt_neuro.network.schema import Layer
+from spikegpt_neuro.network.selection import STAGE
 
 LONGEST_DELAY = 64
 """Time steps of one stock delay: a synapse's own and 63, as 6 bits hold on Loihi 2."""
@@ -44,6 +45,17 @@ class Schedule:
 
     stages: tuple[StagePlan, ...]
     depth: int
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the graph chooses the next token itself, and so has a way back."""
+        return self.stages[-1].name == STAGE
+
+    @property
+    def flag_delays(self) -> int:
+        """Stock delays, one behind the other, of the flags that open and close the way back: they
+        arrive with the winner of the token they came with."""
+        return -(-self.depth // LONGEST_DELAY)
 
     @property
     def elements(self) -> tuple[Element, ...]:

@@ -145,7 +145,7 @@ def layer_activity(network: Graph, layer: Layer, counters: Counters) -> LayerAct
     stored_bits = block.bits + listed * index_bits(size) if block else 0
     updates = tokens * size if part == "neuron" else 0
     active = min(count("active_updates"), updates)
-    state = tokens * layer.state_words
+    state = tokens * layer.carried_words
     source = network.by_name.get(layer.inputs[0]) if layer.inputs else None
     bits = source.output.bits if dense and source is not None else layer.output.bits
     return LayerActivity(

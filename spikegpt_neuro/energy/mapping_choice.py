@@ -39,7 +39,7 @@ _RUNGS: Final = 7
 
 @dataclass(frozen=True, eq=False)
 class PricedMapping:
-    """A mapping and its bill in both modes."""
+    """A mapping and its bill in every mode looked at."""
 
     mapping: Mapping
     bills: dict[Mode, Bill]
@@ -194,7 +194,8 @@ class _Search:
 
     def _price(self, mapping: Mapping) -> PricedMapping:
         bills = {
-            mode: bill(self._network, self._layers, self._profile, mapping, mode) for mode in MODES
+            mode: bill(self._network, self._layers, self._profile, mapping, mode)
+            for mode in dict.fromkeys((*MODES, *self._modes))
         }
         priced = PricedMapping(mapping, bills)
         if any(found.timing is None for found in bills.values()):

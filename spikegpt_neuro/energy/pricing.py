@@ -42,7 +42,7 @@ def bill(
     if profile.method == "event-driven":
         timing = None if mapping is None else token_time(layers, mapping, profile, mode)
         machine = layers_as_they_are(network) if mapping is None else mapping.machine
-        occupancy = alone(machine) if mode == "fall-through" else None
+        occupancy = None if mode == "pipelined" else alone(machine)
         parts, missing = price_event_driven(layers, profile, mapping, timing, occupancy)
         return Bill(tuple(parts), tuple(missing), timing)
     figure = profile.coefficients.get("energy_per_token")

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from spikegpt_neuro.energy.activity import LayerActivity, activities
+from spikegpt_neuro.energy.choosing import closed_loop_problem
 from spikegpt_neuro.energy.mapping_choice import Aim, mapping_for
 from spikegpt_neuro.energy.parts import (
     CATEGORIES,
@@ -20,7 +21,7 @@ from spikegpt_neuro.energy.parts import (
 from spikegpt_neuro.energy.pricing import Sensitivity, bill, sensitivity
 from spikegpt_neuro.energy.report_values import report_values
 from spikegpt_neuro.energy.spikes import spike_statement
-from spikegpt_neuro.energy.timing import Mode, Timing, check_mode
+from spikegpt_neuro.energy.timing import CLOSED_LOOP, EVERY_MODE, Mode, Timing, check_mode
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Profile
@@ -33,6 +34,8 @@ from spikegpt_neuro.mapping import (
     map_network,
 )
 from spikegpt_neuro.network import Network
+from spikegpt_neuro.network.network import as_language_model
+from spikegpt_neuro.network.selection import as_selecting, with_selection
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class BillLine:
 class EnergyReport:
     """Energy and time of one token on one target, in one mode, with everything they rest on.
 
-    ``mode``: ``pipelined`` (prefill, scoring) or ``fall-through`` (generation). ``energy`` is None
+    ``mode``: ``pipelined`` (prefill, scoring), ``fall-through`` (generation) or ``closed-loop``
+    (generation of a chip left to itself; ``network`` then chooses its tokens). ``energy`` is None
     where the profile holds no energies: there is no such thing as an energy of zero here.
     ``units``: what was priced (``mapping.machine``); ``parts`` carry the layer each belongs to.
     """
@@ -133,8 +137,9 @@ class EnergyReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to know before quoting: the profile's sentences, and a power no chip can draw."""
-        return self.profile.warnings + power_warnings(self)
+        """What to know before quoting: the profile's sentences, a power no chip can draw, and what
+        a loop on the chip rests on."""
+        return self.profile.warnings + power_warnings(self) + loop_warnings(self)
 
     @cached_property
     def by_category(self) -> dict[str, Energy]:
@@ -208,6 +213,26 @@ def power_warnings(report: EnergyReport) -> tuple[str, ...]:
     )
 
 
+def loop_warnings(report: EnergyReport) -> tuple[str, ...]:
+    """What a figure of a loop on the chip rests on; nothing in other modes."""
+    if report.mode != CLOSED_LOOP:
+        return ()
+    readout = as_selecting(report.network).logits
+    found = (
+        "Closed on the chip means greedy: the most probable token, always. Sampling would need "
+        "random numbers on the chip.",
+        "The loop was run on the CPU models of lava-fine, never on silicon: that a chip left to "
+        "itself takes the same time steps, one after the other and no others, is assumed.",
+    )
+    clipped = report.counters.count(readout.name, "saturations")
+    if clipped:
+        found += (
+            f"{clipped} logits in {report.counters.tokens} tokens were clipped to "
+            f"{readout.output.bits} bits: between such the choice may be another than the host's.",
+        )
+    return found
+
+
 def build_report(
     network: Network, counters: Counters, profile: Profile, *, mode: str = "pipelined",
     packing: str = "middle", spread: str = "spread", mapping: Mapping | None = None,
@@ -253,18 +278,42 @@ def build_report(
 
 def build_reports(
     network: Network, counters: Counters, profiles: Sequence[Profile], *,
-    modes: Sequence[str] = ("pipelined", "fall-through"), packing: str = "middle",
-    spread: str = "spread", aim: Aim | None = None,
+    modes: Sequence[str] = EVERY_MODE, packing: str = "middle", spread: str = "spread",
+    aim: Aim | None = None, choosing: Counters | None = None,
 ) -> tuple[EnergyReport, ...]:  # fmt: skip
-    """Reports of every profile in every mode; each profile is mapped once, for least ``aim``."""
+    """Reports of every profile in every mode; each profile is mapped once, for least ``aim``, and
+    once more for a closed loop, whose network has layers more.
+
+    ``choosing``: the run's counts with those layers (``choosing.ChoiceCounter``). Without them, and
+    on targets without a closed loop, that mode is left out.
+    """
+    checked = [check_mode(mode) for mode in modes]
+    opened = [mode for mode in checked if mode != CLOSED_LOOP]
     reports = []
     for profile in profiles:
+        if not opened and profile.method != "event-driven":
+            continue
+        used = opened if profile.method == "event-driven" else opened[:1]
         mapping = None
-        if describes_cores(profile):
+        if describes_cores(profile) and used:
             mapping = mapping_for(
-                network, profile, counters, aim, packing=packing, spread=spread,
-                modes=[check_mode(mode) for mode in modes],
-            )  # fmt: skip
-        used = modes if profile.method == "event-driven" else tuple(modes)[:1]
+                network, profile, counters, aim, packing=packing, spread=spread, modes=used
+            )
         reports += [build_report(network, counters, profile, mode=m, mapping=mapping) for m in used]
+        if CLOSED_LOOP in checked and choosing is not None:
+            reports += _closed(network, choosing, profile, packing, spread, aim)
     return tuple(reports)
+
+
+def _closed(
+    network: Network, choosing: Counters, profile: Profile, packing: str, spread: str,
+    aim: Aim | None,
+) -> list[EnergyReport]:  # fmt: skip
+    """The report of the closed loop, where the profile has one."""
+    if closed_loop_problem(network, profile) or not describes_cores(profile):
+        return []
+    chooser = with_selection(as_language_model(network))
+    mapping = mapping_for(
+        chooser, profile, choosing, aim, packing=packing, spread=spread, modes=[CLOSED_LOOP]
+    )
+    return [build_report(chooser, choosing, profile, mode=CLOSED_LOOP, mapping=mapping)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.energy.activity import LayerActivity
 from spikegpt_neuro.energy.parts import PricedPart
-from spikegpt_neuro.energy.timing import Timing
+from spikegpt_neuro.energy.timing import CLOSED_LOOP, Mode, Timing
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.network import Chain, LanguageModel, Network
@@ -15,14 +15,25 @@ from spikegpt_neuro.network import Chain, LanguageModel, Network
 if TYPE_CHECKING:
     from spikegpt_neuro.energy.report import EnergyReport
 
-ALWAYS_NOT_COUNTED = (
+_OF_THE_HOST = (
     "look-up of the embedding, which the host does",
     "tokenisation, sampling and everything else the host does",
+)
+_OF_THE_HOST_OF_A_LOOP = (
+    "the prompt, which the host sends, and reading the chosen tokens, one spike each",
+    "tokenisation and everything else the host does",
+)
+_OF_EVERYTHING = (
     "loading weights, configuration and start-up",
     "off-chip memory, voltage conversion, cooling, boards",
     "queues in routers: a link's own time is counted, waiting behind other packets is not",
 )
-"""What no profile prices."""
+
+
+def never_counted(mode: Mode) -> tuple[str, ...]:
+    """What no profile prices in that mode."""
+    host = _OF_THE_HOST_OF_A_LOOP if mode == CLOSED_LOOP else _OF_THE_HOST
+    return host + _OF_EVERYTHING
 
 
 def report_values(report: EnergyReport) -> dict[str, Any]:
@@ -86,7 +97,7 @@ def report_values(report: EnergyReport) -> dict[str, Any]:
             {"what": n.what, "count_per_token": n.count_per_token, "why": n.why}
             for n in report.not_counted
         ],
-        "never_counted": list(ALWAYS_NOT_COUNTED),
+        "never_counted": list(never_counted(report.mode)),
         "unpublished": list(report.profile.unpublished),
         "warnings": list(report.warnings),
         "violations": [v.to_dict() for v in report.violations],
@@ -185,7 +196,7 @@ def _timing_dict(timing: Timing, tokens: int) -> dict[str, Any]:
         "seconds_per_token_high": timing.high,
         "latency_seconds": timing.latency,
         "tokens_per_second": 1.0 / timing.value if timing.value else None,
-        "time_steps_per_token": timing.steps if timing.mode == "fall-through" else 1,
+        "time_steps_per_token": 1 if timing.mode == "pipelined" else timing.steps,
         "busiest_core": timing.busiest_core,
         "busiest_core_layers": list(timing.busiest_layers),
         "overhead_share": timing.overhead_share,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.base import Backend, Session, Steps
+from spikegpt_neuro.energy.activity import activities
 from spikegpt_neuro.energy.arrival import (
     NOT_IN_RATES,
     RATES,
@@ -29,6 +30,7 @@ from spikegpt_neuro.energy.batches import (
     batch_rows,
     check_batches,
 )
+from spikegpt_neuro.energy.choosing import ChoiceCounter, closed_loop_problem
 from spikegpt_neuro.energy.claims import Claim, claims
 from spikegpt_neuro.energy.decisions import Decisions, decisions_dict
 from spikegpt_neuro.energy.mapping_choice import Aim
@@ -41,12 +43,13 @@ from spikegpt_neuro.energy.streams import (
     check_streams,
     stream_rows,
 )
-from spikegpt_neuro.energy.timing import MODES
+from spikegpt_neuro.energy.timing import EVERY_MODE
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.network import LanguageModel, Network
+from spikegpt_neuro.network.selection import selection_problem
 from spikegpt_neuro.readers.json_file import read_json
 
 Progress = Callable[[int, int], None]
@@ -60,6 +63,7 @@ RASTER_TOKENS: Final = 160
 """Tokens whose spikes are kept, from the beginning of the text."""
 RASTER_NEURONS: Final = 16
 """Neurons of each LIF layer whose spikes are kept, spread evenly."""
+_NOT_COUNTED = "the run did not count what choosing tokens takes, as `energy --text` does"
 CONTEXT: Final = 1024
 """Context length of the transformer opponent, as in the SpikeGPT paper."""
 
@@ -72,6 +76,8 @@ class TextRun:
     ``spikes``: those of a sample of each LIF layer's neurons, int32 [tokens, neurons].
     ``measurement``: what a board's profilers measured of the run, where it ran on one.
     ``reads``: the weights that batches of its tokens share, where the backend shows operands.
+    ``choosing``: ``counters`` with those of the layers that would choose each next token, where
+    they were asked for.
     """
 
     backend: str
@@ -80,6 +86,7 @@ class TextRun:
     spikes: Mapping[str, npt.NDArray[np.int32]]
     measurement: Measurement | None = None
     reads: tuple[SharedReads, ...] = ()
+    choosing: Counters | None = None
 
     def __repr__(self) -> str:
         return f"<TextRun: {self.counters.tokens:,} tokens on {self.backend}>"
@@ -96,11 +103,12 @@ class TextRun:
 
 def run_text(
     backend: Backend, network: Network, tokens: Steps, *, windows: int = WINDOWS,
-    batches: Sequence[int] = (), progress: Progress | None = None,
+    batches: Sequence[int] = (), chooses: bool = False, progress: Progress | None = None,
 ) -> TextRun:  # fmt: skip
     """Let ``backend`` read ``tokens`` (for a chain a raster) and count; state is carried through.
 
     ``batches``: count the weights that so many tokens share (``energy.batches``; not of a chain).
+    ``chooses``: count what a chip would do to choose each next token, where the network can.
     Raises InputError for an empty text or raster.
     """
     if not len(tokens):
@@ -112,17 +120,24 @@ def run_text(
     spiking = _visible(backend, network)
     reads = ReadsCounter(network, batches, len(tokens))
     shared = reads.operands if set(reads.operands) <= set(backend.traceable(network)) else ()
+    chooser = None
+    if chooses and isinstance(network, LanguageModel) and not selection_problem(network):
+        chooser = ChoiceCounter(network)
     with backend.open(network, trace={*spiking, *shared}) as session:
         record = _Record(network, session, spiking)
         for begin, end in pairwise(edges):
-            session.score(tokens[begin:end])
+            logits = session.score(tokens[begin:end])
+            if chooser is not None:
+                chooser.add(logits)
             record.keep_spikes(end - begin)
             for name in shared:
                 reads.add(name, begin, session.trace(name))
             record.end_window()
             if progress is not None:
                 progress(end, len(tokens))
-    return replace(record.run(backend), reads=reads.counted() if shared else ())
+    run = record.run(backend)
+    choosing = None if chooser is None else chooser.counters(run.counters)
+    return replace(run, reads=reads.counted() if shared else (), choosing=choosing)
 
 
 def run_texts(
@@ -293,7 +308,7 @@ class Study:
     @cached_property
     def batches(self) -> tuple[BatchRow, ...]:
         """Rows of every arithmetic profile that was compared with."""
-        layers = self.reports[0].layers
+        layers = activities(self.network, self.run.counters)
         return tuple(
             row
             for profile in self.arithmetic
@@ -353,7 +368,7 @@ class Study:
 
 def build_study(
     network: Network, run: TextRun, profiles: Sequence[Profile], *, text: str = "",
-    modes: Sequence[str] = MODES, packing: str = "middle", context: int = CONTEXT,
+    modes: Sequence[str] = EVERY_MODE, packing: str = "middle", context: int = CONTEXT,
     measured: Sequence[Measurement] = (), decisions: Decisions | None = None,
     rows: Rows | None = None, aim: Aim | None = None,
 ) -> Study:  # fmt: skip
@@ -369,9 +384,17 @@ def build_study(
     """
     if not profiles:
         raise InputError("Name at least one hardware profile.")
-    reports = build_reports(network, run.counters, profiles, modes=modes, packing=packing, aim=aim)
+    reports = build_reports(
+        network, run.counters, profiles, modes=modes, packing=packing, aim=aim,
+        choosing=run.choosing,
+    )  # fmt: skip
+    if not reports:
+        raise InputError(
+            "none of these profiles has a report in these modes:",
+            [f"{p.name}: {closed_loop_problem(network, p) or _NOT_COUNTED}" for p in profiles],
+        )
     arithmetic = [p for p in profiles if p.method == "arithmetic"] or [load_profile("cmos45-int8")]
-    layers = reports[0].layers
+    layers = activities(network, run.counters)
     comparisons = tuple(compare(network, layers, p, context) for p in arithmetic)
     paper = None  # the paper's table is of language models
     if isinstance(network, LanguageModel):

@@ -9,13 +9,15 @@
       barrier    synchronisation alone, where the profile knows that instead
     pipelined     t_token = t_step
     fall-through  t_token = sum over time steps of t_step + host round trip
+    closed-loop   t_token = sum over time steps of t_step
 
 Steps are those of the machine (``mapping.machine``): of the fine graph on targets that load it,
 else one a neuron layer.
 
 Pipelined (prefill, scoring): every layer works on a different token, a token leaves every step.
 Fall-through (generation): one token walks through the layers, one neuron layer a step, while all
-other neurons are updated idle; then the host chooses the next one.
+other neurons are updated idle; then the host chooses the next one. Closed loop: the same of a
+network that chooses by itself (``network.selection``), whose winner enters as the next token.
 
 The maximum, with the least times of the profile, is the low end: resources overlap fully, and as
 far as those times are least ones it is a lower bound. The high end adds up what one core does and
@@ -46,12 +48,17 @@ from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.units import Machine
 from spikegpt_neuro.network.layers import Lif
 
-Mode = Literal["pipelined", "fall-through"]
+Mode = Literal["pipelined", "fall-through", "closed-loop"]
 MODES: Final[tuple[Mode, ...]] = ("pipelined", "fall-through")
+"""Modes of every event-driven target."""
+CLOSED_LOOP: Final[Mode] = "closed-loop"
+EVERY_MODE: Final[tuple[Mode, ...]] = (*MODES, CLOSED_LOOP)
+"""The same and that of targets on which a network can choose its tokens itself."""
 
 MODE_TITLES: Final[dict[Mode, str]] = {
     "pipelined": "prefill (pipelined)",
     "fall-through": "generation (fall-through)",
+    "closed-loop": "generation, closed on the chip (greedy)",
 }
 """What a mode is used for."""
 
@@ -70,12 +77,21 @@ _NANOSECONDS: Final = 1e-9
 FloatArray = npt.NDArray[np.float64]
 
 
+def modes_named(name: str) -> tuple[Mode, ...]:
+    """``all`` modes, ``both`` that every event-driven target has, or the one of that name.
+
+    Raises ``InputError`` for another name.
+    """
+    groups = {"all": EVERY_MODE, "both": MODES}
+    return groups[name] if name in groups else (check_mode(name),)
+
+
 def check_mode(mode: str) -> Mode:
     """The mode, or InputError."""
-    for known in MODES:
+    for known in EVERY_MODE:
         if mode == known:
             return known
-    raise InputError(f"mode {mode!r} is unknown; allowed: {', '.join(MODES)}.")
+    raise InputError(f"mode {mode!r} is unknown; allowed: {', '.join(EVERY_MODE)}.")
 
 
 def extra_operations(layer: LayerActivity) -> int:
@@ -164,6 +180,7 @@ def token_time(
     host = {which: 0.0 for which in clocks}
     if mode == "fall-through":
         host = {which: clock.host_round_trip for which, clock in clocks.items()}
+    if mode != "pipelined":
         seconds["high"] = max(seconds["high"], clocks["high"].least_step * len(each["high"]))
     value = seconds["value"] + host["value"]
     busiest = clocks["value"].busiest()

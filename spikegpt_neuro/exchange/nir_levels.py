@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikegpt_neuro.decomposition.lif_thresholds import MEMORYLESS, least_inputs
+from spikegpt_neuro.decomposition.lif_thresholds import least_inputs
 from spikegpt_neuro.exchange.nir_format import TIME_STEP
 from spikegpt_neuro.network.layers import Lif
 from spikegpt_neuro.network.schema import Layer
@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 
 def has_levels(layer: Layer) -> bool:
     """Whether the layer's neurons keep nothing from one time step to the next."""
-    return isinstance(layer, Lif) and layer.voltage_decay == MEMORYLESS
+    return isinstance(layer, Lif) and layer.is_memoryless
 
 
 def level_limits(layer: Lif) -> tuple[FloatArray, list[FloatArray]]:

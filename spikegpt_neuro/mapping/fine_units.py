@@ -26,15 +26,22 @@ from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.mapping.units import Counts, Machine, Steps, Unit
 from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.schema import Layer, Port, Role
+from spikegpt_neuro.network.selection import STAGE
 
 STOCK_STATE: Final = {"lif": 2, "graded": 1}
 """Words of state of stock neurons: current and voltage; the sum."""
 HOST_GATE: Final = "token.gate"
 """The flags that the host sends with a token."""
+FEEDBACK: Final = f"{STAGE}.feedback"
+"""The neurons that pass the chosen token on, where the graph chooses it."""
 
 
 def fine_machine(network: Network) -> Machine:
-    """The fine graph as a chip gets it: without probes, the embedding's rows sent by the host."""
+    """The fine graph as a chip gets it, without probes.
+
+    The host sends the embedding's rows; not to a network that chooses its tokens itself, whose
+    table is on the chip. That machine is as in the middle of a generation: the host sends nothing.
+    """
     return _Builder(network).run()
 
 
@@ -62,7 +69,8 @@ class _Builder:
         self._network = network
         self._planned = schedule(network)
         first, *others = self._planned.stages
-        self._stages = (without_embedding(first), *others)
+        self._loops = self._planned.chooses
+        self._stages = (first if self._loops else without_embedding(first), *others)
         self._units: dict[str, Unit] = {}
         self._visits: dict[str, Steps] = {}
         self._waiting: dict[str, int] = {}
@@ -70,18 +78,21 @@ class _Builder:
     def run(self) -> Machine:
         """The whole graph."""
         name = self._network.layers[0].name
-        self._add(
-            name, "host", (), self._network.layers[0].output, name, "input", (0,),
-            count=lambda c: dict(c.layers.get(name, {})),
-        )  # fmt: skip
+        if not self._loops:
+            self._add(
+                name, "host", (), self._network.layers[0].output, name, "input", (0,),
+                count=lambda c: dict(c.layers.get(name, {})),
+            )  # fmt: skip
         flags = Port(FLAGS, "binary", 1, False, 1.0)
         self._add(
             HOST_GATE, "host", (), flags, name, "input", (0,),
-            count=lambda c: {"output_events": c.tokens},
+            count=lambda c: {"output_events": 0 if self._loops else c.tokens},
         )  # fmt: skip
-        before = HOST_GATE
+        before = FEEDBACK if self._loops else HOST_GATE
         for plan in self._stages:
             before = self._stage(plan, before)
+        if self._loops:
+            self._feedback()
         # what waits does so at the neurons it waits for
         units = tuple(
             replace(unit, words=unit.words + self._waiting.get(unit.name, 0))
@@ -106,10 +117,12 @@ class _Builder:
     def _stage(self, plan: StagePlan, before: str) -> str:
         """Its units; the name of its gates."""
         gates, owner, pairs = f"{plan.name}.gates", plan.layers[0].name, len(plan.gates)
+        # of the spikes that are fed back any one says that a token is here
+        axons = FLAGS if before != FEEDBACK else FLAGS + self._network.layers[-1].output.size
         flags = Port(FLAGS * pairs, "binary", 1, False, 1.0)
         self._add(
             f"{gates}.lines", "gate_lines", (before,), flags, owner, "synapse", (plan.base + 1,),
-            axons=FLAGS, synapses=1, non_zero=FLAGS * pairs, width=1, row_sum=1, light=True,
+            axons=axons, synapses=axons - 1, non_zero=axons * pairs, width=1, row_sum=1, light=True,
             count=lambda c: carried(c.tokens, pairs * c.tokens, c.tokens),
         )  # fmt: skip
         self._waiting[gates] = FLAGS * sum(plan.gates)
@@ -162,6 +175,47 @@ class _Builder:
             spiking=layer.fires, count=counted,
         )  # fmt: skip
 
+    def _feedback(self) -> None:
+        """The way back from the winner, and the flags that open and close it."""
+        winner, depth = self._network.layers[-1], self._planned.depth
+        size, entry = winner.output.size, OWN_NEURONS["feedback"]
+        flags = f"{FEEDBACK}.flags"
+        self._add(
+            flags, "gate", (HOST_GATE,), Port(size, "accumulator", 8, True, 0.0), winner.name,
+            "synapse", (depth,), axons=FLAGS, synapses=FLAGS, non_zero=FLAGS * size, width=1,
+            row_sum=1, light=True, count=lambda c: carried(0, 0),
+        )  # fmt: skip
+        self._waiting[FEEDBACK] = FLAGS * depth
+        self._add(
+            FEEDBACK, "feedback", (winner.name, flags), winner.output, winner.name, "neuron",
+            (depth,), words=len(entry.states) * size, each=entry.operations,
+            count=lambda c: {
+                "input_events": c.tokens, "unit_input_events": c.tokens,
+                "output_events": c.tokens, "active_updates": c.tokens,
+            },
+        )  # fmt: skip
+
+    def _table(self, element: Element, layer: Layer, port: Port, step: Steps) -> None:
+        """Rows of the embedding, of which a token's spike meets one.
+
+        Bits are counted as they are; of 16-bit rows every byte, also those that are 0.
+        """
+        weight, given = element.parameters["weight"], element.parameters
+        low, high, rows = int(weight.min()), int(weight.max()), int(weight.shape[1])
+        binary = layer.output.payload == "binary"
+
+        def counted(c: Counters) -> Counts:
+            met = c.count(layer.name, "output_events") if binary else c.tokens * element.size
+            return carried(c.tokens, met, c.tokens)
+
+        self._add(
+            element.name, element.program, (FEEDBACK,), port, layer.name, "synapse", step,
+            axons=rows, synapses=rows, non_zero=int(np.count_nonzero(weight)), bits=given["bits"],
+            width=max(high, -1 - low).bit_length() + int(given["mixed"]),
+            row_sum=max(high, -low) << given["exponent"],
+            count=counted,
+        )  # fmt: skip
+
     def _norm(self, element: Element, layer: Layer, step: int) -> None:
         """The sums of a norm: synapses to its root, the root, synapses back."""
         name, size = element.name, element.size
@@ -201,6 +255,9 @@ class _Builder:
         port = Port(element.size, "accumulator", 32, True, 0.0)
         if layer is not None and layer.rows is not None:
             self._projection(element, layer, inputs, port, step)
+            return
+        if layer is not None and layer.role == "input":
+            self._table(element, layer, port, step)
             return
         # one synapse a neuron: a delay, or the whole factors of a residual's branch
         source = self._units[inputs[0]]

@@ -11,6 +11,7 @@ import numpy as np
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile, System
 from spikegpt_neuro.mapping.cores import PACKINGS, Core, weights_per_core
+from spikegpt_neuro.mapping.links import relieve_links
 from spikegpt_neuro.mapping.machine import machine_of
 from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.placement import Placement, in_order, keep_local
@@ -18,7 +19,7 @@ from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
 from spikegpt_neuro.mapping.units import Machine
-from spikegpt_neuro.mapping.work import short_work, work_of
+from spikegpt_neuro.mapping.work import nanoseconds, work_of
 from spikegpt_neuro.network import Network
 
 
@@ -258,7 +259,8 @@ def map_network(
     machine = machine_of(network, profile)
     counted = machine.counters(counters)
     work = work_of(machine, profile, counted)
-    cores = partition(machine, profile, packing, spread, work, short_work(profile))
+    hidden = nanoseconds(profile, "hidden_work_time")
+    cores = partition(machine, profile, packing, spread, work, hidden)
     return place_cores(machine, profile, packing, counted, spread, cores)
 
 
@@ -269,6 +271,12 @@ def place_cores(
     """Place cores that are cut already. ``counters``: by the machine's units."""
     traffic = measure(machine, cores, counters)
     placement = keep_local(traffic, len(cores), profile)
+    each = nanoseconds(profile, "link_time")
+    if each:  # links hide behind the overhead of a step, and behind what cores receive
+        received, _ = traffic.ports(len(cores))
+        hidden = float(received.max(initial=0.0)) * nanoseconds(profile, "spike_in_time")
+        enough = max(nanoseconds(profile, "step_time"), hidden) / each
+        placement = relieve_links(traffic, placement, profile, enough)
     baseline = in_order(len(cores), profile)
     violations = check_rules(machine, profile, packing, cores, counters)
     return Mapping(

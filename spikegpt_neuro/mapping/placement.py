@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import networkx as nx
@@ -28,7 +29,7 @@ class Placement:
     slot: Int64Array
 
 
-def _at_slots(chip: Int64Array, slot: Int64Array, profile: Profile) -> Placement:
+def at_slots(chip: Int64Array, slot: Int64Array, profile: Profile) -> Placement:
     """Routers of places on a chip: places fill routers row by row, every other row backwards."""
     per_tile = profile.limit("cores_per_tile") or 1
     width = profile.limit("mesh_width") or 1
@@ -43,37 +44,42 @@ def in_order(count: int, profile: Profile) -> Placement:
     """The baseline: cores in execution order fill chips, routers row by row."""
     per_chip = profile.limit("cores_per_chip") or count
     order = np.arange(count, dtype=np.int64)
-    return _at_slots(order // per_chip, order % per_chip, profile)
+    return at_slots(order // per_chip, order % per_chip, profile)
+
+
+def edges_among(
+    traffic: Traffic, members: Int64Array
+) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
+    """Who sends how many packets a token to whom among some cores, numbered as in ``members``.
+
+    Source, target and packets of every edge; several of a pair are kept apart. Host traffic and
+    what a core sends itself are left out. Edges are formed among ``members`` only (a chip's cores),
+    whatever the number of all cores.
+    """
+    number = np.full(max(int(members.max(initial=0)), _highest(traffic)) + 1, -1, np.int64)
+    number[members] = np.arange(members.size)
+    inside = traffic.source >= 0
+    sources, targets = [number[traffic.source[inside]]], [number[traffic.target[inside]]]
+    packets = [traffic.packets[inside]]
+    for fan in traffic.fans:
+        known = fan.source >= 0
+        a, b, w = number[fan.source[known]], number[fan.target], fan.packets[known]
+        w, a, b = w[a >= 0], a[a >= 0], b[b >= 0]
+        sources.append(np.repeat(a, b.size))
+        targets.append(np.tile(b, a.size))
+        packets.append(np.repeat(w, b.size))
+    source, target = np.concatenate(sources), np.concatenate(targets)
+    keep = (source >= 0) & (target >= 0) & (source != target)
+    return source[keep], target[keep], np.concatenate(packets)[keep]
 
 
 def core_graph(traffic: Traffic, members: Int64Array) -> nx.Graph:
-    """Undirected graph of some cores; edge weights are packets a token. Host traffic is left out.
-
-    Pairs are formed among ``members`` only (a chip's cores), whatever the number of all cores.
-    """
+    """Undirected graph of some cores; edge weights are packets a token, see ``edges_among``."""
     count = members.size
-    number = np.full(max(int(members.max(initial=0)), _highest(traffic)) + 1, -1, np.int64)
-    number[members] = np.arange(count)
-    low, high, packets = [], [], []
-    inside = traffic.source >= 0
-    a, b = number[traffic.source[inside]], number[traffic.target[inside]]
-    keep = (a >= 0) & (b >= 0) & (a != b)
-    low.append(np.minimum(a, b)[keep])
-    high.append(np.maximum(a, b)[keep])
-    packets.append(traffic.packets[inside][keep])
-    for fan in traffic.fans:
-        known = fan.source >= 0
-        a, w = number[fan.source[known]], fan.packets[known]
-        w, a = w[a >= 0], a[a >= 0]
-        b = number[fan.target]
-        b = b[b >= 0]
-        left, right = np.repeat(a, b.size), np.tile(b, a.size)
-        keep = left != right
-        low.append(np.minimum(left, right)[keep])
-        high.append(np.maximum(left, right)[keep])
-        packets.append(np.repeat(w, b.size)[keep])
-    keys, where = np.unique(np.concatenate(low) * count + np.concatenate(high), return_inverse=True)
-    weights = np.bincount(where, weights=np.concatenate(packets), minlength=keys.size)
+    a, b, packets = edges_among(traffic, members)
+    pairs = np.minimum(a, b) * count + np.maximum(a, b)
+    keys, where = np.unique(pairs, return_inverse=True)
+    weights = np.bincount(where, weights=packets, minlength=keys.size)
     graph = nx.Graph()
     graph.add_nodes_from(range(count))
     graph.add_weighted_edges_from(
@@ -107,10 +113,15 @@ def keep_local(traffic: Traffic, count: int, profile: Profile) -> Placement:
     if profile.limit("mesh_width") is None:
         return start
     slot = start.slot.copy()
-    for chip in range(int(start.chip.max()) + 1 if count else 0):
-        members = np.flatnonzero(start.chip == chip)
+    for members in chips_of(start):
         slot[members] = _arrange(core_graph(traffic, members), members, start, profile)
-    return _at_slots(start.chip, slot, profile)
+    return at_slots(start.chip, slot, profile)
+
+
+def chips_of(placement: Placement) -> Iterator[Int64Array]:
+    """Numbers of the cores of each chip."""
+    for chip in range(int(placement.chip.max(initial=-1)) + 1):
+        yield np.flatnonzero(placement.chip == chip)
 
 
 def _arrange(
@@ -127,13 +138,13 @@ def _arrange(
     chip = np.zeros(members.size, np.int64)
 
     def cost(slots: Int64Array) -> float:
-        return float((_distance(_at_slots(chip, slots, profile), a, b) * w).sum())
+        return float((_distance(at_slots(chip, slots, profile), a, b) * w).sum())
 
     lowest = cost(best)
     slots = best.copy()
     strength = np.bincount(a, w, members.size) + np.bincount(b, w, members.size)
     for _ in range(_ROUNDS):
-        place = _at_slots(chip, slots, profile)
+        place = at_slots(chip, slots, profile)
         pull_x = np.bincount(a, w * place.x[b], members.size)
         pull_x += np.bincount(b, w * place.x[a], members.size)
         pull_y = np.bincount(a, w * place.y[b], members.size)
@@ -164,7 +175,7 @@ def _trade(
         weights[j].append(packets)
     others = [np.array(p, np.int64) for p in partners]
     pulls = [np.array(p) for p in weights]
-    place = _at_slots(np.zeros(count, np.int64), slots, profile)
+    place = at_slots(np.zeros(count, np.int64), slots, profile)
     x, y, slots = place.x.copy(), place.y.copy(), slots.copy()
     choose = np.random.default_rng(0)
     pairs = choose.integers(0, count, (min(_MOST_SWAPS, _SWAPS_PER_CORE * count), 2))

@@ -27,7 +27,9 @@ from spikegpt_neuro.network.schema import (
 ACCUMULATOR_LIMIT = WORD
 """Backends add in int32; a dense layer whose proven bound exceeds this is refused."""
 OPERAND_LIMIT = (1 << 15) - 1
-"""Operands of synapses are at most 16 bits signed."""
+"""Operands that synapses walk densely are at most 16 bits signed."""
+WIDEST_OPERAND = (1 << 23) - 1
+"""Wider ones, up to the 24 bits of a chip's graded spikes, are walked event by event."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +236,9 @@ class Dense(Layer):
         return counts
 
     def operand_problems(self, source: Layer) -> Iterator[str]:
-        """See ``Layer.operand_problems``: operands have 16 bits, accumulators 32."""
-        if source.output.high > OPERAND_LIMIT:
-            yield f"{self.name}: operands of {source.output.bits} bits, at most 16 signed"
+        """See ``Layer.operand_problems``: operands have 24 bits, accumulators 32."""
+        if source.output.high > WIDEST_OPERAND:
+            yield f"{self.name}: operands of {source.output.bits} bits, at most 24 signed"
         elif self.weight.ndim == 2 and self.weight.dtype == np.int8:
             operand = source.output.high
             # the weights are only read where their number leaves it open

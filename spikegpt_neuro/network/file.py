@@ -49,6 +49,7 @@ from spikegpt_neuro.network.network import (
     NetworkInfo,
 )
 from spikegpt_neuro.network.schema import Array, Layer
+from spikegpt_neuro.network.selection import SelectingModel
 from spikegpt_neuro.network.version_1 import FORMAT, read_version_1
 from spikegpt_neuro.readers.guard import input_file
 from spikegpt_neuro.readers.hdf5 import is_hdf5
@@ -175,7 +176,15 @@ def network_writer(path: Path) -> Iterator[NetworkWriter]:
 
 
 def write_network(network: Network, path: Path) -> None:
-    """Write a whole network to ``path`` atomically."""
+    """Write a whole network to ``path`` atomically.
+
+    Raises ``InputError`` for one that chooses its tokens itself: every reader makes it anew.
+    """
+    if isinstance(network, SelectingModel):
+        raise InputError(
+            "a network that chooses its tokens itself is made in memory (`with_selection`).",
+            advice="Write the network it was made of.",
+        )
     network.check_contents()
     with network_writer(path) as writer:
         for layer in network.layers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from spikegpt_neuro.network.connections import (
     ACCUMULATOR_LIMIT,
     OPERAND_LIMIT,
+    WIDEST_OPERAND,
     BinaryEmbedding,
     Delay,
     Dense,
@@ -35,5 +36,5 @@ __all__ = [
     "ACCUMULATOR_LIMIT", "LARGEST_NORM", "NORM_INPUT_BITS", "OPERAND_LIMIT", "BinaryEmbedding",
     "Delay", "Dense", "Embedding", "LayerNorm", "Lif", "Product", "Readout", "RealEmbedding",
     "RecurrentVariedCuba", "Requantise", "Residual", "Sigmoid", "SquaredRelu", "TokenShift",
-    "VariedCuba", "VariedLif", "Wkv",
+    "VariedCuba", "VariedLif", "WIDEST_OPERAND", "Wkv",
 ]  # fmt: skip

@@ -14,6 +14,8 @@ from spikegpt_neuro.arithmetic.formats import (
     LARGEST_NORMALISED,
     LEAST_GATE,
     MEMBRANE_LIMIT,
+    MEMORYLESS,
+    MOST_COMPARED,
     RESULT_BITS,
     ROOT_LIMIT,
     VALUE_LIMIT,
@@ -174,17 +176,20 @@ class Wkv(Elementwise):
 k = clip(round_shift(a * key_multiplier, key_shift), -8388607, 8388607)
 value = clip(round_shift(b * value_multiplier, value_shift), -2047, 2047)
 boosted = clip(k + first, -8388607, 8388607)
-top = max(exponent, boosted)
-past = exp2(exponent - top)
-present = exp2(boosted - top)
+ahead = exponent - boosted
+part = exp2(-abs(ahead))
+past = 32768 if ahead >= 0 else part
+present = part if ahead >= 0 else 32768
 total = past * numerator + ((present * value) << 16)
 weight = past * denominator + (present << 16)
 scale = bit_length(weight) - 16
 s = round_shift((total >> scale) * reciprocal(weight >> scale), 27)
 decayed = max(exponent + decay, -8388607)
+ahead = decayed - k
+part = exp2(-abs(ahead))
+past = 32768 if ahead >= 0 else part
+present = part if ahead >= 0 else 32768
 top = max(decayed, k)
-past = exp2(decayed - top)
-present = exp2(k - top)
 numerator = round_shift(past * numerator + ((present * value) << 16), 15)
 denominator = round_shift(past * denominator + (present << 16), 15)
 full = denominator >= 1048576
@@ -262,8 +267,9 @@ v = left if s > 0 else v"""
 
     @property
     def levels_compared(self) -> int:
-        """See ``Layer.levels_compared``."""
-        return self.levels
+        """See ``Layer.levels_compared`` and ``arithmetic.lif.fire``."""
+        shifts = self.levels > MOST_COMPARED and self.threshold & (self.threshold - 1) == 0
+        return 0 if shifts else self.levels
 
     def value_range(self, inputs: Sequence[Range]) -> Range:
         """See ``Layer.value_range``."""
@@ -282,7 +288,26 @@ class Lif(LifNeurons):
     """Leaky integrate-and-fire neurons, see ``arithmetic.lif``."""
 
     kind: ClassVar[str] = "lif"
-    voltage_decay: int = scalar_field(0, 4096)
+    memoryless_equation: ClassVar[str] = """\
+current = clip(round_shift(a * multiplier, shift) + offset, -131071, 131071)
+h = clip((current << 6) + bias, -8388607, 8388607)
+s = levels_above(h, threshold << 6, levels)"""
+    voltage_decay: int = scalar_field(0, MEMORYLESS)
+
+    @property
+    def is_memoryless(self) -> bool:
+        """Whether all of the membrane potential leaks away between two tokens."""
+        return self.voltage_decay == MEMORYLESS
+
+    @property
+    def performed(self) -> str:
+        """See ``Layer.performed``: nothing leaks from or resets what is not kept."""
+        return self.memoryless_equation if self.is_memoryless else self.equation
+
+    @property
+    def carried_words(self) -> int:
+        """See ``Layer.carried_words``."""
+        return 0 if self.is_memoryless else self.state_words
 
 
 @layer_kind

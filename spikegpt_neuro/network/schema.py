@@ -302,17 +302,28 @@ class Layer:
 
     @property
     def levels_compared(self) -> int:
-        """How often ``levels_above`` of the equation compares."""
+        """How often ``levels_above`` of the equation compares; 0: it shifts instead."""
         return 1
+
+    @property
+    def performed(self) -> str:
+        """``equation`` without what this layer's parameters make nothing of."""
+        return self.equation
+
+    @property
+    def carried_words(self) -> int:
+        """Words of state that an update reads of the one before: fewer than ``state_words`` where
+        ``performed`` reads none."""
+        return self.state_words
 
     def operations(self) -> dict[str, int]:
         """Element-wise operations a token costs, by kind; the same every token.
 
-        ``equation`` for every channel and ``once``, counted by ``arithmetic.equations.operations``.
-        Kinds that do not occur are left out.
+        ``performed`` for every channel and ``once``, counted by
+        ``arithmetic.equations.operations``. Kinds that do not occur are left out.
         """
         constants = frozenset({*self.array_specs(), *self.scalar_ranges(), "low", "high", "size"})
-        each = operations(self.equation, constants, self.levels_compared)
+        each = operations(self.performed, constants, self.levels_compared)
         once = operations(self.once, constants)
         counts = {kind: each[kind] * self.output.size + once[kind] for kind in OPERATIONS}
         return {kind: count for kind, count in counts.items() if count}

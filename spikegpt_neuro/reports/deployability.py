@@ -93,7 +93,10 @@ def _program(name: str) -> Text:
 
 def _functions() -> Text:
     """What the equations share."""
-    text = Text("Functions of the programs (levels_above counts the levels below a value)\n")
+    text = Text(
+        "Functions of the programs (levels_above counts the multiples of a step below a value, at "
+        "most so many)\n"
+    )
     text.stylize("bold")
     lines = []
     for name, (arguments, body) in FUNCTIONS.items():

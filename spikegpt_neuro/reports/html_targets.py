@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spikegpt_neuro.energy import EnergyReport
-from spikegpt_neuro.energy.report_values import ALWAYS_NOT_COUNTED
+from spikegpt_neuro.energy.report_values import never_counted
 from spikegpt_neuro.energy.timing import MODE_TITLES
 from spikegpt_neuro.events.measurement import SYSTEM
 from spikegpt_neuro.hardware_profiles import Profile
@@ -63,7 +63,7 @@ def target_section(report: EnergyReport, name: str) -> str:
         fold(
             "Not counted",
             bullets([*gaps, *(f"not published: {u}" for u in report.profile.unpublished)])
-            + bullets(ALWAYS_NOT_COUNTED),
+            + bullets(never_counted(report.mode)),
         )
     )
     unknown = unchecked_rules(report.profile)

@@ -14,6 +14,7 @@ from spikegpt_neuro.energy.baselines import Comparison
 from spikegpt_neuro.energy.decisions import Decisions, decision_cost
 from spikegpt_neuro.energy.paper_formula import PaperFormula
 from spikegpt_neuro.energy.parts import Energy
+from spikegpt_neuro.energy.report import loop_warnings
 from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.reports.decisions import decisions_title
@@ -104,6 +105,9 @@ def study_summary(
                 shown.append(_sources(report.profile))
         elif first:
             shown.append(_gaps(report))
+        elif own := loop_warnings(report):
+            title = f"{report.profile.name}, {report.mode}: read with the figures"
+            shown.append(titled_lines(title, list(own)))
     return shown
 
 

@@ -244,9 +244,14 @@ class Engine:
         try:
             step(job)
         except SpikeGPTNeuroError as error:
-            with self._changed:
-                self._release(job)
-            job.deliver(job.index, Failure(str(error), 400))
+            self._fail(job, Failure(str(error), 400))
+        except OSError as error:  # the system has no descriptor left for what is read only now
+            self._fail(job, Failure(f"the system refuses: {error.strerror or error}.", 503))
+
+    def _fail(self, job: _Job, failure: Failure) -> None:
+        with self._changed:
+            self._release(job)
+        job.deliver(job.index, failure)
 
     def _join(self, job: _Job) -> None:
         if job.order.saved is None:

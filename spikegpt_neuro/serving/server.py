@@ -22,6 +22,8 @@ from spikegpt_neuro.serving.service import Service
 
 _LINGER = 5
 """Seconds connections have beyond the streams' own to take their last bytes."""
+_RETRY = "_start_serving"
+"""asyncio's call that listens again a second after a connection found no descriptor."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -90,6 +92,8 @@ class _Server(uvicorn.Server):
     def _on_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Where the system has no descriptor for a connection, asyncio tries again every second."""
         error = context.get("exception")
+        if self.should_exit and isinstance(error, ValueError) and _RETRY in context["message"]:
+            return  # the listening socket was closed before it was tried again
         if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
             loop.default_exception_handler(context)
         elif not self._told:

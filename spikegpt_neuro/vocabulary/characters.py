@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -37,7 +38,10 @@ class _CharacterStream(DecodingStream):
 
 def _utf8(text: str) -> bytes:
     """UTF-8 of text in which surrogates may stand alone: pairs are joined, halves are U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")
+    # by the functions: the first use of a codec's name imports it, which takes a file descriptor
+    halves, _ = codecs.utf_16_le_encode(text, "surrogatepass")
+    joined, _ = codecs.utf_16_le_decode(halves, "replace", True)
+    return joined.encode("utf-8")
 
 
 class CharacterVocabulary(Vocabulary):

@@ -54,8 +54,10 @@ def test_one_step_equals_the_python_integers(data: st.DataObject, levels: int, s
     membrane = data.draw(
         st.lists(st.integers(-(2**23) + 1, 2**23 - 1), min_size=len(driving), max_size=len(driving))
     )
+    powers = st.sampled_from([1 << k for k in range(17)])
     settings_ = {
-        "decay": data.draw(st.integers(0, 4096)), "threshold": data.draw(st.integers(1, 2**17 - 1)),
+        "decay": data.draw(st.integers(0, 4096)),
+        "threshold": data.draw(st.one_of(st.integers(1, 2**17 - 1), powers)),
         "bias": data.draw(st.integers(-4096, 4095)), "levels": levels, "soft": soft,
     }  # fmt: skip
     v, s, counts = _run(np.array(driving), np.array(membrane), **settings_)
@@ -63,6 +65,18 @@ def test_one_step_equals_the_python_integers(data: st.DataObject, levels: int, s
     assert v.tolist() == [e[0] for e in expected]
     assert s.tolist() == [e[1] for e in expected]
     assert counts.tolist() == [sum(a != 0 for a in driving), sum(e[2] for e in expected)]
+
+
+@pytest.mark.parametrize("threshold", [1, 64, 1 << 13, 1 << 16, 1000])
+@pytest.mark.parametrize("levels", [1, 2, 3, 15])
+def test_potentials_around_every_level(threshold: int, levels: int) -> None:
+    # what is counted by a shift where the threshold is a power of two: firing is strict
+    multiples = np.arange(-2, levels + 3)[:, None] * threshold * 64 + np.array([-1, 0, 1])
+    potentials = np.clip(multiples.ravel(), -(2**23 - 1), 2**23 - 1)
+    settings_ = {"decay": 0, "threshold": threshold, "bias": 0, "levels": levels, "soft": True}
+    v, s, _ = _run(np.zeros(potentials.size), potentials, **settings_)
+    expected = [_reference(0, int(m), **settings_) for m in potentials]
+    assert s.tolist() == [e[1] for e in expected] and v.tolist() == [e[0] for e in expected]
 
 
 @pytest.mark.parametrize("soft", [False, True])

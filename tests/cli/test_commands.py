@@ -108,6 +108,21 @@ def test_simulate_is_repeatable(run: Run, run_json: RunJson, network: Path) -> N
     assert run_json(*options, "--seed", 1)["token_ids"] != found["token_ids"]
 
 
+def test_a_network_that_chooses_its_tokens_itself_chooses_the_greedy_ones(
+    run: Run, run_json: RunJson, network: Path
+) -> None:
+    options = ("simulate", network, "--prompt", "In the beginning", "--tokens", 70)
+    greedy = run_json(*options, "--temperature", 0)
+    found = run_json(*options, "--closed-loop")
+    assert found["token_ids"] == greedy["token_ids"] and found["text"] == greedy["text"]
+    assert found["closed_loop"] and not found["left_to_itself"]
+    winners = found["counters"]["layers"]["selection.winner"]["output_events"]
+    assert winners == found["counters"]["tokens"] == len("In the beginning") + 70
+    assert run(*options, "--closed-loop", "--temperature", 0).stdout == found["text"] + "\n"
+    refused = run(*options, "--closed-loop", "--temperature", 0.9, "--seed", 1, code=2).stderr
+    assert "--temperature: 0 at most" in refused and "--seed: a greedy choice" in refused
+
+
 def test_the_default_does_not_circle_as_the_greedy_choice_does(
     run_json: RunJson, network: Path
 ) -> None:

@@ -71,6 +71,17 @@ def test_a_run_is_kept_and_read_back_equal_and_a_damaged_one_is_made_again(tmp_p
         ("loihi2", "pipelined"), ("loihi2", "fall-through"), ("cmos45-int8", ""),
     ]  # fmt: skip
     assert all(math.isfinite(p.cost["joules_per_token"] or math.nan) for p in rows)
+    # a run that did not count choosing is made again where that is asked for, and kept
+    assert first.choosing is None
+    chosen = evaluate(network, tokens, stored=file, chooses=True)
+    calls.clear()
+    kept = evaluate(
+        network, tokens, stored=file, chooses=True, progress=lambda done, total: calls.append(done)
+    )
+    assert not calls and kept.to_dict() == chosen.to_dict() != first.to_dict()
+    assert kept.choosing == chosen.choosing and chosen.counters == first.counters
+    rows = points_of("m", network, kept, [load_profile("loihi2")], ("closed-loop",))
+    assert [(p.profile, p.mode) for p in rows] == [("loihi2", "closed-loop")]
     assert isinstance(first.counters, Counters) and isinstance(first, Quality)
 
 
@@ -95,6 +106,8 @@ def test_the_command_writes_table_plot_and_cache(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.exception
     found = json.loads(done.stdout)
-    assert len(found["points"]) == 4 and len(list((tmp_path / "cache").glob("*.json"))) == 2
+    modes = ["pipelined", "fall-through", "closed-loop"]
+    assert [point["mode"] for point in found["points"]] == modes * 2
+    assert len(list((tmp_path / "cache").glob("*.json"))) == 2
     assert all(output.stat().st_size > 100 for output in outputs)
     assert json.loads(outputs[0].read_text())["points"] == found["points"]

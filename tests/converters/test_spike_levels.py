@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,14 @@ from spikegpt_neuro.verification import verify
 SHAPE = RandomShape(
     "spike-driven", 1, 16, 12, firing=0.5, levels=7, voltage_decay=4096, binary_embedding=False
 )
-NETWORK = random_network(SHAPE)
+SHIFTED = random_network(SHAPE)  # thresholds of 2**k
+NETWORK = replace(
+    SHIFTED,
+    layers=tuple(
+        replace(layer, threshold=3 * layer.threshold) if isinstance(layer, Lif) else layer
+        for layer in SHIFTED.layers
+    ),
+)
 TOKENS = np.random.default_rng(3).integers(0, 12, 40)
 POPULATIONS = [f"blocks.0.{name}" for name in (
     "srwkv.lif", "srwkv.product_lif", "srffn.lif", "srffn.hidden_lif",
@@ -68,6 +76,7 @@ def test_what_is_clipped() -> None:
     leaky = random_network(RandomShape("spike-driven", 1, 16, 12, levels=3, voltage_decay=2048))
     upstream = random_network(RandomShape("upstream", 1, 16, 12))
     assert clips(leaky, TOKENS[None, :]) == clips(upstream, TOKENS[None, :]) == {}
+    assert clips(SHIFTED, TOKENS[None, :]) == {}  # a shift counts any number of levels
     assert mean_levels(upstream) is None
     assert mean_levels(NETWORK) == 7
 

@@ -281,6 +281,28 @@ def test_process_equals_its_specification(program: str, case: int) -> None:
         _check_idle(model, entry)
 
 
+def test_the_way_back_equals_its_specification() -> None:
+    """It opens and closes in the step of the flag, and closing is stronger."""
+    prepare_lava()
+    from spikegpt_neuro.backends.lava.processes.neurons.models import PyFeedback
+
+    rng = np.random.default_rng(0)
+    model = PyFeedback({"size": N})
+    model.a_in, model.f_in, model.s_out = Wire(), Wire(), Wire()
+    model.is_open = np.zeros(N, np.int32)
+    seen = set()
+
+    def step(t: int) -> dict[str, Any]:
+        model.a_in.values = rng.integers(0, 2, N).astype(np.int32)
+        model.f_in.values = (rng.random(2) < 0.3).astype(np.int32)
+        opens, closes = model.f_in.values
+        seen.add((int(opens), int(closes), int(model.is_open[0])))
+        return {"a": model.a_in.values, "opens": np.array([opens]), "closes": np.array([closes])}
+
+    check("feedback", model, {}, step, lambda: {"s": model.s_out.values})
+    assert len(seen) == 8  # every flag in either state
+
+
 def _check_idle(model: Any, entry: NeuronProgram) -> None:
     """Without its flag a gated population sends nothing and keeps its state; reset restores it."""
     before = {word.name: np.array(getattr(model, word.name)) for word in entry.states}

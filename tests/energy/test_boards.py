@@ -32,7 +32,7 @@ def _example() -> ModuleType:
 EXAMPLE = _example()
 BOARDS = {board["name"]: board for board in EXAMPLE.read_boards()}
 PAGE = (ROOT / "docs" / "validation.md").read_text("utf-8")
-FURTHEST = {"PilotNet LIF": 1.75, "MatMul-free LM 370M": 2.4, "Acoustic autoencoder": 4.3}
+FURTHEST = {"PilotNet LIF": 1.75, "MatMul-free LM 370M": 2.4, "Acoustic autoencoder": 4.6}
 """How far middles may be off, a board; 3 elsewhere."""
 CITED = (
     "2503.18002", "2406.02528", "2409.15022", "2502.01330", "2511.21549", "2601.10035",

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from unit_checks import compare_chain, compare_fine
 
+from spikegpt_neuro.backends.emulator import EmulatorSession
 from spikegpt_neuro.decomposition.elements import FLAGS, SYNAPSES
 from spikegpt_neuro.decomposition.neuron_programs import programs_of
 from spikegpt_neuro.decomposition.schedule import schedule
+from spikegpt_neuro.generation import generate_closed
 from spikegpt_neuro.hardware_profiles import load_profile
-from spikegpt_neuro.mapping.fine_units import HOST_GATE, fine_machine
+from spikegpt_neuro.mapping.fine_units import FEEDBACK, HOST_GATE, fine_machine
 from spikegpt_neuro.mapping.machine import machine_of
 from spikegpt_neuro.mapping.units import Unit
 from spikegpt_neuro.network import Chain, ChainInfo, LanguageModel, Network, Port
 from spikegpt_neuro.network.layers import Lif, RecurrentVariedCuba, VariedCuba, VariedLif
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.schema import Array, Layer
+from spikegpt_neuro.network.selection import with_selection
 from spikegpt_neuro.network.slayer_layers import ChannelDelay, NetxDense, RasterInput
 
 SHAPES = {
@@ -90,6 +93,18 @@ def test_what_is_priced_is_what_lava_built_and_counted(
     assert min(compared.populations, compared.projections, compared.operations) > 0
 
 
+@pytest.mark.parametrize(("name", "mode"), [("rwkv", "closed-loop"), ("leaky", "closed-loop")])
+def test_a_closed_loop_is_priced_as_lava_built_it_and_counted(
+    name: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Table, choice and way back included; the loop's tokens are the emulator's greedy ones."""
+    chooser = with_selection(network_of(name))
+    with EmulatorSession(chooser) as session:
+        tokens = [3, *generate_closed(session, [3], 5)]
+    compared = compare_fine(chooser, tokens, mode, monkeypatch)
+    assert min(compared.populations, compared.projections, compared.operations) > 0
+
+
 def test_a_chain_of_varied_neurons_is_what_stock_lava_built_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -143,8 +158,10 @@ def check_structure(network: Network) -> None:
         if unit.part == "neuron":
             neurons[unit.program] += unit.output.size
     embedding = [e for e in planned.elements if e.layer == network.layers[0].name]
-    for element in embedding:  # the host's
+    for element in [] if planned.chooses else embedding:  # the host's
         found[element.program] += 1
+    if planned.chooses:  # of the flags that open and close the loop
+        found["delay"] += planned.flag_delays
     for program, use in expected.items():
         if program == "gate_lines":  # the lines, and the neurons they end at
             assert found[program] == 2 * use.processes
@@ -161,13 +178,14 @@ def check_structure(network: Network) -> None:
     for unit in machine.layers:
         for source in unit.inputs:
             assert source in machine.by_name
-            if unit.role == "synapse" and source != HOST_GATE:
+            if unit.role == "synapse" and source not in (HOST_GATE, FEEDBACK):
                 assert machine[source].role in ("neuron", "input")
 
 
 @pytest.mark.parametrize("name", [*SHAPES, VARIED])
 def test_the_machine_has_the_graph_s_processes_and_steps(name: str) -> None:
     check_structure(network_of(name))
+    check_structure(with_selection(network_of(name)))
 
 
 def test_other_targets_and_chains_run_their_layers() -> None:

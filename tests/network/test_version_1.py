@@ -208,7 +208,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "a norm too wide": (_json(NORM, "scalars", input_shift=16), ""),
     "a stream of other bits": (_json(NORM, "output", bits=30), "a layer_norm gives 24 bits"),
     "operands too wide": (
-        _json("spikegpt/layers/blocks/0/srwkv/shift_key", "output", bits=17), "at most 16 signed"),
+        _json("spikegpt/layers/blocks/0/srwkv/shift_key", "output", bits=25), "at most 24 signed"),
     "sums beyond 32 bits": (_sums_beyond_32_bits, "allowed 0..2147483647"),
     "stock size missing": (_delete(f"{FIRST_DENSE}/inFeatures"), "'inFeatures' missing"),
     "transposed table": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 import time
@@ -164,20 +165,29 @@ def test_what_breaks_is_told_to_everybody(
     assert engine._reserve is None
 
 
-def test_one_bad_stream_ends_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said", "status"),
+    [
+        (InputError("not this one"), "not this one", 400),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files", 503),
+    ],
+)
+def test_one_bad_stream_ends_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, status: int
+) -> None:
     heard = Heard()
     engine.submit([_order("a", 40)], heard.deliver("good"))
     bad = _order("a", 40)
 
     def refuse(logits: object) -> int:
-        raise InputError("not this one")
+        raise error
 
     monkeypatch.setattr(bad.sampler, "choose", refuse)
     engine.submit([bad], heard.deliver("bad"))
     texts, ends = heard.all(2)
     assert texts["good"] == alone("a", 40).text
     failed = ends["bad"]
-    assert isinstance(failed, Failure) and "not this one" in failed.message
+    assert isinstance(failed, Failure) and said in failed.message and failed.status == status
 
 
 def test_what_cannot_be_opened() -> None:

@@ -152,5 +152,26 @@ def test_without_descriptors_connections_wait_and_it_is_said_once(net: Path) -> 
         asking.join()
         assert found["waits"].json()["choices"][0]["text"] == alone("abc", 5).text
         code, errors = server.end()
-        assert code == 0 and "Traceback" not in errors
+        assert code == 0 and "Traceback" not in errors, errors
         assert errors.count("Too many open files: new connections wait until others end.") == 1
+
+
+def test_connections_that_waited_for_descriptors_do_not_outlive_the_server(net: Path) -> None:
+    options = ("--max-tokens", 2_000_000, "--grace-seconds", 3)
+    with serving(net, *options) as server:
+        found: dict[str, Any] = {}
+        streaming = _ask(server, found, "streams", prompt="a", max_tokens=1_900_000, stream=True)
+        while server.metrics()["streams_active"] < 1:
+            time.sleep(0.01)
+        before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        waiting = _ask(server, found, "waits", prompt="a", max_tokens=1)
+        time.sleep(0.5)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+        # the listening socket closes before asyncio tries it again, a second after it failed
+        code, errors = server.end()
+        assert code == 0 and "Traceback" not in errors, errors
+        streaming.join()
+        waiting.join()
+    assert "shutting down" in found["streams"].text
+    assert isinstance(found["waits"], httpx2.HTTPError)

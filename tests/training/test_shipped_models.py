@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
         ("graded", 1.7520, 127_000, 3, 0.0642),
         ("binary", 1.8409, 243_000, 1, 0.1184),
         ("sparse", 1.9543, 83_300, 3, 0.0416),
-        ("parallel", 1.6661, 76_700, 15, 0.0369),
+        ("parallel", 1.6501, 72_300, 15, 0.0347),
     ],
 )
 def test_model_card(
@@ -52,13 +52,16 @@ def test_model_card(
     assert found.multiplications_per_token <= 192 * 63
 
 
-def test_the_plain_opponent_is_what_its_card_says() -> None:
-    path = EXAMPLES / "rwkv-4x96" / "rwkv.pt"
+@pytest.mark.parametrize(
+    ("name", "bits_per_character"), [("rwkv-4x96", 1.6537), ("rwkv-4x128", 1.6365)]
+)
+def test_a_plain_opponent_is_what_its_card_says(name: str, bits_per_character: float) -> None:
+    path = EXAMPLES / name / "rwkv.pt"
     model = load_model(path)
     assert model.configuration.layout == "rwkv"
     vocabulary = parse_vocabulary(load(path)["vocabulary"])
     text = (EXAMPLES / "kjv-4x192" / "kjv-valid.txt").read_text("ascii")[:25601]
     found = evaluate(model, token_tensor(vocabulary.encode(text), 63, 256, "text"), 256)
     # float32 sums in another order
-    assert abs(found.bits_per_character - 1.6711) < 1e-3
+    assert abs(found.bits_per_character - bits_per_character) < 1e-3
     assert found.firing_rates == {}

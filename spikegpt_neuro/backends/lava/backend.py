@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from spikegpt_neuro.backends.base import Availability, BackendDefaults, RasterSession, TokenSession
 from spikegpt_neuro.backends.lava.runtime.compatibility import INSTALL_ADVICE, prepare_lava
 from spikegpt_neuro.network import Chain, LanguageModel, Network
+from spikegpt_neuro.network.selection import SelectingModel
 
 
 class LavaBackend(BackendDefaults):
@@ -69,6 +70,7 @@ class LavaFineBackend(LavaBackend):
         """See ``Backend.open_model``."""
         network.check_contents()
         prepare_lava()
-        from spikegpt_neuro.backends.lava.fine.session import FineSession
+        from spikegpt_neuro.backends.lava.fine.session import FineSession, LoopSession
 
-        return FineSession(network, trace=trace)
+        session = LoopSession if isinstance(network, SelectingModel) else FineSession
+        return session(network, trace=trace)

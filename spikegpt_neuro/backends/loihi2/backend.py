@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from spikegpt_neuro.backends.base import Availability, BackendDefaults, RasterSession, TokenSession
 from spikegpt_neuro.backends.loihi2.probing import ADVICE, Host, find_host, probe
-from spikegpt_neuro.errors import Unavailable
+from spikegpt_neuro.errors import InputError, Unavailable
 from spikegpt_neuro.network import Chain, LanguageModel, Network
+from spikegpt_neuro.network.selection import SelectingModel
 
 
 class Loihi2Backend(BackendDefaults):
@@ -62,9 +63,15 @@ class Loihi2Backend(BackendDefaults):
         """See ``Backend.open_model``.
 
         Raises ``Unavailable`` where SDK, host, board or neuron programs are missing; where programs
-        are, before anything is sent to a board.
+        are, before anything is sent to a board. ``InputError`` for a network that chooses its
+        tokens itself.
         """
         network.check_contents()
+        if isinstance(network, SelectingModel):
+            raise InputError(
+                "the loihi2 backend closes no loop: it sends the embedding's rows from the host.",
+                advice="lava-fine runs the closed graph on Lava's CPU models.",
+            )
         from spikegpt_neuro.backends.loihi2.sessions import BoardTokenSession
 
         return BoardTokenSession(network, self._host(), trace=trace, profiled=self._profiled)

@@ -207,7 +207,7 @@ def test_tokens_with_registered_neuron_programs(machine: Any, shape: RandomShape
 
 def test_these_networks_need_every_program() -> None:
     used = {name for shape in TOKEN_SHAPES.values() for name in programs_of(random_network(shape))}
-    assert set(OWN_NEURONS) <= used
+    assert set(OWN_NEURONS) - used == {"feedback"}  # of closed loops, which boards do not run
 
 
 def test_a_board_found_by_slurm(machine: Any) -> None:

@@ -29,7 +29,7 @@ def constants(kind: type[Layer]) -> frozenset[str]:
 
 def check_operations(kind: type[Layer], kernel: Any, data: set[str]) -> None:
     """The equation costs what the kernel's source does, and a layer that times its channels."""
-    for levels in (1, 3):
+    for levels in (0, 1, 3):
         inside, outside = count(kernel, data, levels=levels)
         each = operations(kind.equation, constants(kind), levels)
         once = operations(kind.once, constants(kind))

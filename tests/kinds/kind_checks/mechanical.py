@@ -27,6 +27,7 @@ def count(kernel: Any, data: set[str], *, levels: int = 1) -> tuple[Counts, Coun
     """Operations of one channel, and of what is outside the loops, of a kernel.
 
     ``data``: names of its arguments that change from token to token; the others are parameters.
+    ``levels`` 0: thresholds that are powers of two.
     """
     walk = _Walk(_plain(kernel), data, levels)
     return walk.inside, walk.outside
@@ -69,6 +70,10 @@ class _Walk:
                 self.inside = inside
                 for _ in range(self.levels):
                     self.inside.update(repeated)
+        elif isinstance(node, ast.If) and "MOST_COMPARED" in ast.unparse(node.test):
+            # by parameters: one of two ways to count the levels below a membrane potential
+            body = node.orelse if self.levels else node.body
+            self._block(body, found, conditional=conditional)
         elif isinstance(node, ast.If):
             decided = self._expression(node.test, found)
             self._block(node.body, found, conditional=decided)

@@ -20,6 +20,7 @@ from spikegpt_neuro.backends.lava.runtime.supervision import GraphSession, Super
 from spikegpt_neuro.backends.program import name_counts
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.network import LanguageModel, Network
+from spikegpt_neuro.network.layers import OPERAND_LIMIT
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -58,9 +59,10 @@ class StageGraph(GraphSession):
         self._injector = Injector(HEADER + sum(entering.values()), BUFFERED_MESSAGES)
         self._stages: list[Stage] = []
         receives = dict(entering)
+        wide = [layer.name for layer in network.layers if layer.output.high > OPERAND_LIMIT]
         source = self._injector.s_out
         for layers, sends in zip(network.stages.values(), messages, strict=True):
-            stage = Stage(layers, receives, sends)
+            stage = Stage(layers, receives, sends, wide)
             source.connect(stage.a_in)
             source, receives = stage.s_out, sends
             self._stages.append(stage)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from lava.magma.core.decorator import implements, tag
 from lava.magma.core.model.sub.model import AbstractSubProcessModel
 from lava.magma.core.process.ports.ports import AbstractPort, OutPort
@@ -18,6 +19,7 @@ from spikegpt_neuro.backends.lava.processes.fine_stage.process import (
     Embedding,
     Head,
     Probing,
+    Selection,
     Srffn,
     Srwkv,
 )
@@ -51,9 +53,21 @@ OF_LAYERS: dict[str, Callable[[Any, int, int], AbstractProcess]] = {
 
 def gate_lines(gates: tuple[int, ...], gates_before: int) -> AbstractProcess:
     """Stock delays from the last pair of the stage before to a pair for each of ``gates``."""
-    pairs = FLAGS * len(gates)
-    weights = np.zeros((pairs, FLAGS * gates_before), np.int64)
-    weights[:, -FLAGS:] = np.tile(np.eye(FLAGS, dtype=np.int64), (len(gates), 1))
+    flags = np.zeros((FLAGS, FLAGS * gates_before), np.int64)
+    flags[:, -FLAGS:] = np.eye(FLAGS, dtype=np.int64)
+    return _delayed_flags(flags, gates)
+
+
+def fed_back_lines(gates: tuple[int, ...], size: int) -> AbstractProcess:
+    """The same from the spikes of tokens that are fed back: any of them says that one is here."""
+    flags = np.zeros((FLAGS, size), np.int64)
+    flags[0] = 1
+    return _delayed_flags(flags, gates)
+
+
+def _delayed_flags(flags: npt.NDArray[np.int64], gates: tuple[int, ...]) -> AbstractProcess:
+    """Synapses ``flags`` [2, inputs] to a pair for each of ``gates``, so many steps later."""
+    weights = np.tile(flags, (len(gates), 1))
     delays = np.zeros_like(weights)
     delays[:] = np.repeat(np.array(gates) - 1, FLAGS)[:, None]
     return DelayDense(weights=weights, delays=delays, sign_mode=SignMode.EXCITATORY)
@@ -69,7 +83,13 @@ class _PartOfProcesses(AbstractSubProcessModel):
         self._outputs: dict[str, OutPort] = {}
         self.gates = gate_lines(self._plan.gates, self._parameters["gates_before"])
         proc.in_ports.g_in.connect(self.gates.s_in)
-        self.gates.a_out.connect(proc.out_ports.g_out)
+        self._gate_sources = [self.gates.a_out]
+        if self._parameters["fed_back"]:
+            self.fed_back = fed_back_lines(self._plan.gates, self._parameters["fed_back"])
+            proc.in_ports.f_in.connect(self.fed_back.s_in)
+            self._gate_sources.append(self.fed_back.a_out)
+        for source in self._gate_sources:
+            source.connect(proc.out_ports.g_out)
         for i, element in enumerate(self._plan.elements):
             made = self._build(element)
             setattr(self, f"process_{i}", made)
@@ -95,7 +115,8 @@ class _PartOfProcesses(AbstractSubProcessModel):
         if self._step(element) == 0:
             self._inputs.g_in.connect(port)
         else:
-            self.gates.a_out.connect(port)
+            for source in self._gate_sources:
+                source.connect(port)
 
     def _step(self, element: Element) -> int:
         """Time steps from the stage's own gate to the work that a gate allows."""
@@ -171,3 +192,9 @@ class SrffnOfProcesses(_PartOfProcesses):
 @tag("fixed_pt")
 class HeadOfProcesses(_PartOfProcesses):
     """See ``Head``."""
+
+
+@implements(proc=Selection, protocol=LoihiProtocol)
+@tag("fixed_pt")
+class SelectionOfProcesses(_PartOfProcesses):
+    """See ``Selection``."""

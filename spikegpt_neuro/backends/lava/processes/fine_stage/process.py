@@ -12,6 +12,7 @@ from spikegpt_neuro.backends.lava.processes.probe.process import Probe
 from spikegpt_neuro.backends.lava.runtime.commands import HEADER
 from spikegpt_neuro.decomposition.elements import FLAGS
 from spikegpt_neuro.decomposition.schedule import StagePlan
+from spikegpt_neuro.network.selection import STAGE
 
 
 class Probing(NamedTuple):
@@ -34,7 +35,9 @@ class FineStage(AbstractProcess):
     Ports: ``a_in`` the value read from the stage before, or the token's spike; ``g_in`` the gates
     of the stage before, of which the last pair is this one's; ``s_out`` the stage's value;
     ``g_out`` its gates, the last pair the next stage's. With ``probing`` there is a probe in it and
-    ``c_in``, the commands, for that; without, as on a chip, neither.
+    ``c_in``, the commands, for that; without, as on a chip, neither. ``fed_back``: of the first
+    stage of a graph that chooses its tokens itself, how many there are; ``f_in`` then brings their
+    spikes, each of which says that a token is here.
     """
 
     def __init__(
@@ -43,10 +46,13 @@ class FineStage(AbstractProcess):
         input_size: int,
         gates_before: int,
         probing: Probing | None,
+        fed_back: int = 0,
     ) -> None:
-        super().__init__(plan=plan, gates_before=gates_before, probing=probing)
+        super().__init__(plan=plan, gates_before=gates_before, probing=probing, fed_back=fed_back)
         self.a_in = InPort(shape=(input_size,))
         self.g_in = InPort(shape=(FLAGS * gates_before,))
+        if fed_back:
+            self.f_in = InPort(shape=(fed_back,))
         if probing is not None:
             self.c_in = InPort(shape=(HEADER,))
         self.s_out = OutPort(shape=(plan.layers[-1].output.size,))
@@ -69,7 +75,13 @@ class Head(FineStage):
     """The final norm and the logits."""
 
 
-FINE_STAGES: dict[str, type[FineStage]] = {"srwkv": Srwkv, "srffn": Srffn, "srffn_pre": Srffn}
+class Selection(FineStage):
+    """The choice of the next token."""
+
+
+FINE_STAGES: dict[str, type[FineStage]] = {
+    "srwkv": Srwkv, "srffn": Srffn, "srffn_pre": Srffn, STAGE: Selection,
+}  # fmt: skip
 
 
 def fine_stage_of(stage: str) -> type[FineStage]:

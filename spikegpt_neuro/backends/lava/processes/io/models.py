@@ -16,9 +16,10 @@ from spikegpt_neuro.backends.lava.processes.io.process import (
     EmbeddingInjector,
     Extractor,
     Injector,
+    LoopCommands,
     TokenInjector,
 )
-from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, RESET
+from spikegpt_neuro.backends.lava.runtime.commands import ADVANCE, CLOSE, OPEN, RESET
 from spikegpt_neuro.backends.program import Program
 
 
@@ -45,6 +46,7 @@ class PyTokenInjector(PyLoihiProcessModel):
     pipe: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     g_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    f_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     c_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: Any) -> None:
@@ -56,11 +58,36 @@ class PyTokenInjector(PyLoihiProcessModel):
         message = self.pipe.recv()
         command, token = (int(word) for word in message)
         self._spikes[:] = 0
-        if command == ADVANCE:
+        enters = command in (ADVANCE, OPEN)
+        if enters:
             self._spikes[token] = 1
         self.s_out.send(self._spikes)
-        self.g_out.send(np.array([command == ADVANCE, command == RESET], np.int32))
+        self.g_out.send(np.array([enters, command == RESET], np.int32))
+        self.f_out.send(np.array([command == OPEN, command == CLOSE], np.int32))
         self.c_out.send(message)
+
+
+@implements(proc=LoopCommands, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyLoopCommands(PyLoihiProcessModel):
+    """See ``LoopCommands``."""
+
+    c_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    c_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def run_spk(self) -> None:
+        """One time step."""
+        command, token = (int(word) for word in self.c_in.recv())
+        fed_back = np.flatnonzero(self.a_in.recv())
+        if fed_back.size > 1 or (fed_back.size and command in (ADVANCE, OPEN)):
+            raise ValueError(f"tokens {fed_back.tolist()} are fed back beside command {command}")
+        if command == OPEN:
+            command = ADVANCE
+        if fed_back.size:
+            command, token = ADVANCE, int(fed_back[0])
+        self.c_out.send(np.array([command, token], np.int32))
 
 
 @implements(proc=EmbeddingInjector, protocol=LoihiProtocol)

@@ -26,8 +26,8 @@ class TokenInjector(AbstractProcess):
     """The way in of the fine graph: one command a time step, from a pipe the caller fills.
 
     ``s_out``: a spike at the entering token's index, of ``vocabulary_size``. ``g_out``: the gate's
-    two flags: a token is here; states return to their start. ``c_out``: the command itself, for
-    probes.
+    two flags: a token is here; states return to their start. ``f_out``: two flags for the way back
+    of a graph that has one: it opens, it closes. ``c_out``: the command itself, for probes.
     """
 
     def __init__(self, vocabulary_size: int, buffer_size: int) -> None:
@@ -36,6 +36,20 @@ class TokenInjector(AbstractProcess):
         self.pipe.flag_external_pipe(buffer_size=buffer_size)
         self.s_out = OutPort(shape=(vocabulary_size,))
         self.g_out = OutPort(shape=(2,))
+        self.f_out = OutPort(shape=(2,))
+        self.c_out = OutPort(shape=(HEADER,))
+
+
+class LoopCommands(AbstractProcess):
+    """Tells probes of the tokens that are fed back; not part of the graph a chip gets.
+
+    ``c_out`` is the command ``c_in``, or where there is a spike in ``a_in`` that its token enters.
+    """
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__(vocabulary_size=vocabulary_size)
+        self.c_in = InPort(shape=(HEADER,))
+        self.a_in = InPort(shape=(vocabulary_size,))
         self.c_out = OutPort(shape=(HEADER,))
 
 

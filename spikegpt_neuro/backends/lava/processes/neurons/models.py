@@ -27,6 +27,7 @@ from spikegpt_neuro.backends.lava.fine.neuron_updates import (
     hold,
 )
 from spikegpt_neuro.backends.lava.processes.neurons.process import (
+    Feedback,
     Hold,
     LeakyLif,
     MemorylessLif,
@@ -269,3 +270,22 @@ class PyReciprocalRoot(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """One time step."""
         self.s_out.send(self._update(_received(self.a_in)))
+
+
+@implements(proc=Feedback, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyFeedback(PyLoihiProcessModel):
+    """See ``Feedback``."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
+    f_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=1)
+    is_open: Int32Array = LavaPyType(np.ndarray, np.int32, precision=1)
+
+    def run_spk(self) -> None:
+        """One time step."""
+        opens, closes = self.f_in.recv()
+        np.maximum(self.is_open, opens, out=self.is_open)
+        np.minimum(self.is_open, 1 - closes, out=self.is_open)
+        self.s_out.send(np.minimum(_received(self.a_in), self.is_open))

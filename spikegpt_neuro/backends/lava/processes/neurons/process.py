@@ -143,6 +143,21 @@ class ReciprocalRoot(AbstractProcess):
         self.s_out = OutPort(shape=(STATISTICS,))
 
 
+class Feedback(AbstractProcess):
+    """The way back of a graph that chooses its tokens itself: a neuron for every token.
+
+    ``s_out`` is the winner's spike ``a_in``, in the same time step, while ``is_open``; the host's
+    two flags ``f_in`` open and close all neurons.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size=size)
+        self.a_in = InPort(shape=(size,))
+        self.f_in = InPort(shape=(FLAGS,))
+        self.s_out = OutPort(shape=(size,))
+        self.is_open = Var(shape=(size,), init=0)
+
+
 PROCESSES: Mapping[str, type[AbstractProcess]] = {
     "rescale": Rescale,
     "sigmoid": SigmoidGate,
@@ -154,5 +169,6 @@ PROCESSES: Mapping[str, type[AbstractProcess]] = {
     "wkv": WkvNeurons,
     "normalise": Normalise,
     "reciprocal_root": ReciprocalRoot,
+    "feedback": Feedback,
 }
 """The process of each own neuron (``neuron_programs.OWN_NEURONS``)."""

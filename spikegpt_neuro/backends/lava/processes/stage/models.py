@@ -39,7 +39,7 @@ class PyStage(PyLoihiProcessModel):
         # a raster: the input layer is here, its values come from the caller
         entering = [name for name in self._receives if name in own]
         kept = [*entering, *(name for name in self._sends if name in own)]
-        self._program = Program(layers, sizes=outside, keep=kept)
+        self._program = Program(layers, sizes=outside, keep=kept, wide=proc_params["wide"])
         self._filled = [*outside, *entering]
         self._passed = [name for name in self._sends if name not in own]
         self._reply = np.zeros(HEADER + sum(self._sends.values()), np.int32)
