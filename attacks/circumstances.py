@@ -84,9 +84,9 @@ class Known:
 EXPORTED = ("m.net", "m4.net", "export.out", "export-4.out")
 KNOWN = (
     Known(
-        ("PyTorch for *", "glibc without *", OLDEST), EXPORTED,
+        ("PyTorch for *", OLDEST), EXPORTED,
         "an export runs the float model on the calibration text, whose exponentials and float32 "
-        "sums have another last bit in code for another processor",
+        "sums have another last bit in PyTorch's code for another processor",
     ),
     Known(
         ("OpenBLAS for *",), ("m4.net", "export-4.out"),

@@ -81,6 +81,7 @@ def attack(name: str, folder: Path, options: list[str]) -> None:
     form = FORMATS[name]
     path, good = folder / "input", (Path(options[-1]) / "good").read_bytes()
     with atheris.instrument_imports(include=["spikegpt_neuro"], exclude=compiled()):
+        form.make(path)  # and what must lie beside it
         path.write_bytes(good)
         form.read(path)  # imports what reading imports
 

@@ -150,7 +150,7 @@ def inputs() -> str:
     ]
     guided = [
         (row["format"], row["inputs"], row["first_coverage"], row["coverage"], row["seconds"],
-         row["processor_seconds"], "yes" if row["stopped"] else "no")
+         row.get("processor_seconds", "not known"), "yes" if row["stopped"] else "no")
         for found in _read("guided*.json")
         for row in found
     ]  # fmt: skip

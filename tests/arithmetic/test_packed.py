@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,16 @@ def test_words_worked_out_by_hand() -> None:
     # 6 bits: -31 is code 1 = 00|0001, 31 is code 63 = 11|1111, 0 is code 32 = 10|0000
     six = np.array([[-31, 31, 0]], np.int8)
     assert pack(six, 6).tolist() == [[1, 15, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 0]]
+
+
+def test_padding_holds_all_operands_that_may_be_read_beyond_a_layer_s_own() -> None:
+    """A plane's fields times its words, which are rounded up: 63 beyond one ternary weight."""
+    beyond = [
+        16 // plane * math.ceil(math.ceil(inputs / (16 // plane)) / 8) * 8 - inputs
+        for plane in (2, 3, 4, 5)
+        for inputs in range(1, 300)
+    ]
+    assert max(beyond) == 63 < PADDING
 
 
 @pytest.mark.parametrize(("bits", "shared"), [(2, 1 / 4), (4, 1 / 2), (3, 2 / 5), (6, 3 / 4)])
