@@ -2,14 +2,12 @@
 
 A *work* runs the commands that write and say something (export to 8 and to 4 bits, score, simulate,
 a chain of SLAYER's neurons, map, energy) in a folder of its own, and is known by the SHA-256 of
-every file and result. It is repeated with other hash seeds, thread counts, processor generations
-and Pythons; every digest must be the first one's. All works read the networks that were exported
-first, so that a difference of an export is seen where it is, and only there. ``--network`` leaves
-the exports out, for Pythons without PyTorch. ``--json FILE``: what FILE has already is not done
-again.
-
-Processors: LLVM compiles for the one named; numpy, its OpenBLAS, PyTorch, oneDNN and glibc each
-choose between the code of several by variables of their own.
+every file and result. It is repeated under each of ``attacks.circumstances``: other hash seeds,
+thread counts, processor generations; and with other Pythons. Every digest must be the first one's,
+but for those that a rule of ``circumstances.KNOWN`` names. All works read the networks that were
+exported first, so that a difference of an export is seen where it is, and only there. ``--network``
+leaves the exports out, for Pythons without PyTorch. ``--json FILE``: what FILE has already is not
+done again. ``in_effect`` says what the libraries chose under each circumstance of processors.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -28,40 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from attacks.circumstances import CIRCUMSTANCES, PROCESSORS, environment, in_effect, known
 from attacks.faults.commands import VOLATILE, result
 from attacks.formats import EXAMPLE, _make_netx
 
-NO_AVX512 = ",".join(
-    f"-avx512{part}"
-    for part in ("f", "bw", "cd", "dq", "vl", "vnni", "ifma", "vbmi", "vbmi2", "bitalg", "bf16")
-)
-CIRCUMSTANCES: dict[str, dict[str, str]] = {
-    "as it is": {},
-    "hash seed 0": {"PYTHONHASHSEED": "0"},
-    "hash seed 1": {"PYTHONHASHSEED": "1"},
-    "hash seed random": {"PYTHONHASHSEED": "random"},
-    "2 threads": {"THREADS": "2", "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
-    "another locale and time zone": {"LC_ALL": "C", "TZ": "Asia/Kathmandu"},
-    "kernels for a generic processor": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
-    "kernels for Haswell": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
-    "kernels without AVX-512": {"NUMBA_CPU_FEATURES": NO_AVX512},
-    "numpy without AVX-512": {"NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL"},
-    "numpy without AVX2": {"NPY_DISABLE_CPU_FEATURES": "X86_V3,X86_V4,AVX512_ICL"},
-    "OpenBLAS for Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
-    "OpenBLAS for Prescott": {"OPENBLAS_CORETYPE": "Prescott"},
-    "PyTorch for AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "PyTorch for SSE": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "glibc without AVX2 and FMA": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F"},
-}
-"""By name: changes of the environment; THREADS is the commands' ``--threads``."""
-AT_ONCE = "seed, threads, locale and time zone at once"
-CIRCUMSTANCES[AT_ONCE] = {
-    key: value
-    for name in ("hash seed 1", "2 threads", "another locale and time zone")
-    for key, value in CIRCUMSTANCES[name].items()
-}
-SUITE = ("as it is", AT_ONCE)
-"""What the test suite runs: no kernel is compiled anew."""
 EXPORT = ("--vocab", "v.json", "--calibration", "t.txt")
 EXPORTS = {
     "export": ("export", "m.pth", "m.net", *EXPORT),
@@ -73,8 +40,8 @@ def work(
     folder: Path, python: str, circumstance: Mapping[str, str], *, export: bool
 ) -> dict[str, str]:
     """Digests of what the commands write and say in ``folder``, which has their inputs."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **circumstance}
-    threads = environment.pop("THREADS", "1")
+    around = environment(circumstance)
+    threads = around.pop("THREADS")
     runs: dict[str, tuple[str, ...]] = {
         **(EXPORTS if export else {}),
         "score": ("score", "n.net", "t.txt", "--threads", threads),
@@ -92,7 +59,7 @@ def work(
     if (folder / "n4.net").exists():
         runs["score-4"] = ("score", "n4.net", "t.txt", "--threads", threads)
     for name, arguments in runs.items():
-        _run(folder, python, environment, name, arguments)
+        _run(folder, python, around, name, arguments)
     found = {}
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
@@ -103,17 +70,17 @@ def work(
 
 
 def _run(
-    folder: Path, python: str, environment: Mapping[str, str], name: str, arguments: Sequence[str]
+    folder: Path, python: str, around: Mapping[str, str], name: str, arguments: Sequence[str]
 ) -> None:
     with (folder / f"{name}.out").open("wb") as out:
         subprocess.run(
             [python, "-m", "spikegpt_neuro.cli.main", *arguments, "--json"],
-            cwd=folder, env=environment, stdout=out, check=True,
+            cwd=folder, env=around, stdout=out, check=True,
         )  # fmt: skip
 
 
 def _here(folder: Path, name: str, arguments: Sequence[str]) -> None:
-    _run(folder, sys.executable, {**os.environ, "OMP_NUM_THREADS": "1"}, name, arguments)
+    _run(folder, sys.executable, environment({}), name, arguments)
     (folder / f"{name}.out").unlink()
 
 
@@ -143,15 +110,20 @@ def compare(
 ) -> dict[str, Any]:  # fmt: skip
     """Which files and results differ from the first work's, by circumstance.
 
-    ``network``: what is read, instead of exports of the example's checkpoint. ``kept``: where the
-    result is kept while it grows, and gone on from.
+    ``bad``: the circumstances under which some do that no rule names. ``network``: what is read,
+    instead of exports of the example's checkpoint. ``kept``: where the result is kept while it
+    grows, and gone on from.
     """
-    done: dict[str, Any] = {"left_out": sorted(VOLATILE), "digests": {}, "circumstances": {}}
+    done: dict[str, Any] = {
+        "left_out": sorted(VOLATILE), "digests": {}, "circumstances": {}, "in_effect": {},
+    }  # fmt: skip
     if kept is not None and kept.exists():
         done = json.loads(kept.read_text("utf-8"))
     rows: dict[str, list[str]] = done["circumstances"]
     here = str(Path(sys.executable))
     cases = [(name, here, CIRCUMSTANCES[name]) for name in names]
+    processors = [name for name in names if name in PROCESSORS]
+    asked = [names[0], *processors] if processors else []
     cases += [(f"Python {_version(python)}", python, {}) for python in pythons]
     with tempfile.TemporaryDirectory() as inputs:
         _lay_out(Path(inputs), network)
@@ -166,7 +138,9 @@ def compare(
             rows[name] = sorted(
                 key for key in wanted.keys() | digests.keys() if wanted.get(key) != digests.get(key)
             )
-            done["bad"] = [name for name, differ in rows.items() if differ]
+            done["bad"] = [name for name, differ in rows.items() if known(name, differ) != differ]
+            if name in asked:
+                done["in_effect"][name] = in_effect(python, circumstance)
             print(f"{name}: {', '.join(rows[name]) or 'the same'}", file=sys.stderr, flush=True)
             if kept is not None:
                 kept.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
@@ -179,7 +153,7 @@ def _version(python: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Entry point; exit code 1 if anything differs."""
+    """Entry point; exit code 1 if anything differs that no rule names."""
     parser = argparse.ArgumentParser(prog="python -m attacks determinism", description=__doc__)
     parser.add_argument("--circumstances", nargs="*", default=list(CIRCUMSTANCES))
     parser.add_argument("--pythons", nargs="*", default=[], help="interpreters with the package")

@@ -1,10 +1,11 @@
 """``python -m attacks mutants``: would the tests notice? A sample of mutants (cosmic-ray).
 
-Each changes one operator, number, comparison or condition of a module, in a copy of the project;
-the tests named for that module run on it. A mutant that they pass *survived*. ``AREAS`` says which
-modules stand for an area and which tests are run: a selection that takes seconds, so that a
-survivor is a weakness of those tests, not always of all. ``--again FILE`` tries the survivors in a
-result once more, against the tests as they are by then, and writes what it finds into that file.
+Each changes one operator, number, comparison or condition of a module, in a copy of the project.
+First the area's tests are run once, to see which of them execute which lines (``attacks.reach``);
+then each mutant is tried on the quickest tests that execute its statement. One that they pass
+*survived*, as did one that no test of the area executes: a weakness of those tests, not always of
+all. ``--again FILE`` tries the survivors in a result once more, against the tests as they are by
+then, and writes what it finds into that file.
 
 Left out, because nothing that is computed depends on them: removed decorators (compilation), ``|``
 (annotations, but for one bit operation), and what stands outside of functions' bodies in text.
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -24,12 +27,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from attacks.reach import SECONDS, record, seeing
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ROOT / "build/mutants"
@@ -40,39 +45,22 @@ LIBRARIES = ("numpy", "numba", "h5py", "networkx", "scipy.sparse", "torch", "typ
 PATIENCE = 5.0
 """A mutant that takes so many times what its tests take without one (and half a minute) does not
 end, and was noticed."""
-AREAS: dict[str, dict[str, tuple[str, ...]]] = {
-    "arithmetic": {
-        "spikegpt_neuro/arithmetic/fixed_point.py": ("tests/arithmetic/test_fixed_point.py",),
-        "spikegpt_neuro/arithmetic/lif.py": ("tests/arithmetic/test_lif.py",),
-        "spikegpt_neuro/arithmetic/packed.py": ("tests/arithmetic/test_packed.py",),
-    },
-    "network": {
-        "spikegpt_neuro/network/container.py": ("tests/network/test_file.py",),
-        "spikegpt_neuro/network/file.py": ("tests/network/test_file.py",),
-        "spikegpt_neuro/network/assembly.py": ("tests/network/test_file.py",),
-    },
-    "converters": {
-        "converters/rounding.py": ("tests/converters/test_rounding.py",),
-        "converters/budget.py": ("tests/converters/test_budget.py",),
-        "converters/quantisers.py": ("tests/converters/test_quantisers.py",),
-    },
-    "energy": {
-        "spikegpt_neuro/energy/parts.py": ("tests/energy/test_parts.py",),
-        "spikegpt_neuro/energy/pricing.py": ("tests/energy/test_report.py",),
-        "spikegpt_neuro/energy/timing.py": ("tests/energy/test_report.py",),
-    },
-    "mapping": {
-        "spikegpt_neuro/mapping/capacity.py": ("tests/mapping/test_capacity.py",),
-        "spikegpt_neuro/mapping/rules.py": ("tests/mapping/test_rules.py",),
-        "spikegpt_neuro/mapping/demand.py": ("tests/mapping/test_capacity.py",),
-        "spikegpt_neuro/mapping/cores.py": ("tests/mapping/test_rules.py",),
-        "spikegpt_neuro/mapping/partition.py": (
-            "tests/mapping/test_mapping.py",
-            "tests/mapping/test_convolutions.py",
-            "--deselect=tests/mapping/test_mapping.py::test_chips_of_the_published_models",
-        ),
-    },
-}
+AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "arithmetic": ("spikegpt_neuro/arithmetic", ("tests/arithmetic",)),
+    "network": ("spikegpt_neuro/network", ("tests/network", "tests/chains/test_variants.py")),
+    "converters": ("converters", ("tests/converters", "tests/chains/test_variants.py")),
+    "energy": ("spikegpt_neuro/energy", ("tests/energy",)),
+    "mapping": ("spikegpt_neuro/mapping", ("tests/mapping",)),
+}  # fmt: skip
+"""By name: the folder of its modules, and the tests that are looked at."""
+QUICK = (
+    "-m", "not slow and not browser",
+    "-k", " and ".join(f"not {word}" for word in (
+        "lava", "stock", "backend", "sanafe", "neurobench", "plain_rwkv", "trained", "killed",
+        "example",
+    )),
+)  # fmt: skip
+"""Which of them: none with a graph of Lava's, another simulator, training or a program started."""
 
 
 def copy(folder: Path) -> None:
@@ -98,10 +86,11 @@ def copied() -> Iterator[None]:
     copy(SCRATCH)
     os.chdir(SCRATCH)
     os.environ |= {
-        "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
         "NUMBA_CACHE_DIR": f"{SCRATCH}-kernels",
     }  # fmt: skip
-    sys.dont_write_bytecode = True
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False  # compiling all modules takes longer than most tests
     for library in LIBRARIES:
         importlib.import_module(library)
     try:
@@ -140,31 +129,79 @@ def identity(mutation: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def passes(tests: Sequence[str], limit: float = math.inf) -> bool:
-    """Whether tests pass on the current folder's copy; not, if they take over ``limit`` seconds.
+def forked(task: Callable[[], int], limit: float = math.inf) -> int:
+    """What ``task`` returns as an exit code; -1, if it takes over ``limit`` seconds.
 
-    In a fork of this process, which has the libraries loaded, but no module of the project.
+    In a fork of this process, which has the libraries loaded, but no module of the project. What it
+    says is kept until the next.
     """
     begin = time.monotonic()
     process = os.fork()
     if not process:
         os.setsid()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        said = os.open(f"{SCRATCH}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
         sys.path.insert(0, str(Path.cwd()))
-        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+        os._exit(task())
     while not (ended := os.waitpid(process, os.WNOHANG))[0]:
         if time.monotonic() - begin > limit:
             os.killpg(process, signal.SIGKILL)
             os.waitpid(process, 0)
-            return False
+            return -1
         time.sleep(0.05)
-    return ended[1] == 0
+    return os.waitstatus_to_exitcode(ended[1])
 
 
-def survives(mutation: Any, tests: Sequence[str], seconds: float) -> str | None:
-    """Its change, if the tests pass with it. ``seconds``: what they take without it."""
+def passes(tests: Sequence[str], limit: float = math.inf) -> bool:
+    """Whether tests pass on the current folder's copy; not, if they take over ``limit`` seconds."""
+    return not forked(lambda: pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]), limit)
+
+
+def reached(area: str) -> dict[str, Any]:
+    """Which tests reach what of an area, as the copy is; kept until it changes.
+
+    SystemExit, if they fail without a mutant.
+    """
+    tests = AREAS[area][1]
+    digest = hashlib.sha256(area.encode())
+    for name in ("spikegpt_neuro", "converters", "tests"):
+        for path in sorted(Path(name).rglob("*.py")):
+            digest.update(path.read_bytes())
+    kept = Path(f"{SCRATCH}-{area}-{digest.hexdigest()[:16]}.json")
+    if not kept.exists():
+        print(f"{area}: running its tests once", file=sys.stderr, flush=True)
+        if forked(lambda: record(modules(area), [*QUICK, *tests], kept)):
+            kept.unlink(missing_ok=True)
+            raise SystemExit(f"{area}: tests fail as it is; see {SCRATCH}.log")
+    found: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+    return found
+
+
+def modules(area: str) -> list[str]:
+    """The modules of an area, in the current folder."""
+    return sorted(str(path) for path in Path(AREAS[area][0]).glob("*.py"))
+
+
+def notices(module: str, line: int, tests: Sequence[str], seconds: float) -> bool:
+    """Whether tests notice the change that was made there. ``seconds``: what they take without."""
+    compiled = Path(importlib.util.cache_from_source(module))
+    compiled.unlink(missing_ok=True)  # known by its second and size, which may be the same
+    noticed = bool(tests) and not passes(tests, 60 + PATIENCE * seconds)
+    compiled.unlink(missing_ok=True)
+    print(
+        f"{module}:{line}, {len(tests)} tests: {'killed' if noticed else 'SURVIVED'}",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return noticed
+
+
+def _seconds(found: dict[str, Any], tests: Sequence[str]) -> float:
+    return sum(found["seconds"].get(test, SECONDS) for test in tests)
+
+
+def survives(mutation: Any, found: dict[str, Any]) -> str | None:
+    """Its change, if no test notices. ``found``: what the tests reach without it."""
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
 
@@ -172,14 +209,11 @@ def survives(mutation: Any, tests: Sequence[str], seconds: float) -> str | None:
     with use_mutation(mutation.module_path, operator, mutation.occurrence) as (before, after):
         if after is None:
             raise RuntimeError(f"{identity(mutation)}: there is no such mutant")
-        survived = passes(tests, 30 + PATIENCE * seconds)
-    print(
-        f"{mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name}: "
-        f"{'SURVIVED' if survived else 'killed'}",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+        module, line = str(mutation.module_path), mutation.start_pos[0]
+        tests = seeing(found, module, before, line)
+        noticed = notices(module, line, tests, _seconds(found, tests))
     lines = (code.splitlines() for code in (before, after))
-    return "\n".join(difflib.unified_diff(*lines, n=2, lineterm="")) if survived else None
+    return None if noticed else "\n".join(difflib.unified_diff(*lines, n=2, lineterm=""))
 
 
 def run(
@@ -194,24 +228,17 @@ def run(
         done = json.loads(kept.read_text("utf-8"))
     with copied():
         for area in areas:
-            tests = AREAS[area]
-            possible = mutations(list(tests))
-            chosen = random.Random(done["seed"]).sample(possible, min(count, len(possible)))
-            begun: dict[str, Any] = {
-                "possible": len(possible), "tried": 0, "killed": 0, "survivors": [],
-                "tests": sorted({test for named in tests.values() for test in named}),
-            }  # fmt: skip
-            row = done["areas"].setdefault(area, begun)
-            if "seconds" not in row:  # they must pass without a mutant
-                begin = time.monotonic()
-                if not passes(row["tests"]):
-                    raise SystemExit(f"{area}: these tests fail as it is: {row['tests']}")
-                row["seconds"] = round(time.monotonic() - begin, 1)
-                _keep(done, kept)
+            possible = mutations(modules(area))
+            chosen = random.Random(done["seed"]).sample(possible, len(possible))[:count]
+            row = done["areas"].setdefault(
+                area, {"possible": len(possible), "tried": 0, "killed": 0, "survivors": []}
+            )
+            found = reached(area)
+            row["tests"] = len(found["seconds"])
             for mutation in chosen[row["tried"] :]:
                 if time.monotonic() > until:
                     break
-                diff = survives(mutation, tests[str(mutation.module_path)], row["seconds"])
+                diff = survives(mutation, found)
                 row["tried"] += 1
                 row["killed"] += diff is None
                 if diff is not None:
@@ -225,29 +252,32 @@ def _keep(done: dict[str, Any], kept: Path | None) -> None:
         kept.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
 
 
-def again(found: dict[str, Any]) -> None:
+def again(found: dict[str, Any], tests: Sequence[str] = ()) -> None:
     """Try a result's survivors once more; those now noticed become its ``killed_later``.
 
+    ``tests``: these instead of all that execute the statement, which takes a run of all before.
     SystemExit where a line that was changed is no more in its module.
     """
     with copied():
         for area, row in found["areas"].items():
             survivors, row["survivors"] = row["survivors"], []
+            reach = reached(area) if survivors and not tests else {"seconds": {}}
             for survivor in survivors:
                 module = Path(survivor["module"])
                 source = module.read_text("utf-8")
-                module.write_text(_changed(source, survivor), "utf-8")
-                noticed = not passes(AREAS[area][str(module)], 30 + PATIENCE * row["seconds"])
+                changed, line = _changed(source, survivor)
+                tried = list(tests) or seeing(reach, str(module), source, line)
+                module.write_text(changed, "utf-8")
+                noticed = notices(str(module), line, tried, _seconds(reach, tried))
                 module.write_text(source, "utf-8")
-                print(f"{module}:{survivor['line']}: {noticed=}", file=sys.stderr, flush=True)
-                if noticed:
-                    row.setdefault("killed_later", []).append(survivor)
-                else:
-                    row["survivors"].append(survivor)
+                row.setdefault("killed_later" if noticed else "survivors", []).append(survivor)
 
 
-def _changed(source: str, survivor: dict[str, Any]) -> str:
-    """A module with a survivor's change, at the place of these lines nearest to where it was."""
+def _changed(source: str, survivor: dict[str, Any]) -> tuple[str, int]:
+    """A module with a survivor's change, at the place of these lines nearest to where it was.
+
+    And the line of that place.
+    """
     diff = [line for line in survivor["diff"].splitlines() if line[:3] not in ("---", "+++")]
     old, new = ([line[1:] for line in diff if line[:1] == sign] for sign in "-+")
     lines = source.split("\n")
@@ -255,7 +285,7 @@ def _changed(source: str, survivor: dict[str, Any]) -> str:
     if not places:
         raise SystemExit(f"{survivor['module']} has no line {old} any more; try new mutants")
     place = min(places, key=lambda i: abs(i + 1 - survivor["line"]))
-    return "\n".join([*lines[:place], *new, *lines[place + len(old) :]])
+    return "\n".join([*lines[:place], *new, *lines[place + len(old) :]]), place + 1
 
 
 def main(arguments: list[str]) -> int:
@@ -269,10 +299,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--again", type=Path, metavar="FILE", help="only its survivors; rewrites it"
     )
+    parser.add_argument("--tests", nargs="+", default=(), help="with --again: these instead")
     options = parser.parse_args(arguments)
     if options.again is not None:
         found = json.loads(options.again.read_text("utf-8"))
-        again(found)
+        again(found, options.tests)
         options.again.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         return 1 if any(row["survivors"] for row in found["areas"].values()) else 0
     until = time.monotonic() + 60 * options.minutes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -25,14 +27,54 @@ def _weight(rng: np.random.Generator, bits: int, shape: tuple[int, int]) -> np.n
     return rng.integers(-limit, limit + 1, shape).astype(np.int8)
 
 
+def _documented(row: list[int], bits: int) -> list[int]:
+    """Words of a row as docs/file-format.md says, one bit after the other."""
+    words = []
+    for plane, low in ((bits, 0),) if bits <= 5 else ((4, 0), (bits - 4, 4)):
+        fields = 16 // plane
+        count = -(-len(row) // fields)
+        count += -count % 8
+        filled = [0] * count
+        for k, weight in enumerate(row):
+            code = weight + 2 ** (bits - 1)
+            for bit in range(plane):
+                if code >> (low + bit) & 1:
+                    filled[k % count] |= 1 << (plane * (k // count) + bit)
+        words += filled
+    return words
+
+
 @pytest.mark.parametrize("bits", PACKED_BITS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_unpacking_gives_the_packed_weights(bits: int, shape: tuple[int, int]) -> None:
+def test_words_are_as_documented_and_unpack_to_the_weights(
+    bits: int, shape: tuple[int, int]
+) -> None:
     weight = _weight(np.random.default_rng(bits), bits, shape)
     packed = pack(weight, bits)
     assert packed.dtype == np.uint16
-    assert packed.shape == (shape[0], row_words(shape[1], bits))
+    assert packed.tolist() == [_documented(row, bits) for row in weight.tolist()]
+    assert row_words(shape[1], bits) == packed.shape[1]
     assert np.array_equal(unpack(packed, shape[1], bits), weight)
+
+
+def test_words_worked_out_by_hand() -> None:
+    # ternary codes are w + 2, two bits each; words a plane: 9 inputs in fields of 8, so 8 words,
+    # and input 8 is field 1 of word 0
+    ternary = np.array([[-1, 0, 1, -1, 0, 1, -1, 0, 1]], np.int8)
+    assert pack(ternary, 2).tolist() == [[1 | 3 << 2, 2, 3, 1, 2, 3, 1, 2]]
+    # 6 bits: -31 is code 1 = 00|0001, 31 is code 63 = 11|1111, 0 is code 32 = 10|0000
+    six = np.array([[-31, 31, 0]], np.int8)
+    assert pack(six, 6).tolist() == [[1, 15, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 0]]
+
+
+def test_padding_holds_all_operands_that_may_be_read_beyond_a_layer_s_own() -> None:
+    """A plane's fields times its words, which are rounded up: 63 beyond one ternary weight."""
+    beyond = [
+        16 // plane * math.ceil(math.ceil(inputs / (16 // plane)) / 8) * 8 - inputs
+        for plane in (2, 3, 4, 5)
+        for inputs in range(1, 300)
+    ]
+    assert max(beyond) == 63 < PADDING
 
 
 @pytest.mark.parametrize(("bits", "shared"), [(2, 1 / 4), (4, 1 / 2), (3, 2 / 5), (6, 3 / 4)])

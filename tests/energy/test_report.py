@@ -8,15 +8,20 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
+from spikegpt_neuro.backends.emulator import Emulator
 from spikegpt_neuro.energy import EnergyReport, build_report, build_reports
 from spikegpt_neuro.energy.timing import LIF_OPERATIONS
 from spikegpt_neuro.errors import IncompleteKind, InputError
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Figure, Profile, list_profiles, load_profile
+from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.layers import Dense, Requantise
 
+TOKENS = np.random.default_rng(5).integers(0, 50, 40).tolist()
+"""Those of ``run``."""
 PRICED = ("cmos45-int8", "cmos45-fp32", "loihi1-paper", "loihi1-sanafe", "loihi2", "truenorth")
 
 
@@ -196,8 +201,10 @@ def test_graded_operands_on_binary_hardware_cost_repeated_spikes_at_the_high_end
     assert any(v.rule == "graded_spikes" for v in report.violations)
     synaptic = report.by_category["synaptic"]
     graded = [layer for layer in report.layers if layer.operand == "graded"]
-    repeated = sum(layer.unit_additions for layer in graded)
-    single = sum(layer.synaptic_operations for layer in report.layers if layer not in graded)
+    products = _products(network)
+    assert 0 < len(graded) < len(products)
+    repeated = sum(products.pop(layer.name)[1] for layer in graded)
+    single = sum(operations for operations, _ in products.values())
     exact = Fraction(236, 10) * (repeated + single) / counters.tokens / 10**12
     assert _close(synaptic.high, exact, len(report.parts))
     assert synaptic.low == synaptic.value < synaptic.high
@@ -285,13 +292,32 @@ def test_profiles_share_a_lif_update_over_the_operations_this_package_counts() -
         assert figure.value == Fraction(81, LIF_OPERATIONS)
 
 
-def test_a_report_is_a_value_with_its_inputs(run: Any) -> None:
-    report = build_report(*run("upstream", 1), load_profile("loihi2"))
+def _products(network: Network) -> dict[str, tuple[int, int]]:
+    """By projection, recounted from its operands and weights: products of which neither is 0, and
+    the unit additions that would make them."""
+    dense = [layer for layer in network.layers if isinstance(layer, Dense)]
+    with Emulator().open(network, trace=[layer.inputs[0] for layer in dense]) as session:
+        session.score(TOKENS)
+        operands = {layer.name: session.trace(layer.inputs[0]).astype(np.int64) for layer in dense}
+    found = {}
+    for layer in dense:
+        reached = (np.asarray(layer.weight) != 0).sum(axis=0)
+        x = operands[layer.name]
+        found[layer.name] = int(((x != 0) * reached).sum()), int((abs(x) * reached).sum())
+    return found
+
+
+@pytest.mark.parametrize(("layout", "levels"), [("upstream", 1), ("spike-driven", 3)])
+def test_a_report_counts_the_products_of_its_run(run: Any, layout: str, levels: int) -> None:
+    network, counters = run(layout, levels)
+    report = build_report(network, counters, load_profile("loihi2"))
     assert isinstance(report, EnergyReport)
-    assert report.counters.tokens == 40
-    assert report.per_token("synaptic_operations") * 40 == report.counters.total(
-        "synaptic_operations"
-    )
+    assert report.counters.tokens == len(TOKENS) == 40
+    products = _products(network)
+    found = {x.name: (x.synaptic_operations, x.unit_additions) for x in report.layers}
+    assert {name: found[name] for name in products} == products
+    every = sum(operations for operations, _ in products.values())
+    assert report.per_token("synaptic_operations") == every / 40
 
 
 def test_a_host_power_in_a_users_profile_is_charged_over_the_time_of_a_token(run: Any) -> None:
@@ -314,8 +340,8 @@ def test_hardware_that_cannot_skip_zeros_pays_for_all_products(run: Any) -> None
     features = {**profile.features, "event_driven_synapses": dense}
     network, counters = run("spike-driven", 1)
     report = build_report(network, counters, replace(profile, features=features))
-    every = sum(layer.dense_operations for layer in report.layers)
-    exact = Fraction(236, 10) * every / counters.tokens / 10**12
+    every = sum(layer.weight.size for layer in network.layers if isinstance(layer, Dense))
+    exact = Fraction(236, 10) * every / 10**12
     assert _close(report.by_category["synaptic"].value, exact, len(report.parts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.converters.netx import read_netx
-from spikegpt_neuro.hardware_profiles import load_profile
+from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.mapping import map_network
+from spikegpt_neuro.mapping.axons import reach
 from spikegpt_neuro.mapping.demand import demands
 from spikegpt_neuro.mapping.encoding import SynapseBlock
 from spikegpt_neuro.mapping.synapses import Synapses, stored_bytes
@@ -72,6 +74,44 @@ def test_kernels_are_stored_once_a_core(network: Network) -> None:
                 if part.layer == demand.layer.name and demand.synapses:
                     (synapses,) = demand.synapses
                     assert part.weights == synapses.kernel > 0
+
+
+def test_images_are_cut_between_columns(
+    network: Network, make_profile: Callable[..., Profile]
+) -> None:
+    """Columns of 24 channels of 16 rows, and of 36 of 7; stripes differ by one column at most.
+
+    Five columns of the second fit, of seven: two stripes, of 3 and 4."""
+    profile = make_profile(
+        cores_per_chip=50, cores_per_tile=1, mesh_width=8, weights_per_core=1 << 20,
+        neurons_per_core=5 * 36 * 7 + 9,
+    )  # fmt: skip
+    mapping = map_network(network, profile, spread="packed")
+    for name, column, columns in (("conv_1.neuron", 24 * 16, 16), ("conv_2.neuron", 36 * 7, 7)):
+        edges = sorted(
+            (s.begin, s.end) for core in mapping.cores for s in core.slices if s.layer == name
+        )
+        assert edges[0][0] == 0 and edges[-1][1] == column * columns
+        widths = [end - begin for begin, end in edges]
+        assert all(width % column == 0 for width in widths)
+        assert max(widths) - min(widths) <= column
+    assert widths == [3 * 36 * 7, 4 * 36 * 7]
+
+
+def test_a_value_reaches_the_cores_of_two_columns_and_no_more(network: Network) -> None:
+    """A field of 3 columns every 2: a column of the input lies in at most 2 of the output."""
+    cores = map_network(network, load_profile("loihi1-paper"), spread="packed").cores
+    stripes = [s for core in cores for s in core.slices if s.layer == "conv_1.neuron"]
+    column = 24 * 16
+    reached = [
+        sum(
+            any(2 * x <= at <= 2 * x + 2 for x in range(s.begin // column, -(-s.end // column)))
+            for s in stripes
+        )
+        for at in range(33)
+    ]
+    assert len(stripes) > 3 and max(reached) == 2
+    assert reach(network, cores)["input.neuron"] == 2
 
 
 def test_every_value_goes_to_the_stripes_whose_fields_hold_it(network: Network) -> None:

@@ -52,6 +52,32 @@ def network_of(name: str) -> LanguageModel:
     return replace(network, layers=layers)
 
 
+def test_steps_and_gates_of_a_block_worked_out_by_hand() -> None:
+    """A norm squares when its input arrives and sends two steps later; synapses take a step; what
+    follows in a core does not. A stage's gates hear those before them, the first the host's."""
+    machine = fine_machine(network_of("upstream"))
+    block = "blocks.0.srwkv"
+    visits = {
+        "embedding.table": (0,), HOST_GATE: (0,), "embedding.norm": (1, 3),
+        "embedding.norm.sums": (2,), "embedding.norm.spread": (3,), "embedding.gates.lines": (1,),
+        "embedding.gates": (3,), f"{block}.norm": (3, 5), f"{block}.gates.lines": (4,),
+        f"{block}.gates": (5, 6, 7), f"{block}.previous": (5,), f"{block}.shift_key": (5,),
+        f"{block}.key": (6,), f"{block}.wkv": (6,), f"{block}.gate": (6,), f"{block}.output": (7,),
+        f"{block}.lif": (7,), f"{block}.residual": (7,), "blocks.0.srffn.norm": (7, 9),
+        "blocks.0.srffn.value": (11,), "blocks.0.srffn.residual": (11,), "head.norm": (11, 13),
+        "head.projection": (14,), "head.readout": (14,),
+    }  # fmt: skip
+    assert {name: machine.visits[name] for name in visits} == visits
+    assert machine.steps == 14
+    heard = {
+        "embedding.gates.lines": HOST_GATE, "embedding.norm.gate": "embedding.gates",
+        f"{block}.gates.lines": "embedding.gates", f"{block}.norm.gate": f"{block}.gates",
+        f"{block}.wkv.gate": f"{block}.gates", f"{block}.lif.gate": f"{block}.gates",
+        "blocks.0.srffn.gates.lines": f"{block}.gates", "head.norm.gate": "head.gates",
+    }  # fmt: skip
+    assert {name: machine[name].inputs for name in heard} == {n: (g,) for n, g in heard.items()}
+
+
 @pytest.mark.parametrize(
     ("name", "mode"),
     [

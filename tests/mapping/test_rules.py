@@ -160,6 +160,22 @@ def test_every_rule_has_a_case_and_a_sentence_of_its_own() -> None:
     assert all(rule.__doc__ for rule in RULES)
 
 
+def test_neurons_that_need_a_program_are_counted_by_kind(
+    make_profile: Callable[..., Profile],
+) -> None:
+    """A block of upstream's layout has norms before both halves, the embedding's and the head's."""
+    profile = make_profile(features={"programmable_neurons": False})
+    found = {v.subject: v.message for v in check_rules(_network("upstream"), profile, "middle", ())}
+    kinds = {
+        "layer_norm": 4, "token_shift": 5, "wkv": 1, "sigmoid": 2, "product": 2,
+        "residual": 2, "squared_relu": 1, "requantise": 1, "readout": 1,
+    }  # fmt: skip
+    assert found == {
+        kind: f"{count} layers of this kind; the target's neurons are fixed"
+        for kind, count in kinds.items()
+    }
+
+
 def test_weights_must_fit_the_synapse_memory(make_profile: Callable[..., Profile]) -> None:
     network = _network("upstream")
     cores = partition(network, make_profile(**CORES), "middle")

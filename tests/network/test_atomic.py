@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import threading
 from pathlib import Path
 
@@ -107,3 +108,15 @@ def test_of_two_writers_of_a_folder_the_last_one_stays_whole(tmp_path: Path) -> 
         assert [file.name for file in folder.iterdir()] == ["b"]
     assert [file.name for file in folder.iterdir()] == ["a"]
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(("mask", "mode"), [(0, 0o666), (0o022, 0o644), (0o077, 0o600)])
+def test_a_new_file_has_the_mode_that_the_mask_leaves(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        with replaced_file(tmp_path / "file") as stream:
+            stream.write(b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o7777 == mode

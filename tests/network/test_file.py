@@ -18,10 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.arithmetic.packed import row_words
 from spikegpt_neuro.backends import get_backend
 from spikegpt_neuro.errors import InputError
-from spikegpt_neuro.network import Network
+from spikegpt_neuro.network import Chain, ChainInfo, Network
 from spikegpt_neuro.network.container import Region, seal
 from spikegpt_neuro.network.file import (
     FORMAT_VERSION,
@@ -32,6 +31,8 @@ from spikegpt_neuro.network.file import (
 from spikegpt_neuro.network.layers import Dense
 from spikegpt_neuro.network.random_networks import RandomShape, random_network
 from spikegpt_neuro.network.schema import Port
+from spikegpt_neuro.network.slayer_connections import ChannelDelay, NetxDense, RasterInput
+from spikegpt_neuro.network.slayer_layers import Cuba
 
 SHAPES = {
     "upstream": RandomShape(n_embd=16, vocabulary_size=11),
@@ -81,6 +82,29 @@ def test_a_network_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     _assert_equal(network, read)
     write_network(read, tmp_path / "again.net")
     assert (tmp_path / "again.net").read_bytes() == (tmp_path / "model.net").read_bytes()
+
+
+def test_a_chain_comes_back_as_it_was(tmp_path: Path) -> None:
+    spikes = ("binary", 1, False, 1.0)
+    first = RasterInput("input.raster", (), Port(3, *spikes))
+    held = ChannelDelay("a.delay", (first.name,), first.output, np.ones(3, np.int32), 1)
+    weight = np.array([[1, -256, 7], [256, 0, 5]], np.int16)
+    synapse = NetxDense("a.synapse", (held.name,), Port(2, "accumulator", 32, True, 1.0), weight)
+    bias = np.array([5, -32768], np.int32)
+    neuron = Cuba("a.neuron", (synapse.name,), Port(2, *spikes), bias, 4096, 128, 131072)
+    info = ChainInfo(source={"file": "other.net"})
+    write_network(Chain(info, (first, held, synapse, neuron)), tmp_path / "chain.net")
+    read = read_network(tmp_path / "chain.net")
+    assert isinstance(read, Chain)
+    assert read.info == info
+    assert [layer.kind for layer in read.layers] == [
+        "raster_input", "channel_delay", "netx_dense", "cuba",
+    ]  # fmt: skip
+    cuba = read["a.neuron"]
+    assert isinstance(cuba, Cuba)
+    assert cuba.bias.tolist() == [5, -32768]
+    assert (cuba.current_decay, cuba.voltage_decay, cuba.threshold) == (4096, 128, 131072)
+    assert np.asarray(read["a.synapse"].weight).tolist() == weight.tolist()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("bits", "share"), [(4, 1 / 2), (2, 1 / 4)])
@@ -157,7 +181,10 @@ def _bytes_of(entry: dict[str, Any]) -> int:
     if dtype.startswith("packed"):
         if len(shape) != 2 or shape[1] < 1:
             return 0
-        return int(shape[0] * row_words(shape[1], int(dtype[6:])) * 2)
+        bits = int(dtype[6:])
+        planes = (bits,) if bits <= 5 else (4, bits - 4)
+        words = sum(math.ceil(math.ceil(shape[1] / (16 // plane)) / 8) * 8 for plane in planes)
+        return int(shape[0] * words * 2)
     return int(math.prod(shape) * np.dtype(dtype).itemsize)
 
 
@@ -193,6 +220,15 @@ def test_the_header_is_as_documented(written: Path) -> None:
                 assert digest == entry["sha256"]
 
 
+def test_the_structure_s_hash_is_of_all_that_lies_between() -> None:
+    stream = io.BytesIO(bytes(512) + b"x" * 512 + b"array" + b"y" * 2000 + b"{}")
+    seal(stream, FORMAT_VERSION, (3029, 2), [Region("", 1024, 5, "")])
+    content = stream.getvalue()
+    assert content[80:112] == hashlib.sha256(b"x" * 512 + b"y" * 2000).digest()
+    assert content[48:80] == hashlib.sha256(b"{}").digest()
+    assert content[480:512] == hashlib.sha256(content[:480]).digest()
+
+
 def test_no_fact_that_follows_from_weights_is_stored(written: Path) -> None:
     assert b"fan_out" not in written.read_bytes()
     assert b"bound" not in written.read_bytes()
@@ -202,6 +238,18 @@ def _read_whole(path: Path) -> Network:
     network = read_network(path)
     network.check_contents()
     return network
+
+
+def test_an_index_that_is_not_the_written_one_is_found_before_it_is_read(written: Path) -> None:
+    content = written.read_bytes()
+    offset, length = struct.unpack_from("<QQ", content, 32)
+    for at in range(offset, offset + length, length // 20):
+        changed = bytearray(content)
+        changed[at] ^= 4
+        path = written.with_name("index.net")
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match="index does not have the SHA-256 of its header"):
+            read_network(path)
 
 
 @settings(max_examples=400, deadline=None)
@@ -299,6 +347,7 @@ HOSTILE: dict[str, tuple[Callable[[Any, Any], None], Any, str]] = {
     "arrays no object": (_at("layers", 3, "arrays"), [], "must be a JSON object"),
     "bits huge": (_at("layers", 3, "output", "bits"), 4 * 10**9, "must be 2..32"),
     "size huge": (_at("layers", 3, "output", "size"), 10**12, "must be <= 67108864"),
+    "scale text": (_at("layers", 3, "output", "scale"), "1", "must be a number"),
     "scale infinite": (_at("layers", 3, "output", "scale"), 10**400, "must be finite"),
     "scale NaN": (_at("layers", 3, "output", "scale"), float("nan"), "must be finite"),
     "inputs text": (_at("layers", 3, "inputs"), "embedding", "must be a list of names"),
