@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from spikegpt_neuro.backends.batch import BLOCK, BatchSession, Int32Array, StreamCounts
-from spikegpt_neuro.errors import InputError, SpikeGPTNeuroError, lacks_memory
+from spikegpt_neuro.errors import InputError, RunFailed, SpikeGPTNeuroError, lacks_memory
 from spikegpt_neuro.generation import network_digest
 from spikegpt_neuro.network import LanguageModel
+from spikegpt_neuro.readers.mapped import check_unchanged
 from spikegpt_neuro.serving.streams import End, Event, Failure, Order, Stream
 from spikegpt_neuro.vocabulary import Vocabulary
 
@@ -186,7 +187,7 @@ class Engine:
                 self._active, self._waiting = [], deque()
             for job in jobs:
                 job.deliver(job.index, Failure(self.failure, 500))
-            if not lacks_memory(error):
+            if not (lacks_memory(error) or isinstance(error, RunFailed)):
                 raise
             logging.getLogger("uvicorn.error").error(self.failure)
 
@@ -274,6 +275,7 @@ class Engine:
             pieces[job.place] = job.stream.piece(1 + spare)
             spare -= len(pieces[job.place]) - 1
         found = self._session.advance(pieces)
+        check_unchanged()  # before anything computed is told
         reading = sum(
             len(pieces[job.place])
             for job in self._active

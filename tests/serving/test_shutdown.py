@@ -164,6 +164,24 @@ def test_other_machines_are_warned_of(net: Path) -> None:
         assert "no authentication" in errors
 
 
+def test_a_network_that_is_written_into_is_no_longer_answered_from(
+    net: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.net"
+    path.write_bytes(net.read_bytes())
+    with serving(path) as server:
+        assert server.post(prompt="a", max_tokens=3).status_code == 200
+        with path.open("r+b") as stream:
+            stream.write(net.read_bytes()[:1])  # what it says does not matter
+        for _ in range(2):
+            refused = server.post(prompt="a", max_tokens=3)
+            assert refused.status_code >= 500
+            assert "changed while in use" in refused.json()["error"]["message"]
+        code, errors = server.end()
+        assert code == 0 and "Traceback" not in errors
+        assert "changed while in use" in errors
+
+
 def test_without_memory_for_a_thread_requests_are_refused_and_later_ones_answered(
     net: Path,
 ) -> None:

@@ -44,13 +44,13 @@ DRAIN_SECONDS = 30.0
 """How long a finished run's messages may be on their way without one arriving."""
 _PR_SET_PDEATHSIG = 1
 
-_built: list[SupervisedGraph] = []
+_in_work: list[SupervisedGraph] = []
 """The graph that is being built, if one is."""
 
 
 def _die_with_parent() -> None:
     """In a process forked while a graph is built: be killed when the parent ends."""
-    if not _built:
+    if not _in_work:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler is for the parent
     if sys.platform == "linux":
@@ -89,7 +89,7 @@ class _Built:
     def get(self) -> Exception | None:
         """In the parent: what the actor said. Raises ``RunFailed`` if any actor is gone."""
         while not self._receiver.poll(LIVENESS_SECONDS):
-            for graph in _built:
+            for graph in _in_work:
                 graph._raise_if_broken()
         failure: Exception | None = self._receiver.recv()
         return failure
@@ -125,7 +125,7 @@ class SupervisedGraph:
         self._closed = False
         if configuration is None:
             configuration = Loihi2SimCfg(select_tag="fixed_pt")
-        _built.append(self)
+        _in_work.append(self)
         try:
             with _children_ignore_interrupts(), _parts_of_ours(configuration):
                 process.create_runtime(run_cfg=configuration)
@@ -135,7 +135,7 @@ class SupervisedGraph:
                 raise RunFailed(f"the Lava graph could not be built: {error}") from error
             raise
         finally:
-            _built.remove(self)
+            _in_work.remove(self)
         self._configuration = configuration
 
     @property
