@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from spikegpt_neuro.arithmetic.formats import MEMORYLESS
 from spikegpt_neuro.errors import InputError
 from spikegpt_neuro.network.layers import Dense, Lif
 from spikegpt_neuro.network.network import LanguageModel, Network
@@ -42,7 +43,7 @@ LOGIT_BITS: Final = 23
 
 _ACCUMULATOR_BITS: Final = 24
 _NEURON: Final = {
-    "voltage_decay": 4096, "threshold": 1, "bias": 0, "levels": 1, "soft_reset": 0,
+    "voltage_decay": MEMORYLESS, "threshold": 1, "bias": 0, "levels": 1, "soft_reset": 0,
 }  # fmt: skip
 """Memoryless neurons that fire where input + offset > 1."""
 
@@ -101,8 +102,8 @@ def with_selection(network: LanguageModel, choices: int | None = None) -> Select
 
     ``choices``: the tokens that may be chosen are the first so many, by default all. Logits wider
     than ``LOGIT_BITS`` are clipped to these, which counters show (``saturations`` of the readout):
-    only then can the choice be another one. Raises
-    ``InputError`` where ``selection_problem`` says why.
+    only then can the choice be another one. Raises ``InputError`` where ``selection_problem`` says
+    why.
     """
     problem = selection_problem(network)
     if problem:
