@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import coverage
 import pytest
+
+if TYPE_CHECKING:
+    from coverage import Coverage
 
 SECONDS = 10.0
 """Of the quickest tests that can see a mutant, those that fit in there are tried."""
@@ -49,7 +51,7 @@ COMPILED: dict[str, tuple[str, ...]] = {
 class _Recorder:
     """A pytest plugin: lines by test, and seconds, its fixtures' included."""
 
-    def __init__(self, measured: coverage.Coverage) -> None:
+    def __init__(self, measured: Coverage) -> None:
         self.seconds: dict[str, float] = {}
         self._measured = measured
 
@@ -67,7 +69,9 @@ class _Recorder:
 
 def record(modules: Sequence[str], tests: Sequence[str], result: Path) -> int:
     """Run ``tests`` in this process and write what they reach of ``modules``; pytest's code."""
-    measured = coverage.Coverage(data_file=None, include=[str(Path(m).resolve()) for m in modules])
+    from coverage import Coverage  # of the extra `attacks`
+
+    measured = Coverage(data_file=None, include=[str(Path(m).resolve()) for m in modules])
     recorder = _Recorder(measured)
     measured.start()
     code = pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[recorder])

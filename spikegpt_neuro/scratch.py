@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "spikegpt-neuro-run-"
+_DEPTH = 4
+"""Folders in each other that can be removed with the last descriptors."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -27,11 +29,23 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     _remove_abandoned(parent)
     path, lock = _owned(parent)
+    spare = _spare_descriptors(lock)
     try:
         yield path
     finally:
+        for descriptor in (*spare, lock):
+            os.close(descriptor)
         shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
+
+
+def _spare_descriptors(lock: int) -> list[int]:
+    """Descriptors to give back before the folder is removed: that opens every folder in it, and a
+    run can end because there are no more."""
+    spare: list[int] = []
+    with suppress(OSError):
+        while len(spare) < _DEPTH:
+            spare.append(os.dup(lock))
+    return spare
 
 
 def _owned(parent: Path) -> tuple[Path, int]:

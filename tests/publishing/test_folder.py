@@ -132,7 +132,7 @@ def test_the_card_has_the_figures_that_the_commands_print(tmp_path: Path) -> Non
     assert f"| the export's integers | {bits:.4f} |" in card
     done = run.invoke(
         app, ["energy", str(net), "--text", str(text), "--tokens", "100", "--profile", "loihi2",
-              "--json"],
+              "--mode", "both", "--json"],
     )  # fmt: skip
     from spikegpt_neuro.reports.numbers import engineering
 
