@@ -225,7 +225,9 @@ def energy(
     prefill, of generation, and of generation closed on the chip where the target has that.
     """
     from spikegpt_neuro.energy import build_study, run_text
+    from spikegpt_neuro.energy.choosing import wants_choices
     from spikegpt_neuro.energy.study import Rows
+    from spikegpt_neuro.energy.timing import EVERY_MODE
     from spikegpt_neuro.hardware_profiles import load_profile
 
     if isinstance(profiles, str):
@@ -234,7 +236,7 @@ def energy(
     steps = _steps(value, reads, vocabulary)[:tokens]
     rows = Rows(tuple(batches), tuple(streams), tuple(rates))
     listed = [load_profile(name) for name in profiles]
-    chooses = any(profile.can("closed_loop") for profile in listed)
+    chooses = wants_choices(EVERY_MODE, listed)
     run = run_text(_backend(backend), value, steps, batches=rows.batches, chooses=chooses)
     return build_study(value, run, listed, text="text", rows=rows, aim=aim)
 

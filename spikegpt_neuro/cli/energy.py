@@ -174,8 +174,9 @@ def energy(
     check_apart(reports or (), [network, text, labelled, raster, counters, measured, vocab])
     from spikegpt_neuro.backends import get_backend
     from spikegpt_neuro.energy import build_study, run_text
+    from spikegpt_neuro.energy.choosing import wants_choices
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES, Rows, read_counted_run
-    from spikegpt_neuro.energy.timing import CLOSED_LOOP, modes_named
+    from spikegpt_neuro.energy.timing import modes_named
     from spikegpt_neuro.events.measurement import read_measurements
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.reports.terminal import study_summary
@@ -208,7 +209,7 @@ def energy(
             run = run_text(
                 get_backend(backend), value, steps, progress=progress,
                 batches=wanted.batches if batch or details or as_json or reports else (),
-                chooses=CLOSED_LOOP in modes and any(p.can("closed_loop") for p in profiles),
+                chooses=wants_choices(modes, profiles),
             )  # fmt: skip
     study = build_study(
         value, run, profiles, text=source.name, modes=modes, packing=packing,

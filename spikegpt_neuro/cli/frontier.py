@@ -97,15 +97,16 @@ def frontier(
     if missing:
         raise InputError("Some files cannot be read:", missing)
     from spikegpt_neuro.comparison.frontier import answer, compared, evaluate, key_of, points_of
+    from spikegpt_neuro.energy.choosing import wants_choices
     from spikegpt_neuro.energy.study import DEFAULT_PROFILES
-    from spikegpt_neuro.energy.timing import CLOSED_LOOP, modes_named
+    from spikegpt_neuro.energy.timing import modes_named
     from spikegpt_neuro.hardware_profiles import load_profile
     from spikegpt_neuro.network.file import read_network
     from spikegpt_neuro.texts import read_text
 
     profiles = [load_profile(name) for name in profile or DEFAULT_PROFILES]
     modes = modes_named(mode)
-    chooses = CLOSED_LOOP in modes and any(target.can("closed_loop") for target in profiles)
+    chooses = wants_choices(modes, profiles)
     read = read_text(text)
     points: list[Point] = []
     for path in models:

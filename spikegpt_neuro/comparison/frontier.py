@@ -24,13 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.backends.emulator import Emulator
-from spikegpt_neuro.energy.choosing import ChoiceCounter
+from spikegpt_neuro.energy.choosing import choice_counter
 from spikegpt_neuro.energy.report import EnergyReport, build_reports
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
-from spikegpt_neuro.network import LanguageModel, Network
+from spikegpt_neuro.network import Network
 from spikegpt_neuro.network.atomic import replaced_file
-from spikegpt_neuro.network.selection import selection_problem
 from spikegpt_neuro.scoring import score_tokens
 
 SCHEMA: Final = "spikegpt-neuro frontier 1"
@@ -125,9 +124,7 @@ def evaluate(
     is written when the run is done, whole or not at all; a file that cannot be read as
     such a run, or of one that did not count all that is asked for, is written again.
     """
-    chooser = None
-    if chooses and isinstance(network, LanguageModel) and not selection_problem(network):
-        chooser = ChoiceCounter(network)
+    chooser = choice_counter(network) if chooses else None
     if stored is not None:
         found = _read(stored)
         if found is not None and (chooser is None or found.choosing is not None):

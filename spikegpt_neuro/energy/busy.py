@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegpt_neuro.energy.activity import LayerActivity
-from spikegpt_neuro.energy.timing import neuron_times, time_of
+from spikegpt_neuro.energy.timing import neuron_times
 from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.demand import Demand, demands
 from spikegpt_neuro.mapping.partition import cores_of_groups, group_of
 from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.units import Machine
+from spikegpt_neuro.mapping.work import time_of
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -121,7 +122,7 @@ def busy_groups(layers: tuple[LayerActivity, ...], packed: Mapping) -> Busy:
         most[g] = max(most[g], demand.layer.output.size)
     holder = [group[core.slices[0].layer] for core in packed.cores]
     heard = _heard(machine)
-    spike_in = time_of(profile, "spike_in", "value")
+    spike_in = time_of(profile, "spike_in")
     received, own = np.zeros(shape), np.zeros(shape)
     sent = []
     for fan in packed.traffic.fans:
@@ -143,9 +144,9 @@ def busy_groups(layers: tuple[LayerActivity, ...], packed: Mapping) -> Busy:
         tuple(counts), np.array(list(counts.values()), np.int64), most,
         _work(layers, packed, listed, group, shape), received, own,
         step_of, source_of, target_of, reach_of,
-        np.array([row[4] for row in sent]), time_of(profile, "spike_out", "value"),
-        time_of(profile, "link", "value"), profile.limit("cores_per_tile") or 1,
-        time_of(profile, "step", "value"),
+        np.array([row[4] for row in sent]), time_of(profile, "spike_out"),
+        time_of(profile, "link"), profile.limit("cores_per_tile") or 1,
+        time_of(profile, "step"),
     )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def _work(
 ) -> FloatArray:  # fmt: skip
     """See ``Busy.work``: in generation neurons that wait for other steps are updated idle."""
     compute, synapses = np.zeros(shape), np.zeros(shape)
-    idle = time_of(packed.profile, "neuron_update_idle", "value")
+    idle = time_of(packed.profile, "neuron_update_idle")
     each = neuron_times(layers, packed.machine, packed.profile, "value")
     for demand in listed:
         name, size = demand.layer.name, demand.layer.output.size

@@ -7,6 +7,7 @@ and for the same network choosing by itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from spikegpt_neuro.backends.counting import layer_counts
 from spikegpt_neuro.backends.execution import Count
 from spikegpt_neuro.backends.program import Program
 from spikegpt_neuro.decomposition.decomposition import fine_problems
+from spikegpt_neuro.energy.timing import CLOSED_LOOP
 from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.network import LanguageModel, Network
@@ -36,6 +38,18 @@ def closed_loop_problem(network: Network, profile: Profile) -> str:
     if not problem and fine_problems(network):
         problem = "it has no fine graph, whose winners could be fed back"
     return problem
+
+
+def wants_choices(modes: Sequence[str], profiles: Iterable[Profile]) -> bool:
+    """Whether a report in ``modes`` needs the counts of choosing tokens."""
+    return CLOSED_LOOP in modes and any(profile.can("closed_loop") for profile in profiles)
+
+
+def choice_counter(network: Network) -> ChoiceCounter | None:
+    """A counter for ``network``, where layers can choose its tokens."""
+    if isinstance(network, LanguageModel) and not selection_problem(network):
+        return ChoiceCounter(network)
+    return None
 
 
 class ChoiceCounter:

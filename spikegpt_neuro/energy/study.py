@@ -30,7 +30,7 @@ from spikegpt_neuro.energy.batches import (
     batch_rows,
     check_batches,
 )
-from spikegpt_neuro.energy.choosing import ChoiceCounter, closed_loop_problem
+from spikegpt_neuro.energy.choosing import choice_counter, closed_loop_problem
 from spikegpt_neuro.energy.claims import Claim, claims
 from spikegpt_neuro.energy.decisions import Decisions, decisions_dict
 from spikegpt_neuro.energy.mapping_choice import Aim
@@ -49,7 +49,6 @@ from spikegpt_neuro.events.counters import Counters
 from spikegpt_neuro.events.measurement import Measurement
 from spikegpt_neuro.hardware_profiles import Profile, load_profile
 from spikegpt_neuro.network import LanguageModel, Network
-from spikegpt_neuro.network.selection import selection_problem
 from spikegpt_neuro.readers.json_file import read_json
 
 Progress = Callable[[int, int], None]
@@ -120,9 +119,7 @@ def run_text(
     spiking = _visible(backend, network)
     reads = ReadsCounter(network, batches, len(tokens))
     shared = reads.operands if set(reads.operands) <= set(backend.traceable(network)) else ()
-    chooser = None
-    if chooses and isinstance(network, LanguageModel) and not selection_problem(network):
-        chooser = ChoiceCounter(network)
+    chooser = choice_counter(network) if chooses else None
     with backend.open(network, trace={*spiking, *shared}) as session:
         record = _Record(network, session, spiking)
         for begin, end in pairwise(edges):

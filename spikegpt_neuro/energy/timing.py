@@ -46,6 +46,7 @@ from spikegpt_neuro.mapping import Mapping
 from spikegpt_neuro.mapping.mapping import Load
 from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.units import Machine
+from spikegpt_neuro.mapping.work import time_of
 from spikegpt_neuro.network.layers import Lif
 
 Mode = Literal["pipelined", "fall-through", "closed-loop"]
@@ -307,12 +308,6 @@ class Clock:
             RESOURCES[bottleneck],
             tuple(part.layer for part in self._mapping.cores[core].slices),
         )
-
-
-def time_of(profile: Profile, name: str, which: str) -> float:
-    """Nanoseconds of an event at one end of its range; 0 where the profile has none."""
-    figure = profile.coefficients.get(f"{name}_time")
-    return 0.0 if figure is None else float(getattr(figure, which))
 
 
 def neuron_times(

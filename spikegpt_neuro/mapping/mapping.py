@@ -19,7 +19,7 @@ from spikegpt_neuro.mapping.roles import synapses_of
 from spikegpt_neuro.mapping.rules import Violation, check_rules, unchecked_rules
 from spikegpt_neuro.mapping.traffic import FloatArray, Hops, Traffic, busiest_link, hops, measure
 from spikegpt_neuro.mapping.units import Machine
-from spikegpt_neuro.mapping.work import nanoseconds, work_of
+from spikegpt_neuro.mapping.work import time_of, work_of
 from spikegpt_neuro.network import Network
 
 
@@ -259,7 +259,7 @@ def map_network(
     machine = machine_of(network, profile)
     counted = machine.counters(counters)
     work = work_of(machine, profile, counted)
-    hidden = nanoseconds(profile, "hidden_work_time")
+    hidden = time_of(profile, "hidden_work")
     cores = partition(machine, profile, packing, spread, work, hidden)
     return place_cores(machine, profile, packing, counted, spread, cores)
 
@@ -271,11 +271,11 @@ def place_cores(
     """Place cores that are cut already. ``counters``: by the machine's units."""
     traffic = measure(machine, cores, counters)
     placement = keep_local(traffic, len(cores), profile)
-    each = nanoseconds(profile, "link_time")
+    each = time_of(profile, "link")
     if each:  # links hide behind the overhead of a step, and behind what cores receive
         received, _ = traffic.ports(len(cores))
-        hidden = float(received.max(initial=0.0)) * nanoseconds(profile, "spike_in_time")
-        enough = max(nanoseconds(profile, "step_time"), hidden) / each
+        hidden = float(received.max(initial=0.0)) * time_of(profile, "spike_in")
+        enough = max(time_of(profile, "step"), hidden) / each
         placement = relieve_links(traffic, placement, profile, enough)
     baseline = in_order(len(cores), profile)
     violations = check_rules(machine, profile, packing, cores, counters)

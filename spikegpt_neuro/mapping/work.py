@@ -7,10 +7,11 @@ from spikegpt_neuro.hardware_profiles import Profile
 from spikegpt_neuro.mapping.roles import Graph, synapses_of
 
 
-def nanoseconds(profile: Profile, name: str) -> float:
-    """The middle of a time's range; 0 where the profile has none."""
-    figure = profile.coefficients.get(name)
-    return 0.0 if figure is None else float(figure.value)
+def time_of(profile: Profile, name: str, which: str = "value") -> float:
+    """Nanoseconds of an event at one end of its range, its middle by default (``low``, ``value``,
+    ``high``); 0 where the profile has none."""
+    figure = profile.coefficients.get(f"{name}_time")
+    return 0.0 if figure is None else float(getattr(figure, which))
 
 
 def work_of(network: Graph, profile: Profile, counters: Counters | None) -> dict[str, float]:
@@ -21,11 +22,9 @@ def work_of(network: Graph, profile: Profile, counters: Counters | None) -> dict
     Without counters every product counts. Empty where the profile has no times.
     """
     each, update, operation = (
-        nanoseconds(profile, name)
-        for name in (
-            "synaptic_operation_time", "neuron_update_active_time", "neuron_operation_time",
-        )
-    )  # fmt: skip
+        time_of(profile, name)
+        for name in ("synaptic_operation", "neuron_update_active", "neuron_operation")
+    )
     if not each:
         return {}
 
